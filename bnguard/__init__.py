@@ -1,0 +1,38 @@
+"""bnguard: says before training starts whether a batch of one sample breaks a BatchNorm layer.
+
+The public names are resolved on first use, so that ``import bnguard`` does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from bnguard.errors import BnguardError
+    from bnguard.findings import Finding, Report, Severity
+    from bnguard.loader import audit_loader
+    from bnguard.model import scan
+
+_PUBLIC = {
+    "BnguardError": "bnguard.errors",
+    "Finding": "bnguard.findings",
+    "Report": "bnguard.findings",
+    "Severity": "bnguard.findings",
+    "audit_loader": "bnguard.loader",
+    "scan": "bnguard.model",
+}
+
+__all__ = ["BnguardError", "Finding", "Report", "Severity", "__version__", "audit_loader", "scan"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'bnguard' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

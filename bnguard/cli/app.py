@@ -1,0 +1,103 @@
+"""The entry point: the commands, and the one place where errors become a line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from bnguard import __version__
+from bnguard.cli import audit_loader, explain, scan
+from bnguard.errors import BnguardError
+
+app = typer.Typer(
+    name="bnguard",
+    help="Find the BatchNorm layer that a batch of one sample breaks, before training starts.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("scan", no_args_is_help=True)(scan.command)
+app.command("audit-loader", no_args_is_help=True)(audit_loader.command)
+app.command("rules")(explain.rules)
+app.command("explain", no_args_is_help=True)(explain.explain)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bnguard {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del version
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line and exit: 0, 1, 2, 3 as docs/reference/cli.md says, 130 when interrupted."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: list[str]) -> int:
+    """Run one command and return its exit code; what stands after ``--`` becomes the scanned file's arguments."""
+    before, _, after = _partition(argv)
+    try:
+        result = app(args=before, prog_name="bnguard", standalone_mode=False, obj=after)
+    except BnguardError as error:
+        show_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `bnguard … | head`: the reader has what it wanted
+        _silence_stdout()
+        return 0
+    except Exception as error:  # noqa: BLE001 - this is the outermost frame: anything left is ours
+        return _click_or_bug(error)
+    return result if isinstance(result, int) else 0
+
+
+def _partition(argv: list[str]) -> tuple[list[str], bool, list[str]]:
+    if "--" not in argv:
+        return argv, False, []
+    at = argv.index("--")
+    return argv[:at], True, argv[at + 1 :]
+
+
+def show_error(error: BnguardError) -> None:
+    """Print the error to stderr: the user's traceback where there is one, one line, one hint."""
+    if error.detail:
+        print(error.detail.rstrip(), file=sys.stderr)
+    print(f"bnguard: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"  hint: {error.hint}", file=sys.stderr)
+
+
+def _click_or_bug(error: Exception) -> int:
+    show = getattr(error, "show", None)  # click's own errors: a wrong option, a missing argument
+    if show is not None and hasattr(error, "exit_code"):
+        show()
+        return int(error.exit_code)
+    if type(error).__name__ == "Abort":
+        return 130
+    import traceback
+
+    traceback.print_exception(error)
+    print(
+        f"bnguard {__version__}: this is a bug in bnguard, not in your code. Please report it with the traceback "
+        "above at https://github.com/bnguard/bnguard/issues",
+        file=sys.stderr,
+    )
+    return 3
+
+
+def _silence_stdout() -> None:
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

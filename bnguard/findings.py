@@ -1,0 +1,124 @@
+"""What a rule finds and what a reporter shows: severities, locations, findings, the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Any
+
+from bnguard.facts import LoaderFact, ModelFact, SourceLine, Suggestion
+
+
+class Severity(IntEnum):
+    """How much a finding matters; ordered, so that ``max`` and ``>=`` mean what they say."""
+
+    NOTE = 1
+    WARNING = 2
+    ERROR = 3
+
+    @property
+    def label(self) -> str:
+        """The word used in every report: ``note``, ``warning`` or ``error``."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing a rule has to say about one place.
+
+    Attributes:
+        code: the rule's code, such as ``BN101``.
+        severity: how much it matters here.
+        message: one sentence: the layer or loader, what happens, why.
+        fix: the computed remedy, one sentence, or None.
+        model: the model's target text, or None for a loader's finding.
+        layer: the layer's dotted name, or None.
+        loader: the loader's name, or None for a model's finding.
+        location: the user's line that built the layer or loader, or None.
+    """
+
+    code: str
+    severity: Severity
+    message: str
+    fix: str | None = None
+    model: str | None = None
+    layer: str | None = None
+    loader: str | None = None
+    location: SourceLine | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding as JSON-ready values."""
+        return {
+            "code": self.code,
+            "severity": self.severity.label,
+            "message": self.message,
+            "model": self.model,
+            "layer": self.layer,
+            "loader": self.loader,
+            "location": self.location.to_dict() if self.location else None,
+            "fix": self.fix,
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """The one object that every reporter renders.
+
+    Attributes:
+        command: the command that made it: ``scan``, ``audit-loader``.
+        models: the scanned models, in the order of their targets.
+        loaders: the audited loaders.
+        suggestions: ways out for the loaders, cheapest first.
+        findings: what the rules said, in the order of models, loaders and layers.
+        torch: the version of torch that was asked, or None where none was needed.
+        extra: further keys of the JSON document, such as the strip of a range of sizes.
+    """
+
+    command: str
+    models: Sequence[ModelFact] = ()
+    loaders: Sequence[LoaderFact] = ()
+    suggestions: Sequence[Suggestion] = ()
+    findings: Sequence[Finding] = ()
+    torch: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing of severity error was found."""
+        return self.worst < Severity.ERROR
+
+    @property
+    def worst(self) -> int:
+        """The highest severity found, 0 where nothing was."""
+        return max((f.severity for f in self.findings), default=0)
+
+    def count(self, severity: Severity) -> int:
+        """Return how many findings have exactly this severity."""
+        return sum(f.severity is severity for f in self.findings)
+
+    def filtered(self, select: Iterable[str] = (), ignore: Iterable[str] = ()) -> Report:
+        """Return the report with only the findings whose code a prefix selects and none ignores."""
+        chosen, dropped = tuple(select), tuple(ignore)
+        kept = [
+            f for f in self.findings
+            if (not chosen or f.code.startswith(chosen)) and not (dropped and f.code.startswith(dropped))
+        ]
+        return replace(self, findings=tuple(kept))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document of the JSON contract (schema 1)."""
+        from bnguard import __version__
+
+        document: dict[str, Any] = {"bnguard": __version__, "schema": 1, "command": self.command}
+        if self.torch:
+            document["torch"] = self.torch
+        if self.command == "scan" or self.models:
+            document["models"] = [m.to_dict() for m in self.models]
+        if self.command == "audit-loader" or self.loaders:
+            document["loaders"] = [loader.to_dict() for loader in self.loaders]
+            document["suggestions"] = [s.to_dict() for s in self.suggestions]
+        document.update(self.extra)
+        document["findings"] = [f.to_dict() for f in self.findings]
+        document["summary"] = {f"{s.label}s": self.count(s) for s in sorted(Severity, reverse=True)}
+        return document

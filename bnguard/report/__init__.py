@@ -1,0 +1,1 @@
+"""The reporters: each turns one ``Report`` into text, decides nothing, and knows nothing of models."""

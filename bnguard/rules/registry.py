@@ -1,0 +1,87 @@
+"""One rule is frozen data, declared once: the catalogue, ``--select``, the docs and the reports read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from bnguard.errors import UsageError
+from bnguard.facts import LoaderFact, ModelFact
+from bnguard.findings import Finding, Severity
+
+ModelCheck = Callable[[ModelFact, "Rule"], Iterable[Finding]]
+LoaderCheck = Callable[[LoaderFact, "Rule"], Iterable[Finding]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One entry of the catalogue.
+
+    Attributes:
+        code: what users select and ignore, such as ``BN101``.
+        name: a short kebab-case name.
+        severity: of a finding unless the check says otherwise.
+        summary: one line, what the rule finds.
+        why: a paragraph: what PyTorch does and what it means for the user.
+        fix: a paragraph: the ways out and their price.
+        check_model: judges a model's facts, None for rules of other groups.
+        check_loader: judges a loader's facts, None for rules of other groups.
+    """
+
+    code: str
+    name: str
+    severity: Severity
+    summary: str
+    why: str
+    fix: str
+    check_model: ModelCheck | None = None
+    check_loader: LoaderCheck | None = None
+
+
+class Catalogue:
+    """All rules by code, in code order; refuses a code or a name that is taken."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._rules: dict[str, Rule] = {}
+        names: set[str] = set()
+        for rule in sorted(rules, key=lambda r: r.code):
+            if rule.code in self._rules or rule.name in names:
+                raise ValueError(f"rule {rule.code} ({rule.name}) is declared twice")
+            self._rules[rule.code] = rule
+            names.add(rule.name)
+
+    def __iter__(self) -> Iterator[Rule]:
+        return iter(self._rules.values())
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+    def get(self, code: str) -> Rule:
+        """Return the rule with this code or name (in any case), or raise UsageError with the near ones."""
+        import difflib
+
+        wanted = code.strip()
+        for rule in self._rules.values():
+            if wanted.upper() == rule.code or wanted.lower() == rule.name:
+                return rule
+        words = [*self._rules, *(r.name for r in self._rules.values())]
+        near = difflib.get_close_matches(wanted.upper(), words) or difflib.get_close_matches(wanted.lower(), words)
+        hint = f"did you mean {' or '.join(near)}?" if near else "`bnguard rules` lists them all"
+        raise UsageError(f"there is no rule {wanted!r}", hint=hint)
+
+    def require_prefixes(self, prefixes: Iterable[str]) -> None:
+        """Raise UsageError for the first prefix that matches no rule (a typing error would hide findings)."""
+        for prefix in prefixes:
+            if not any(code.startswith(prefix) for code in self._rules):
+                raise UsageError(f"no rule code starts with {prefix!r}", hint="`bnguard rules` lists the codes")
+
+    def judge(self, models: Iterable[ModelFact] = (), loaders: Iterable[LoaderFact] = ()) -> tuple[Finding, ...]:
+        """Return what every rule says of these facts, worst first within a model or loader."""
+        found: list[Finding] = []
+        for model in models:
+            said = [f for r in self._rules.values() if r.check_model for f in r.check_model(model, r)]
+            found += sorted(said, key=lambda f: -f.severity)
+        for loader in loaders:
+            said = [f for r in self._rules.values() if r.check_loader for f in r.check_loader(loader, r)]
+            found += sorted(said, key=lambda f: -f.severity)
+        return tuple(found)
