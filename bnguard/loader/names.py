@@ -1,0 +1,37 @@
+"""Which loaders the model trains on: told by their names, as people write them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from bnguard.facts import Mode
+
+EVAL_WORDS = frozenset(
+    "val valid validate validation validating test testing eval evaluate evaluation dev holdout predict inference".split()
+)
+_TRAIN_WORDS = frozenset(("train", "training", "trainval", "fit"))
+_TAILS = re.compile(r"(?<=\w)(data_?loaders?|loaders?|datasets?|sets?|dl|ds|iter|data|split)$")
+
+
+def mode_of(name: str, eval_names: Collection[str] = ()) -> Mode:
+    """Return ``eval`` for names such as ``val``, ``test_loader`` or ``validloader``, else ``train``.
+
+    A name that says both (``train_val``) or neither counts as training: there one sample is an error, and
+    an error that is none is easier to see than a warning that should have been one.
+
+    Args:
+        name: the split's or loader's name.
+        eval_names: names that the user declared to run in eval mode.
+    """
+    if name in eval_names:
+        return "eval"
+    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    known = {form for word in words for form in (word, _TAILS.sub("", word).rstrip("_"))}
+    return "eval" if known & EVAL_WORDS and not known & _TRAIN_WORDS else "train"
+
+
+def default_names(count: int) -> tuple[str, ...]:
+    """Return the usual names of the parts of a split: train, val, test, then numbers."""
+    usual = ("train",) if count == 1 else ("train", "val") if count == 2 else ("train", "val", "test")
+    return usual + tuple(f"part {i}" for i in range(len(usual) + 1, count + 1))

@@ -1,0 +1,287 @@
+"""A loader given by numbers: check what was asked, split it, and describe every part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from bnguard.errors import UsageError
+from bnguard.facts import LoaderFact, Mode
+from bnguard.findings import Report
+from bnguard.loader.names import default_names, mode_of
+from bnguard.loader.plan import SHARDINGS, WORKER_SHARDS, Setup
+from bnguard.loader.splits import (
+    LARGEST,
+    ROUNDINGS,
+    Split,
+    float_sum_note,
+    fold_sizes,
+    parse_split,
+    split_sizes,
+)
+from bnguard.loader.summary import describe
+
+MOST_SIZES = 1000
+"""How many dataset sizes one range may hold: each is audited and reported on its own."""
+
+MOST_REPLICAS = 4096
+"""Replicas are written out one by one in the report; no machine has as many devices."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked about numbers; ``sizes`` holds one dataset size, or a range of them."""
+
+    sizes: range
+    setup: Setup
+    split: Split | None = None
+    names: tuple[str, ...] = ()
+    rounding: str = "random-split"
+    kfold: int | None = None
+    eval_names: tuple[str, ...] = ()
+    mode: Mode | None = None
+
+
+def parse_sizes(n: object) -> range:
+    """Read ``n``: one number, a range such as ``"9..40"`` (both ends count), or a ``range`` object.
+
+    Raises:
+        UsageError: if it is no whole number from 1 to 2**63 - 1, or the range is empty or too long.
+    """
+    if isinstance(n, range):
+        sizes = n
+    elif isinstance(n, str) and ".." in n:
+        low, _, high = n.partition("..")
+        sizes = range(_whole_text(low), _whole_text(high) + 1)
+    else:
+        single = whole("n", _whole_text(n) if isinstance(n, str) else n)
+        return range(single, single + 1)
+    if not sizes:
+        raise UsageError(f"the range {_shown(n)} holds no size", hint="write the smaller number first, as 9..40")
+    whole("n", sizes[0])
+    whole("n", sizes[-1])
+    # A range longer than an index cannot answer len().
+    if (sizes[-1] - sizes[0]) // sizes.step >= MOST_SIZES:
+        raise UsageError(f"the range {_shown(n)} holds more than {MOST_SIZES:,} sizes", hint="ask for a shorter one")
+    return sizes
+
+
+def _shown(n: object) -> str:
+    return f"{n.start}..{n.stop - 1}" if isinstance(n, range) else str(n)
+
+
+def _whole_text(text: str) -> int:
+    try:
+        return int(text.replace("_", ""))
+    except ValueError:
+        raise UsageError(f"{text!r} is no whole number", hint="write a size as 9, or a range as 9..40") from None
+
+
+def whole(name: str, value: object, least: int = 1) -> int:
+    """Return the value if it is an integer from ``least`` to 2**63 - 1, else raise UsageError."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UsageError(f"{name} is {value!r}, which is no whole number")
+    if value < least:
+        raise UsageError(f"{name} is {value}; it must be at least {least}")
+    if value > LARGEST:
+        raise UsageError(f"{name} is {value}, beyond 2**63 - 1, the largest length PyTorch can hold")
+    return value
+
+
+def check_setup(setup: Setup) -> None:
+    """Raise UsageError for a number that means nothing or options that exclude each other."""
+    for name in ("batch_size", "world_size", "replicas", "micro_batches"):
+        whole(name, getattr(setup, name))
+    whole("workers", setup.workers, least=0)
+    if setup.replicas > MOST_REPLICAS:
+        raise UsageError(f"replicas is {setup.replicas}; more than {MOST_REPLICAS:,} are not audited")
+    if setup.sharding not in SHARDINGS:
+        raise UsageError(f"the sharding {setup.sharding!r} is not known", hint=f"one of {', '.join(SHARDINGS)}")
+    if setup.shard is not None and setup.shard not in WORKER_SHARDS:
+        raise UsageError(f"--shard {setup.shard!r} is not known", hint=f"one of {', '.join(WORKER_SHARDS)}")
+    for broken, message, hint in _exclusions(setup):
+        if broken:
+            raise UsageError(message, hint=hint)
+
+
+def _exclusions(setup: Setup) -> Iterator[tuple[bool, str, str]]:
+    ranks = setup.world_size > 1
+    sampler = setup.sharding == "distributed-sampler"
+    yield (
+        setup.sampler_drop_last and setup.uneven,
+        "--sampler-drop-last and --uneven exclude each other",
+        "the one makes all ranks equal, the other leaves them unequal",
+    )
+    yield (
+        setup.sampler_drop_last and not sampler,
+        "--sampler-drop-last belongs to DistributedSampler, not to Accelerate",
+        "use --drop-last",
+    )
+    yield (
+        setup.uneven and setup.sharding == "accelerate-dispatch",
+        "--uneven means nothing to Accelerate's dispatcher, which shares the last round evenly",
+        "leave --uneven out",
+    )
+    yield (
+        (setup.sampler_drop_last or setup.uneven) and not ranks,
+        "--sampler-drop-last and --uneven mean something only with several ranks",
+        "say how many with --world-size",
+    )
+    yield (
+        setup.iterable and (setup.sampler_drop_last or setup.uneven),
+        "--iterable excludes --sampler-drop-last and --uneven: an IterableDataset has no sampler",
+        "leave one of them out",
+    )
+    yield (
+        setup.shard is not None and not setup.iterable,
+        "--shard belongs to --iterable: workers do not change the batches of a map-style dataset",
+        "add --iterable, or leave --shard out",
+    )
+    yield (
+        setup.iterable and setup.workers > 1 and ranks and setup.sharding == "accelerate-dispatch",
+        "Accelerate's dispatcher joins the batches of several workers, whose tails it may refuse",
+        "audit it with --workers 0 or 1",
+    )
+
+
+def audit_numbers(request: Request) -> Report:
+    """Return the report on loaders given by numbers; see ``facts_of`` for what it raises."""
+    from bnguard.loader.suggest import suggest, suggest_for_range
+    from bnguard.rules import CATALOGUE
+
+    facts = facts_of(request)
+    one = len(request.sizes) == 1
+    ways = (
+        [way for fact in facts for way in suggest(fact, request.setup)]
+        if one
+        else list(suggest_for_range(facts, request.setup))
+    )
+    span = {} if one else {"range": {"from": request.sizes[0], "to": request.sizes[-1]}}
+    return Report(
+        command="audit-loader",
+        loaders=facts,
+        suggestions=tuple(ways),
+        findings=CATALOGUE.judge(loaders=facts),
+        extra=span,
+    )
+
+
+def facts_of(request: Request) -> tuple[LoaderFact, ...]:
+    """Return one fact per part of the split (or group of folds) and dataset size.
+
+    Raises:
+        UsageError: if the request means nothing, or every size of a range is refused.
+    """
+    check_setup(request.setup)
+    if request.split and request.kfold is not None:
+        raise UsageError("--split and --kfold exclude each other", hint="audit one, then the other")
+    if request.setup.iterable and (request.split or request.kfold is not None):
+        raise UsageError("--iterable has no length to split", hint="leave --split and --kfold out")
+    if request.rounding not in ROUNDINGS:
+        raise UsageError(f"the rounding {request.rounding!r} is not known", hint=f"one of {', '.join(ROUNDINGS)}")
+    names = _names(request)
+    if len(request.sizes) == 1:
+        return tuple(_at(request, request.sizes[0], names))
+    found: list[LoaderFact] = []
+    refused: UsageError | None = None
+    for n in request.sizes:
+        try:
+            facts = _at(request, n, names)
+            found += [replace(f, name=f"n={n}" if names == ("train",) else f"{f.name} n={n}") for f in facts]
+        except UsageError as error:  # a range may start below what a split or the folds need
+            refused = error
+    if not found and refused:
+        raise refused
+    return tuple(found)
+
+
+def _names(request: Request) -> tuple[str, ...]:
+    parts = len(request.split) if request.split else 2 if request.kfold is not None else 1
+    names = request.names or default_names(parts)
+    if len(names) != parts:
+        raise UsageError(
+            f"--names gives {len(names)} names, and there {'is' if parts == 1 else 'are'} {parts} "
+            f"part{'s' * (parts != 1)}",
+            hint="one name for each part, in order",
+        )
+    if len(set(names)) != len(names):
+        raise UsageError("--names gives one name twice", hint="findings are told apart by these names")
+    unknown = [name for name in request.eval_names if name not in names]
+    if unknown:
+        raise UsageError(f"--eval {unknown[0]!r} names no part", hint=f"the parts are {', '.join(names)}")
+    return names
+
+
+def _at(request: Request, n: int, names: Sequence[str]) -> list[LoaderFact]:
+    if request.kfold is not None:
+        return _folds(request, n, names, request.kfold)
+    if request.split is None:
+        return [describe(names[0], _mode(request, names[0]), n, request.setup, _setup_notes(request.setup))]
+    sizes = split_sizes(n, request.split, request.rounding)
+    other = _other_roundings(n, request)
+    facts = []
+    for i, (name, size) in enumerate(zip(names, sizes, strict=True)):
+        fact = describe(name, _mode(request, name), size, request.setup, _setup_notes(request.setup))
+        if fact.first_single is None:
+            fact = replace(fact, notes=(*fact.notes, *_rounding_notes(request, i, size, other)))
+        facts.append(fact)
+    note = float_sum_note(request.split) if request.rounding == "random-split" else None
+    if note:
+        facts[0] = replace(facts[0], notes=(*facts[0].notes, note))
+    unshown = n - sum(sizes)
+    if unshown:
+        facts[-1] = replace(facts[-1], notes=(*facts[-1].notes, f"{unshown} of {n} samples are in no part"))
+    return facts
+
+
+def _mode(request: Request, name: str) -> Mode:
+    return request.mode or mode_of(name, request.eval_names)
+
+
+def _folds(request: Request, n: int, names: Sequence[str], folds: int) -> list[LoaderFact]:
+    facts = []
+    for first, last, held in fold_sizes(n, folds):
+        which = f"fold {first}" if first == last else f"folds {first}-{last}"
+        for name, size in zip(names, (n - held, held), strict=True):
+            notes = _setup_notes(request.setup)
+            facts.append(describe(f"{name} ({which})", _mode(request, name), size, request.setup, notes))
+    return facts
+
+
+def _setup_notes(setup: Setup) -> list[str]:
+    notes = []
+    if setup.iterable and setup.world_size > 1 and setup.sharding == "distributed-sampler":
+        notes.append("nothing in PyTorch divides an IterableDataset between ranks: every rank yields all samples")
+    return notes
+
+
+def _other_roundings(n: int, request: Request) -> dict[str, tuple[int, ...]]:
+    found = {}
+    for rounding in ROUNDINGS:
+        if rounding == request.rounding or request.split is None or request.split.lengths:
+            continue
+        try:
+            found[rounding] = split_sizes(n, request.split, rounding)
+        except UsageError:  # that library would refuse, so it cannot surprise
+            continue
+    return found
+
+
+def _rounding_notes(request: Request, part: int, size: int, other: dict[str, tuple[int, ...]]) -> Iterator[str]:
+    """Say which other convention would leave this part with a batch of one."""
+    culprits: dict[int, list[str]] = {}
+    for rounding, sizes in other.items():
+        if sizes[part] != size and describe("", "train", sizes[part], request.setup).first_single:
+            culprits.setdefault(sizes[part], []).append(_ROUNDING_WORDS[rounding])
+    for held, words in culprits.items():
+        yield f"with {' or '.join(words)} this part would hold {held} samples, and a batch of one"
+
+
+_ROUNDING_WORDS = {
+    "random-split": "random_split",
+    "floor": "int(f * n)",
+    "round": "round(f * n)",
+    "sklearn": "scikit-learn's train_test_split",
+}
+
+__all__ = ["MOST_SIZES", "Request", "audit_numbers", "check_setup", "facts_of", "parse_sizes", "parse_split", "whole"]

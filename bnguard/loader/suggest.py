@@ -1,0 +1,165 @@
+"""Ways out for a loader that breaks, cheapest first; each is planned again and offered only if nothing breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from bnguard.errors import UsageError
+from bnguard.facts import LoaderFact, Runs, Suggestion
+from bnguard.loader.plan import Setup
+from bnguard.loader.summary import describe
+
+NEAREST = 4096
+"""How far from the present value a batch size or world size is looked for."""
+
+
+def suggest(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
+    """Yield what removes every lone sample of a training loader, for all ranks, workers and replicas.
+
+    Args:
+        fact: the loader as audited; its ``samples`` must be what ``setup`` was planned with.
+        setup: how its samples become batches.
+    """
+    if fact.mode != "train" or fact.unknown or not fact.samples or not (fact.first_single or fact.steps == 0):
+        return
+    yield from _same_batches(fact, setup)
+    yield from _batch_sizes(fact, setup)
+    yield from _drop_last(fact, setup)
+    yield from _fewer_pieces(fact, setup)
+    yield from _world_sizes(fact, setup)
+    yield from _sync_batchnorm(fact, setup)
+
+
+def suggest_for_range(facts: Sequence[LoaderFact], setup: Setup) -> Iterator[Suggestion]:
+    """Yield the ways out that need no knowledge of the dataset's size, where they help at every size."""
+    broken = [fact for fact in facts if fact.mode == "train" and fact.first_single]
+    if not broken:
+        return
+    for tail, kind, detail in (
+        ("merge", "merge-tail", "merge the lone sample into the batch before it: works at every size that breaks"),
+        ("balance", "balance", "spread the samples evenly over the batches: works at every size that breaks"),
+    ):
+        if _owns_batches(setup) and all(_clean(f, replace(setup, tail=tail)) for f in broken):
+            yield Suggestion(kind, f"{detail}, nothing is lost", loader="all sizes")
+
+
+def _clean(fact: LoaderFact, setup: Setup) -> LoaderFact | None:
+    """Plan the loader anew; return the fact if no rank, worker, replica or micro-batch gets one sample."""
+    try:
+        tried = describe(fact.name, fact.mode, fact.samples or 0, setup)
+    except UsageError:  # Accelerate refuses batch sizes that the ranks do not divide
+        return None
+    ranks_idle = any(not s.steps for s in tried.streams if s.workers is None)
+    return None if tried.first_single or not tried.steps or ranks_idle else tried
+
+
+def _owns_batches(setup: Setup) -> bool:
+    """Whether a batch_sampler of the user's decides the batches, so that a tail can be merged there."""
+    plain = setup.world_size == 1 or setup.sharding == "distributed-sampler"
+    return plain and not setup.iterable and not setup.drop_last
+
+
+def _same_batches(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
+    if not _owns_batches(setup):
+        return
+    merged = _clean(fact, replace(setup, tail="merge"))
+    if merged:
+        detail = f"merge the lone sample into the batch before it ({layout(merged)}), nothing is lost"
+        yield Suggestion("merge-tail", detail, fact.name)
+    balanced = _clean(fact, replace(setup, tail="balance"))
+    if balanced and (merged is None or layout(balanced) != layout(merged)):
+        detail = f"spread the samples evenly over the batches ({layout(balanced)}), nothing is lost"
+        yield Suggestion("balance", detail, fact.name)
+
+
+def layout(fact: LoaderFact) -> str:
+    """Return the batches as people write them: ``7 + 2``, ``1,249 × 8 + 9``; those of the first rank or worker."""
+    stream = fact.streams[0]
+    text = runs_text(stream.batches)
+    if fact.world_size > 1 and stream.ranks[0] == stream.ranks[1]:
+        return f"{text} on rank {stream.ranks[0]}"
+    return f"{text} on each rank" if fact.world_size > 1 else text
+
+
+def runs_text(batches: Runs) -> str:
+    """Return run-length encoded sizes as a sum; a long one is cut in the middle."""
+    parts = [f"{size:,}" if count == 1 else f"{count:,} × {size:,}" for size, count in batches]
+    if len(parts) > 5:
+        parts = [*parts[:3], "…", parts[-1]]
+    return " + ".join(parts) or "no batch"
+
+
+def _batch_sizes(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
+    size = setup.batch_size
+    below = range(size - 1, max(1, size - NEAREST), -1)
+    for sizes in (below, range(size + 1, size + NEAREST)):
+        for candidate in sizes:
+            tried = _clean(fact, replace(setup, batch_size=candidate))
+            if tried:
+                lost = max(0, (tried.unused or 0) - (fact.unused or 0))
+                cost = f", {lost:,} samples lost each epoch" if lost else ""
+                detail = f"use batch size {candidate:,} ({layout(tried)}){cost}"
+                yield Suggestion("batch-size", detail, fact.name, batch_size=candidate, samples_lost=lost)
+                break
+
+
+def _drop_last(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
+    tried = None if setup.drop_last else _clean(fact, replace(setup, drop_last=True))
+    if tried is None or fact.samples is None:
+        return
+    lost = max(0, (tried.unused or 0) - (fact.unused or 0))
+    share = f"{lost / fact.samples:.1%}" if lost * 1000 >= fact.samples else "under 0.1%"
+    detail = f"set drop_last=True, which loses {lost:,} of {fact.samples:,} samples each epoch ({share})"
+    yield Suggestion("drop-last", detail, fact.name, samples_lost=lost)
+
+
+def _fewer_pieces(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
+    for replicas in range(setup.replicas - 1, 0, -1):
+        if _clean(fact, replace(setup, replicas=replicas)):
+            what = f"use {replicas} replicas" if replicas > 1 else "use one device, without DataParallel"
+            yield Suggestion("replicas", f"{what} instead of {setup.replicas}, nothing is lost", fact.name)
+            break
+    if not setup.iterable or not setup.workers:
+        return
+    for workers in _nearest(setup.workers, least=1):
+        if _clean(fact, replace(setup, workers=workers)):
+            detail = f"use {workers} workers instead of {setup.workers}, nothing is lost"
+            yield Suggestion("workers", detail.replace(" 1 workers", " 1 worker"), fact.name)
+            break
+
+
+def _nearest(value: int, least: int) -> Iterable[int]:
+    """Yield neighbours of a value by distance, the lower one first."""
+    for distance in range(1, min(max(value, 8), NEAREST)):
+        if value - distance >= least:
+            yield value - distance
+        yield value + distance
+
+
+def _world_sizes(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
+    if setup.world_size == 1:
+        return
+    for world in _nearest(setup.world_size, least=1):
+        # Uneven ranks and a sampler's drop_last mean nothing to a single process.
+        alone = {"uneven": False, "sampler_drop_last": False} if world == 1 else {}
+        tried = _clean(fact, replace(setup, world_size=world, **alone))  # type: ignore[arg-type]
+        if tried:
+            ranks = f"{world:,} ranks" if world > 1 else "one rank"
+            detail = f"train on {ranks} instead of {setup.world_size:,} ({layout(tried)})"
+            yield Suggestion("world-size", detail, fact.name, world_size=world)
+            break
+
+
+def _sync_batchnorm(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
+    """Offer SyncBatchNorm where every rank has a batch at every step, so that its collectives meet."""
+    steps = {s.steps for s in fact.streams}
+    if setup.world_size == 1 or setup.replicas > 1 or setup.iterable or len(steps) != 1 or steps == {0}:
+        return
+    if any(size == 0 for s in fact.streams for size, _ in s.batches):
+        return
+    detail = (
+        f"convert the model with SyncBatchNorm.convert_sync_batchnorm, which counts the samples of all "
+        f"{setup.world_size:,} ranks (accelerators only)"
+    )
+    yield Suggestion("sync-batchnorm", detail, fact.name)

@@ -1,0 +1,149 @@
+"""From the streams of a plan to the fact that rules judge: replicas, the smallest batch, the first lone sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from bnguard.facts import LoaderFact, LoneSample, Mode, Runs, Stream
+from bnguard.loader.plan import Plan, Setup, make_plan
+from bnguard.loader.sizes import chunks, even_pieces
+
+
+def describe(name: str, mode: Mode, samples: int, setup: Setup, notes: Iterable[str] = ()) -> LoaderFact:
+    """Return the fact of one loader that is given by numbers.
+
+    An iterable dataset whose sharding between workers is not known gives an ``unknown`` fact that lists
+    what each sharding would mean; it never counts as safe.
+    """
+    bare = LoaderFact(
+        name=name,
+        mode=mode,
+        samples=samples,
+        batch_size=setup.batch_size,
+        drop_last=setup.drop_last,
+        streams=(),
+        notes=tuple(notes),
+        world_size=setup.world_size,
+        replicas=setup.replicas,
+        workers=setup.workers if setup.iterable else 0,
+        micro_batches=setup.micro_batches,
+        divided=setup.divided,
+    )
+    if setup.iterable and setup.workers > 1 and setup.shard is None:
+        return _unknown_shard(bare, samples, setup)
+    if setup.iterable and setup.workers == 1 and setup.shard is None:
+        setup = replace(setup, shard="none")  # one worker yields everything under every sharding
+    plan = make_plan(samples, setup)
+    return summarise(bare, plan)
+
+
+def summarise(bare: LoaderFact, plan: Plan) -> LoaderFact:
+    """Return the fact with the plan's streams and everything that follows from them."""
+    streams = tuple(_within(s, bare.micro_batches, bare.replicas) for s in plan.streams)
+    return replace(
+        bare,
+        streams=streams,
+        smallest=min((_smallest(s) for s in streams if s.steps), default=None),
+        steps=max((_rank_steps(group) for group in by_rank(streams)), default=0),
+        unused=plan.unused,
+        first_single=first_single(streams, bare.micro_batches, bare.replicas),
+    )
+
+
+def _unknown_shard(bare: LoaderFact, samples: int, setup: Setup) -> LoaderFact:
+    said = []
+    for shard in ("ceil", "stride", "none"):
+        fact = summarise(bare, make_plan(samples, replace(setup, shard=shard)))
+        lone = fact.first_single
+        tail = f"a batch of one (worker {lone.worker})" if lone else "no batch of one"
+        said.append(f"if the dataset shards by {shard!r}: {tail}")
+    said[-1] = said[-1].replace("if the dataset shards by 'none'", "if it does not shard")
+    why = f"how the dataset divides its samples between {setup.workers} workers is not known (--shard says it)"
+    return replace(bare, unknown=why, notes=(*bare.notes, *said))
+
+
+def by_rank(streams: Iterable[Stream]) -> list[list[Stream]]:
+    """Group streams by their range of ranks; the workers of a rank come together."""
+    groups: dict[tuple[int, int], list[Stream]] = {}
+    for stream in streams:
+        groups.setdefault(stream.ranks, []).append(stream)
+    return list(groups.values())
+
+
+def _rank_steps(group: list[Stream]) -> int:
+    return sum(s.steps * s.width for s in group)
+
+
+def _within(stream: Stream, micro_batches: int, replicas: int) -> Stream:
+    """Add what each step's batch becomes inside the step: micro-batches, then replicas of each."""
+    micro = None
+    inputs: Iterable[tuple[int, int]] = stream.batches
+    if micro_batches > 1:
+        micro = tuple((even_pieces(size, micro_batches), count) for size, count in stream.batches)
+        inputs = [(piece, many * count) for pieces, count in micro for piece, many in pieces]
+    scattered = tuple((chunks(size, replicas), count) for size, count in inputs) if replicas > 1 else None
+    return replace(stream, micro_batches=micro, replica_batches=scattered)
+
+
+def _smallest(stream: Stream) -> int:
+    if stream.replica_batches is not None:
+        return min(min(sizes) for sizes, _ in stream.replica_batches)
+    if stream.micro_batches is not None:
+        return min(piece for pieces, _ in stream.micro_batches for piece, _ in pieces)
+    return min(size for size, _ in stream.batches)
+
+
+def lone_in_batch(size: int, micro_batches: int, replicas: int) -> tuple[int | None, int | None] | None:
+    """Return the micro-batch and the replica (from 0) that get one sample of a batch, or None if none does."""
+    pieces: Runs = even_pieces(size, micro_batches) if micro_batches > 1 else ((size, 1),)
+    before = 0
+    for piece, count in pieces:
+        scattered = chunks(piece, replicas)
+        if 1 in scattered:
+            micro = before if micro_batches > 1 else None
+            return micro, scattered.index(1) if replicas > 1 else None
+        before += count
+    return None
+
+
+def first_single(streams: Iterable[Stream], micro_batches: int, replicas: int) -> LoneSample | None:
+    """Return where the earliest batch of one sample sits: the lowest step, then the lowest rank."""
+    found = [lone for group in by_rank(streams) for lone in _lone_of_rank(group, micro_batches, replicas)]
+    return min(found, key=lambda lone: (lone.step, lone.rank), default=None)
+
+
+def _lone_of_rank(group: list[Stream], micro_batches: int, replicas: int) -> Iterator[LoneSample]:
+    for stream in group:
+        index = 0
+        for size, count in stream.batches:
+            lone = lone_in_batch(size, micro_batches, replicas)
+            if lone:
+                yield LoneSample(
+                    rank=stream.ranks[0],
+                    step=_arrival(stream, index, group),
+                    steps=_rank_steps(group),
+                    replica=lone[1],
+                    worker=stream.workers[0] if stream.workers else None,
+                    micro_batch=lone[0],
+                    size=size,
+                )
+                break
+            index += count
+
+
+def _arrival(stream: Stream, index: int, group: list[Stream]) -> int:
+    """Return the step (from 1) at which the loader hands out batch ``index`` of the stream's first worker.
+
+    The loader asks its workers in turn and passes over those that have ended, so what comes earlier are the
+    batches with a lower index, and those of the same index from lower workers.
+    """
+    if stream.workers is None:
+        return index + 1
+    earlier = sum(min(other.steps, index) * other.width for other in group)
+    lower = sum(
+        min(other.width, stream.workers[0] - other.workers[0])
+        for other in group
+        if other.workers and other.steps > index and other.workers[0] < stream.workers[0]
+    )
+    return earlier + lower + 1
