@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from bnguard import __version__
-from bnguard.cli import audit_loader, explain, scan
+from bnguard.cli import audit_loader, explain, plain, scan
 from bnguard.errors import BnguardError
 
 app = typer.Typer(
     name="bnguard",
+    cls=plain.PlainGroup,
     help="Find the BatchNorm layer that a batch of one sample breaks, before training starts.",
     no_args_is_help=True,
     add_completion=False,
@@ -20,7 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("scan", no_args_is_help=True)(scan.command)
-app.command("audit-loader", no_args_is_help=True)(audit_loader.command)
+app.command("audit-loader", cls=plain.PlainCommand, no_args_is_help=True)(audit_loader.command)
 app.command("rules")(explain.rules)
 app.command("explain", no_args_is_help=True)(explain.explain)
 
