@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +59,8 @@ def _write(text: str, output: Path | None) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """Write the file beside its place, then move it there, so that no reader ever sees half of it."""
+    import tempfile
+
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

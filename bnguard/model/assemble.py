@@ -1,0 +1,160 @@
+"""From traces to facts: each layer's calls, verdict and smallest working batch size."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from bnguard.facts import THIN_VALUES, LayerFact, NormCall, NormKind, SourceLine, StatisticsFact, Verdict
+from bnguard.model.layers import Layer
+from bnguard.model.probe import Behaviour, behaviour
+from bnguard.model.record import Recorded
+from bnguard.model.trace import Trace
+
+
+def layer_facts(
+    trace: Trace,
+    prefix: str,
+    sources: Mapping[str, SourceLine | None],
+    statistics: Mapping[str, StatisticsFact | None],
+) -> tuple[LayerFact, ...]:
+    """Return a fact for every layer of the traced model, then for every functional call outside one.
+
+    Args:
+        trace: one forward.
+        prefix: what stands before each name, such as ``module.`` for a DataParallel model.
+        sources: creation lines by layer name (without the prefix).
+        statistics: contents of the running statistics by layer name.
+    """
+    by_owner: dict[int, list[tuple[int, Recorded]]] = defaultdict(list)
+    for order, recorded in enumerate(trace.calls):
+        by_owner[id(recorded.owner) if recorded.owner is not None else -1].append((order, recorded))
+    facts = [_fact(layer, by_owner.pop(id(layer.module), []), trace, sources, statistics) for layer in trace.stage.layers]
+    for calls in by_owner.values():
+        facts.append(_functional(calls, trace.stage.names))
+    return tuple(replace(f, name=prefix + f.name, aliases=tuple(prefix + a for a in f.aliases)) for f in facts)
+
+
+def first_failure(facts: Iterable[LayerFact]) -> str | None:
+    """Return the layer whose failing call comes first in execution order."""
+    failing = [(f.order, f.name) for f in facts if f.verdict == "fails" and f.order is not None]
+    return min(failing)[1] if failing else None
+
+
+def smallest_batches(facts: Sequence[LayerFact], others: Mapping[int, Sequence[LayerFact]]) -> tuple[LayerFact, ...]:
+    """Set ``min_batch_size`` of every layer from traces at several batch sizes.
+
+    Args:
+        facts: of the batch size in use.
+        others: facts by batch size, the one in use included.
+    """
+    verdicts: dict[str, dict[int, Verdict]] = defaultdict(dict)
+    for size, layers in others.items():
+        for layer in layers:
+            verdicts[layer.name][size] = layer.verdict
+
+    def smallest(name: str) -> int | None:
+        sizes = sorted(s for s, v in verdicts[name].items() if v not in ("unknown", "not-reached"))
+        # a size counts only if every size between it and 1 was tried, and it is the first that holds
+        return next((s for s in sizes if verdicts[name][s] != "fails"), None) if sizes[:1] == [1] else None
+
+    return tuple(replace(f, min_batch_size=smallest(f.name)) for f in facts)
+
+
+def _fact(
+    layer: Layer,
+    calls: list[tuple[int, Recorded]],
+    trace: Trace,
+    sources: Mapping[str, SourceLine | None],
+    statistics: Mapping[str, StatisticsFact | None],
+) -> LayerFact:
+    real = [(order, r) for order, r in calls if r.function != "hand-written"]
+    norm_calls = tuple(r.call for _, r in real)
+    verdict, reason = _verdict(layer.kind, norm_calls, ended=trace.error is None), None
+    if calls and not real:  # a normaliser of the user's own, which called none of torch's functions
+        probed = behaviour(layer.module, calls[0][1].call.shape)
+        norm_calls = tuple(_probed_call(r.call.shape, probed) for _, r in calls)
+        verdict, reason = _verdict(layer.kind, norm_calls, ended=True), None
+        if probed is None:
+            verdict, reason = "unknown", "the layer cannot be run on its own, so what it does is not known"
+    elif verdict == "unknown":
+        reason = _reason(trace)
+    features = layer.num_features or (norm_calls[0].shape[1] if norm_calls else None)
+    return LayerFact(
+        name=layer.name,
+        aliases=layer.names[1:],
+        type=layer.type,
+        kind=layer.kind,
+        num_features=features,
+        training=layer.module.training,
+        affine=layer.affine,
+        affine_trains=layer.affine_trains,
+        track_running_stats=layer.track_running_stats,
+        momentum=layer.momentum,
+        eps=layer.eps,
+        num_groups=layer.num_groups,
+        verdict=verdict,
+        source=sources.get(layer.name),
+        calls=norm_calls,
+        order=_order(real or calls),
+        statistics=statistics.get(layer.name),
+        reason=reason,
+    )
+
+
+def _functional(calls: list[tuple[int, Recorded]], names: Mapping[int, str]) -> LayerFact:
+    first = calls[0][1]
+    norm_calls = tuple(r.call for _, r in calls)
+    kind: NormKind = {"batch_norm": "batch", "instance_norm": "instance", "group_norm": "group"}[first.function]  # type: ignore[assignment]
+    return LayerFact(
+        name="" if first.owner is None else names.get(id(first.owner), ""),
+        type="functional",
+        kind=kind,
+        num_features=norm_calls[0].shape[1],
+        training=first.owner.training if first.owner is not None else first.call.batch_statistics,
+        affine=first.affine,
+        track_running_stats=first.tracks,
+        momentum=first.momentum,
+        eps=first.eps,
+        num_groups=first.num_groups,
+        verdict=_verdict(kind, norm_calls, ended=True),
+        calls=norm_calls,
+        order=_order(calls),
+    )
+
+
+def _order(calls: list[tuple[int, Recorded]]) -> int | None:
+    """Where the layer stands in execution: at its first failing call if it has one, since that is where it stops."""
+    failing = [order for order, r in calls if _stops(r.call)]
+    return min(failing or [order for order, _ in calls], default=None)
+
+
+def _stops(call: NormCall) -> bool:
+    return call.raises or call.rejected is not None
+
+
+def _verdict(kind: NormKind, calls: Sequence[NormCall], *, ended: bool) -> Verdict:
+    if not calls:
+        return "not-reached" if ended else "unknown"
+    if any(map(_stops, calls)):
+        return "fails"
+    own = [c for c in calls if c.batch_statistics]
+    if not own:
+        return "frozen"
+    fewest = min(c.values_per_statistic for c in own)
+    if kind in ("group", "instance"):
+        return "thin" if fewest == 1 else "ok"
+    if any(c.shape[0] == 1 for c in own):
+        return "single-sample"
+    return "thin" if fewest < THIN_VALUES else "ok"
+
+
+def _probed_call(shape: tuple[int, ...], probed: Behaviour | None) -> NormCall:
+    call = NormCall(shape, 1, batch_statistics=probed is not None and probed.batch_statistics,
+                    raises=probed is not None and probed.raises)
+    return replace(call, values_per_statistic=call.values_per_channel)
+
+
+def _reason(trace: Trace) -> str:
+    return f"the forward stopped before it: {trace.error_line}" if trace.error is not None else "no input was found"

@@ -1,0 +1,173 @@
+"""Building a model without giving its weights memory, initialising them or downloading them.
+
+Shapes need no weights. Each parameter is moved to the meta device as it is registered, which, other than
+``with torch.device("meta")``, leaves ordinary tensors real: ``torch.linspace(…).item()`` in a constructor works.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import UninitializedParameter
+
+from bnguard.model import private
+from bnguard.model.origin import Origins, recording
+
+
+class TrainingStarted(BaseException):
+    """The user's file began to train while it was only to be imported; not an Exception, so it passes `except`."""
+
+
+class SkippedWeights(dict[str, Any]):
+    """Stands for a state dict that was not downloaded: any key leads to more of the same."""
+
+    def __missing__(self, key: str) -> SkippedWeights:
+        return SkippedWeights()
+
+    def pop(self, key: str, *default: Any) -> Any:  # type: ignore[override]  # noqa: ANN401 - as dict.pop
+        """Give nothing for any key, as deleting the head's weights is the usual reason to ask."""
+        return super().pop(key, *default) if default or key in self else None
+
+
+class Construction:
+    """What happened while building: where layers were created, and which weights were not fetched."""
+
+    def __init__(self) -> None:
+        self.origins = Origins()
+        self.skipped: list[str] = []
+
+
+_active: list[Construction] = []
+
+
+def skipped_weights(url: str) -> SkippedWeights:
+    """Note that these weights were asked for, and answer without network."""
+    if _active:
+        _active[-1].skipped.append(str(url))
+    return SkippedWeights()
+
+
+@contextmanager
+def watched(construction: Construction) -> Iterator[None]:
+    """Record creation lines, answer downloads, and stop at the first sign of training; all undone afterwards."""
+    with ExitStack() as stack:
+        _active.append(construction)
+        stack.callback(_active.pop)
+        stack.enter_context(recording(construction.origins))
+        stack.enter_context(_without_downloads(construction))
+        stack.enter_context(_refusing_to_train())
+        yield
+
+
+@contextmanager
+def weightless(construction: Construction) -> Iterator[None]:
+    """Within the block every parameter lives on the meta device and initialisers do nothing."""
+    with ExitStack() as stack:
+        stack.enter_context(watched(construction))
+        stack.enter_context(paused_gc())
+        _patch(stack, nn.Module, "register_parameter", _registering_meta(nn.Module.register_parameter))
+        for initialiser in _INITIALISERS:
+            _exchange_code(stack, initialiser, _leave_as_is)
+        yield
+
+
+@contextmanager
+def paused_gc() -> Iterator[None]:
+    """Keep the collector from walking a growing model again and again: it doubles the time of building one."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+_INITIALISERS = tuple(
+    f for n, f in vars(nn.init).items()
+    if n.endswith("_") and not n.startswith("_") and isinstance(f, FunctionType) and f.__closure__ is None
+)
+
+
+def _leave_as_is(tensor: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:  # noqa: ANN401 - of any signature
+    return tensor
+
+
+def _registering_meta(original: Callable[..., None]) -> Callable[..., None]:
+    tied: dict[int, tuple[weakref.ref[nn.Parameter], nn.Parameter]] = {}
+
+    def register_parameter(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        if param is not None and isinstance(param, nn.Parameter) and not param.is_meta:
+            known = tied.get(id(param))
+            if known is None or known[0]() is not param:  # an id may be reused once its object is gone
+                known = tied[id(param)] = (weakref.ref(param), to_meta(param))
+            param = known[1]
+        original(self, name, param)
+
+    return register_parameter
+
+
+def to_meta(param: nn.Parameter) -> nn.Parameter:
+    """Return a parameter of the same shape, dtype and class without memory."""
+    if isinstance(param, UninitializedParameter):
+        return UninitializedParameter(param.requires_grad, device="meta", dtype=param.dtype)
+    meta = torch.empty_strided(param.shape, param.stride(), dtype=param.dtype, device="meta")
+    return nn.Parameter(meta, param.requires_grad)
+
+
+def _patch(stack: ExitStack, owner: Any, name: str, value: Any) -> None:  # noqa: ANN401 - any attribute of anything
+    original = owner.__dict__[name]
+    setattr(owner, name, value)
+    stack.callback(setattr, owner, name, original)
+
+
+def _exchange_code(stack: ExitStack, function: FunctionType, stub: Any) -> None:  # noqa: ANN401 - a function
+    """Let a function do what the stub does, under every name it was imported by: files hold their own names."""
+    for attribute, value in (("__code__", stub.__code__), ("__defaults__", stub.__defaults__),
+                             ("__kwdefaults__", stub.__kwdefaults__)):
+        stack.callback(setattr, function, attribute, getattr(function, attribute))
+        setattr(function, attribute, value)
+
+
+@contextmanager
+def _without_downloads(construction: Construction) -> Iterator[None]:
+    """Answer ``load_state_dict_from_url`` under every name it was imported by, and loading what it answered."""
+    function = torch.hub.load_state_dict_from_url
+    original_load = nn.Module.load_state_dict
+
+    @functools.wraps(original_load)
+    def load_state_dict(self: nn.Module, state_dict: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        if isinstance(state_dict, SkippedWeights) or construction.skipped:
+            return private.nothing_incompatible()
+        return original_load(self, state_dict, *args, **kwargs)
+
+    with ExitStack() as stack:
+        if isinstance(function, FunctionType):
+            _exchange_code(stack, function, _answer_without_network)
+        _patch(stack, nn.Module, "load_state_dict", load_state_dict)
+        yield
+
+
+def _answer_without_network(url: str, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - runs with torch.hub's globals
+    from bnguard.model.build import skipped_weights
+
+    return skipped_weights(url)
+
+
+@contextmanager
+def _refusing_to_train() -> Iterator[None]:
+    def refuse(*_: Any, **__: Any) -> None:  # noqa: ANN401 - of any signature
+        raise TrainingStarted
+
+    with ExitStack() as stack:
+        _patch(stack, torch.Tensor, "backward", refuse)
+        _patch(stack, torch.autograd, "backward", refuse)
+        yield

@@ -1,0 +1,118 @@
+"""Which line of the user's code created a layer.
+
+While a model is built the creating frame is recorded; for a model that was built before, the line that
+assigns the attribute is looked up in the source of the class that owns it.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from types import FrameType
+from typing import Any
+
+from torch import nn
+
+from bnguard.facts import SourceLine
+from bnguard.model import private
+from bnguard.usercode import display_path, whose
+
+
+class Origins:
+    """The recorded lines, by module; holds the modules so that an identity is never reused."""
+
+    def __init__(self) -> None:
+        self._lines: dict[int, tuple[nn.Module, str, int]] = {}
+
+    def record(self, module: nn.Module, frame: FrameType | None) -> None:
+        """Remember the innermost line of user code on this stack, or else the innermost outside torch."""
+        place = _creating_line(module, frame)
+        if place is not None:
+            self._lines.setdefault(id(module), (module, *place))
+
+    def find(self, module: nn.Module) -> SourceLine | None:
+        """Return the line that created the module, or None if it was not watched."""
+        known = self._lines.get(id(module))
+        return None if known is None else SourceLine(display_path(known[1]), known[2])
+
+
+@contextmanager
+def recording(origins: Origins) -> Iterator[None]:
+    """Record the creation of every BatchNorm, InstanceNorm and GroupNorm within the block."""
+    classes: tuple[Any, ...] = (private.norm_base(), nn.GroupNorm)
+    originals = [cls.__init__ for cls in classes]
+
+    def watch(original: Any) -> Any:  # noqa: ANN401 - a constructor of any signature
+        def __init__(self: nn.Module, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401, N807
+            origins.record(self, sys._getframe(1))
+            original(self, *args, **kwargs)
+
+        return __init__
+
+    for cls, original in zip(classes, originals, strict=True):
+        cls.__init__ = watch(original)
+    try:
+        yield
+    finally:
+        for cls, original in zip(classes, originals, strict=True):
+            cls.__init__ = original
+
+
+def _creating_line(module: nn.Module, frame: FrameType | None) -> tuple[str, int] | None:
+    fallback: tuple[str, int] | None = None
+    while frame is not None:
+        code = frame.f_code
+        where = whose(code.co_filename)
+        if where == "bnguard" and fallback is not None:
+            break
+        if where in ("user", "library") and not _is_own_constructor(module, frame):
+            if where == "user":
+                return code.co_filename, frame.f_lineno
+            fallback = fallback or (code.co_filename, frame.f_lineno)
+        frame = frame.f_back
+    return fallback
+
+
+def _is_own_constructor(module: nn.Module, frame: FrameType) -> bool:
+    code = frame.f_code
+    return code.co_name == "__init__" and frame.f_locals.get(code.co_varnames[0]) is module
+
+
+def assignment_line(root: nn.Module, name: str) -> SourceLine | None:
+    """Return the line ``self.attribute = …`` that gave the layer its place, read from the owner's source.
+
+    Args:
+        root: the model.
+        name: dotted path of the layer; trailing indices belong to a Sequential or list built on that line.
+    """
+    parts = name.split(".")
+    for cut in range(len(parts) - 1, -1, -1):
+        try:
+            owner = root.get_submodule(".".join(parts[:cut]))
+        except AttributeError:
+            continue
+        line = _assigned_in(type(owner), parts[cut])
+        if line is not None:
+            return line
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _assigned_in(cls: type, attribute: str) -> SourceLine | None:
+    for base in cls.__mro__:
+        if base.__module__.split(".")[0] in ("torch", "builtins"):
+            return None
+        try:
+            lines, first = inspect.getsourcelines(base)
+            file = inspect.getsourcefile(base)
+            tree = ast.parse(inspect.cleandoc("".join(lines)) if lines[0][0].isspace() else "".join(lines))
+        except (OSError, TypeError, SyntaxError, IndexError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr == attribute:
+                return SourceLine(display_path(str(file)), first + node.lineno - 1)
+    return None

@@ -1,0 +1,155 @@
+"""The private parts of torch that bnguard uses, each behind a guard: where one is missing, the answer is None.
+
+Nothing else in the package may name an underscore of torch.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import torch
+
+
+@lru_cache(maxsize=1)
+def fake_tensor_types() -> tuple[Any, Any] | None:
+    """Return ``(FakeTensorMode, FakeTensor)``, or None where this torch has them under another name."""
+    try:
+        from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+    except ImportError:
+        return None
+    return FakeTensorMode, FakeTensor
+
+
+def fake_mode() -> AbstractContextManager[Any] | None:
+    """Return a fresh mode under which tensors have a device and a shape but no memory, or None."""
+    types = fake_tensor_types()
+    return None if types is None else types[0](allow_non_fake_inputs=True)
+
+
+def fake_tensor(mode: Any, like: torch.Tensor, device: str) -> torch.Tensor:  # noqa: ANN401 - FakeTensorMode is private
+    """Return a tensor without memory that claims to live on ``device``, shaped and typed as ``like``."""
+    types = fake_tensor_types()
+    assert types is not None, "a mode exists, so its tensor type does"
+    meta = torch.empty_strided(like.shape, like.stride(), dtype=like.dtype, device="meta")
+    fake: torch.Tensor = types[1](mode, meta, torch.device(device))
+    return fake
+
+
+@lru_cache(maxsize=1)
+def _backend_selector() -> Any:  # noqa: ANN401 - a C function without a stub
+    return getattr(torch._C, "_select_batch_norm_backend", None)
+
+
+def batch_norm_backend(
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    param_dtype: torch.dtype | None,
+    stats_dtype: torch.dtype | None,
+    training: bool,
+    eps: float,
+    device: str,
+) -> str | None:
+    """Return the kernel family that PyTorch chooses for a batch_norm call, without such a device at hand.
+
+    Asked of ``aten/src/ATen/native/Normalization.cpp`` through ``torch._C._select_batch_norm_backend``.
+
+    Args:
+        shape: of the input, channels at index 1.
+        dtype: of the input.
+        param_dtype: of weight and bias, None without them.
+        stats_dtype: of the running statistics, None without them.
+        training: whether batch statistics are used.
+        eps: as given to the call.
+        device: ``cuda`` or ``cpu``.
+
+    Returns:
+        ``cudnn``, ``native``, ``miopen``, or None where this torch cannot be asked (a build without CUDA,
+        a release without the function).
+    """
+    # the choice depends on N, the rank and whether 2**31 - 1 elements are reached (same source file): asking
+    # about the smallest such shape makes one question of the fifty that a network's layers would be
+    if prod(shape) < 2**31 - 1:
+        shape = (shape[0], 1, *(1 for _ in shape[2:]))
+    return _ask_backend(shape, dtype, param_dtype, stats_dtype, training, eps, device)
+
+
+@lru_cache(maxsize=4096)
+def _ask_backend(
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    param_dtype: torch.dtype | None,
+    stats_dtype: torch.dtype | None,
+    training: bool,
+    eps: float,
+    device: str,
+) -> str | None:
+    select, mode = _backend_selector(), fake_mode()
+    if select is None or mode is None or (device == "cuda" and not torch.backends.cuda.is_built()):
+        return None
+
+    def make(size: tuple[int, ...], kind: torch.dtype | None) -> torch.Tensor | None:
+        return None if kind is None else fake_tensor(mode, torch.empty(size, dtype=kind, device="meta"), device)
+
+    channels = (shape[1],)
+    try:
+        chosen = select(
+            make(shape, dtype), make(channels, param_dtype), make(channels, param_dtype),
+            make(channels, stats_dtype), make(channels, stats_dtype), training, eps,
+        )
+    except (RuntimeError, TypeError, IndexError):
+        return None
+    return str(getattr(chosen, "name", chosen)).rsplit(".", 1)[-1].lower()
+
+
+def script_module_type() -> type | tuple[()]:
+    """Return the class of TorchScript modules, or an empty tuple that no instance matches."""
+    found = getattr(torch.jit, "ScriptModule", None)
+    return found if isinstance(found, type) else ()
+
+
+def compiled_original(module: torch.nn.Module) -> torch.nn.Module | None:
+    """Return the module inside ``torch.compile``'s wrapper, or None if it is not one."""
+    original = module.__dict__.get("_modules", {}).get("_orig_mod")
+    return original if isinstance(original, torch.nn.Module) else None
+
+
+def norm_base() -> type[torch.nn.Module]:
+    """Return the class under every BatchNorm and InstanceNorm of torch."""
+    base: type[torch.nn.Module] = torch.nn.modules.batchnorm._NormBase
+    return base
+
+
+def batch_norm_base() -> type[torch.nn.Module]:
+    """Return the class under every BatchNorm of torch, SyncBatchNorm and the lazy ones included."""
+    base: type[torch.nn.Module] = torch.nn.modules.batchnorm._BatchNorm
+    return base
+
+
+def instance_norm_base() -> type[torch.nn.Module]:
+    """Return the class under every InstanceNorm of torch."""
+    base: type[torch.nn.Module] = torch.nn.modules.instancenorm._InstanceNorm
+    return base
+
+
+def nothing_incompatible() -> object:
+    """Return what ``load_state_dict`` gives when every key fits."""
+    kind = getattr(torch.nn.modules.module, "_IncompatibleKeys", None)
+    return kind([], []) if kind is not None else ([], [])
+
+
+def own_tensor(module: torch.nn.Module, name: str) -> torch.Tensor | None:
+    """Return the module's own tensor of that name, without the cost of a failing ``getattr`` on a module."""
+    for space in (module.__dict__.get("_buffers") or {}, module.__dict__, module.__dict__.get("_parameters") or {}):
+        value = space.get(name)
+        if isinstance(value, torch.Tensor):
+            return value
+    return None
+
+
+def replace_tensor(module: torch.nn.Module, name: str, tensor: torch.Tensor) -> None:
+    """Put a tensor in the place of a parameter or buffer, whatever its class (a FakeTensor is no Parameter)."""
+    space = module._parameters if name in module._parameters else module._buffers
+    space[name] = tensor  # type: ignore[assignment]

@@ -1,0 +1,227 @@
+"""One forward, on shapes wherever shapes are enough, with every normalisation call recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from bnguard.errors import BnguardError
+from bnguard.facts import Method, Mode
+from bnguard.model import private
+from bnguard.model.build import paused_gc
+from bnguard.model.inputs import Arguments, Inputs, map_tensors
+from bnguard.model.layers import Layer, find_layers, layers_by_tensor
+from bnguard.model.record import NormRecorder, Recorded
+from bnguard.model.twin import meta_like, twin
+from bnguard.usercode import one_line, user_traceback
+
+MOST_REAL_PARAMETERS = 500_000_000
+"""A real forward of more parameters than this (2 GB in float32) is not worth the answer to one question."""
+
+
+@dataclass
+class Stage:
+    """A model ready to run by one method, with its layers found.
+
+    ``layers`` are those of this very instance: the calls name them by identity.
+    """
+
+    model: nn.Module
+    layers: list[Layer]
+    names: dict[int, str]
+
+    @classmethod
+    def of(cls, model: nn.Module, mode: Mode) -> Stage:
+        """Set the mode as a training script would, then find the layers."""
+        model.train(mode == "train")
+        names: dict[int, str] = {}
+        for name, module in model.named_modules(remove_duplicate=False):
+            names.setdefault(id(module), name)
+        return cls(model, find_layers(model), names)
+
+
+@dataclass
+class Trace:
+    """What one forward showed: the calls in order, and the error that ended it."""
+
+    method: Method
+    stage: Stage
+    calls: list[Recorded] = field(default_factory=list)
+    error: Exception | None = None
+
+    @property
+    def error_line(self) -> str | None:
+        """The error in one line, or None."""
+        return None if self.error is None else one_line(self.error)
+
+    @property
+    def error_traceback(self) -> str | None:
+        """The user's frames of the error, or None."""
+        return None if self.error is None else user_traceback(self.error)
+
+    @property
+    def shapes_were_not_enough(self) -> bool:
+        """Whether the error comes from missing values or mixed devices rather than from the model."""
+        if self.error is None or self.method == "real":
+            return False
+        kinds = ("DataDependent", "DynamicOutput", "UnsupportedFakeTensor", "UnsupportedOperator", "GuardOnData")
+        if isinstance(self.error, NotImplementedError) or type(self.error).__name__.startswith(kinds):
+            return True
+        text = str(self.error).lower()
+        return any(word in text for word in ("meta", "fake", "device", "item()", "data-dependent", "data dependent",
+                                             "numpy", "data pointer", "storage"))
+
+
+class Subject:
+    """A model under scan, and the ways to run it without touching the one the user holds.
+
+    Args:
+        model: the user's live model, or one that was built without weights for this scan.
+        owned: whether nobody else holds the model, so that no copy is needed.
+        rebuild: builds the model again with its weights, for a real forward of a weightless one.
+        mode: what is called on the root before a trace.
+        device: whose backend the calls predict.
+    """
+
+    def __init__(
+        self, model: nn.Module, *, owned: bool, mode: Mode, device: str,
+        rebuild: Callable[[], nn.Module] | None = None,
+    ) -> None:
+        self.model = model
+        self.mode: Mode = mode
+        self._device = device
+        self._owned = owned
+        self._rebuild = rebuild
+        self._stages: dict[Method, Stage] = {}
+
+    def trace(self, inputs: Inputs, batch_size: int, method: Method) -> Trace:
+        """Run one forward by this method; an error of the model ends up in the trace, never here."""
+        try:
+            stage = self._stage(method)
+        except BnguardError as error:
+            return Trace(method, Stage(self.model, find_layers(self.model), {}), error=error)
+        trace = Trace(method, stage)
+        recorder = NormRecorder(layers_by_tensor(stage.layers), stage.names, self._device, compute=method == "real")
+        with ExitStack() as stack:
+            stack.enter_context(quiet())
+            stack.enter_context(paused_gc())
+            stack.enter_context(torch.no_grad())
+            for handle in _watch_hand_written(stage.layers, recorder):
+                stack.callback(handle.remove)
+            try:
+                args, kwargs = _arguments(inputs, batch_size, method, stage.model)
+                with recorder if method != "fake" else _faked(stage.model, recorder):
+                    if method == "fake":
+                        args, kwargs = _as_fake(args), _as_fake(kwargs)
+                    stage.model(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001 - the user's forward may raise anything; the report says what
+                trace.error = error
+        trace.calls = recorder.calls
+        return trace
+
+    def best_trace(self, inputs: Inputs, batch_size: int) -> Trace:
+        """Trace on the meta device, with FakeTensors where devices mix, really where values decide."""
+        trace: Trace | None = None
+        methods: tuple[Method, ...] = ("real",) if inputs.needs_values else ("meta", "fake", "real")
+        for method in methods:
+            if method == "fake" and private.fake_tensor_types() is None:
+                continue
+            latest = self.trace(inputs, batch_size, method)
+            if trace is not None and isinstance(latest.error, BnguardError):
+                return trace  # a real forward is not to be had: the error of the shapes says more
+            trace = latest
+            if not trace.shapes_were_not_enough:
+                return trace
+        assert trace is not None
+        return trace
+
+    def _stage(self, method: Method) -> Stage:
+        if method not in self._stages:
+            self._stages[method] = Stage.of(self._model_for(method), self.mode)
+        return self._stages[method]
+
+    def _model_for(self, method: Method) -> nn.Module:
+        if method == "real":
+            return self._with_values()
+        if self._owned and method == "meta":
+            _buffers_to_meta(self.model)
+            return self.model
+        return twin(self.model, "meta")
+
+    def _with_values(self) -> nn.Module:
+        weightless = any(p.is_meta for p in self.model.parameters())
+        if not weightless:
+            return twin(self.model, "shared")
+        count = sum(p.numel() for p in self.model.parameters())
+        if self._rebuild is None or count > MOST_REAL_PARAMETERS:
+            raise BnguardError(f"a real forward would need {count:,} parameters in memory")
+        return self._rebuild()
+
+
+def _arguments(inputs: Inputs, batch_size: int, method: Method, model: nn.Module) -> Arguments:
+    args, kwargs = inputs.make(batch_size, "cpu" if method == "real" else "meta")
+    if method != "real":
+        return args, kwargs
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    return map_tensors(args, lambda t: t.to(device)), map_tensors(kwargs, lambda t: t.to(device))
+
+
+def _buffers_to_meta(model: nn.Module) -> None:
+    for module in model.modules():
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            if not buffer.is_meta:
+                setattr(module, name, meta_like(buffer))
+
+
+@contextmanager
+def _faked(model: nn.Module, recorder: NormRecorder) -> Iterator[None]:
+    """Give the (already copied) model parameters that claim to be on the CPU, and record under the fake mode."""
+    mode = private.fake_mode()
+    assert mode is not None, "the caller asked whether there is one"
+    with mode:
+        for module in model.modules():
+            for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+                if tensor.is_meta and not isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+                    private.replace_tensor(module, name, private.fake_tensor(mode, tensor, "cpu"))
+        recorder.renew(layers_by_tensor(find_layers(model)))
+        with recorder:
+            yield
+
+
+def _as_fake(value: object) -> object:
+    """Under a fake mode: every tensor becomes one on the CPU."""
+    return map_tensors(value, lambda t: torch.empty_strided(t.shape, t.stride(), dtype=t.dtype))
+
+
+def _watch_hand_written(layers: list[Layer], recorder: NormRecorder) -> list[torch.utils.hooks.RemovableHandle]:
+    def watch(module: nn.Module, args: tuple[object, ...]) -> None:
+        if args and isinstance(args[0], Tensor):
+            recorder.note(module, tuple(args[0].shape))
+
+    return [x.module.register_forward_pre_hook(watch) for x in layers if x.kind == "hand-written"]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the user's prints off stdout, which belongs to the report, and warnings about shapes to ourselves."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(_Stderr()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+class _Stderr(io.TextIOBase):
+    """Passes text on to whatever stderr is at that moment (pytest and notebooks exchange it)."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()

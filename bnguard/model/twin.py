@@ -1,0 +1,111 @@
+"""A copy of a model that may be run without the original noticing.
+
+A trace must leave the user's model as it was: modes, buffers, hooks, attributes that a forward reassigns. So it
+runs a structural copy whose parameters are shared (a real forward without gradient does not change them) or
+have no memory at all.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+import sys
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bnguard.errors import BnguardError
+from bnguard.model import private
+from bnguard.model.build import to_meta
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def twin(model: nn.Module, storage: Literal["meta", "shared"]) -> nn.Module:
+    """Copy the model's structure; the user's own hooks are left out, torch's (weight_norm …) are kept.
+
+    Args:
+        model: stays as it is.
+        storage: ``meta`` for parameters and buffers without memory; ``shared`` for the same parameters and
+            copies of the buffers.
+
+    Raises:
+        BnguardError: the model holds something that cannot be copied.
+    """
+    memo: dict[int, Any] = {}
+    for parameter in model.parameters():
+        memo[id(parameter)] = to_meta(parameter) if storage == "meta" else parameter
+    if storage == "meta":
+        for buffer in model.buffers():
+            memo[id(buffer)] = meta_like(buffer)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            copied = copy.deepcopy(model, memo)
+    except Exception as error:
+        raise BnguardError(
+            f"{type(model).__name__} cannot be copied for a trace: {type(error).__name__}: {error}",
+            hint="scan a target that builds the model, such as `bnguard scan model.py:Net`",
+        ) from error
+    for module in copied.modules():
+        _drop_foreign_hooks(module)
+    return copied
+
+
+def meta_like(tensor: Tensor) -> Tensor:
+    """Return a tensor of the same shape, strides and dtype without memory."""
+    if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        return tensor
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+
+
+def _drop_foreign_hooks(module: nn.Module) -> None:
+    for name in _HOOKS:
+        hooks = module.__dict__.get(name)
+        if hooks:
+            kept = {k: h for k, h in hooks.items() if _defined_in(h).split(".")[0] == "torch"}
+            module.__dict__[name] = OrderedDict(kept)
+
+
+def _defined_in(hook: object) -> str:
+    function = getattr(hook, "func", hook)  # functools.partial
+    return getattr(function, "__module__", None) or type(function).__module__
+
+
+def unwrap(model: nn.Module) -> tuple[nn.Module, str]:
+    """Return the model inside DataParallel, DistributedDataParallel or torch.compile, and its name prefix."""
+    prefix = ""
+    while True:
+        inner: object = private.compiled_original(model)
+        step = "_orig_mod."
+        if inner is None and isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            inner, step = model.module, "module."
+        if not isinstance(inner, nn.Module):
+            return model, prefix
+        model, prefix = inner, prefix + step
+
+
+@contextmanager
+def untouched_process() -> Iterator[None]:
+    """Give back random states, gradient mode, default dtype and warnings as they were, also after an error."""
+    states = (torch.get_rng_state(), random.getstate(), torch.is_grad_enabled(), torch.get_default_dtype())
+    numpy = sys.modules.get("numpy")
+    numpy_state = numpy.random.get_state() if numpy is not None else None
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        torch.set_rng_state(states[0])
+        random.setstate(states[1])
+        torch.set_grad_enabled(states[2])
+        torch.set_default_dtype(states[3])
+        if numpy is not None and numpy_state is not None:
+            numpy.random.set_state(numpy_state)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)

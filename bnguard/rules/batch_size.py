@@ -1,0 +1,3 @@
+from bnguard.rules.registry import Rule
+
+RULES: list[Rule] = []

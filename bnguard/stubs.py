@@ -1,0 +1,100 @@
+"""Stand-ins for packages that a model's file imports but does not need for its shapes (``--stub wandb``)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+
+class _AnyMeta(type):
+    """Lets a stand-in class answer for any attribute: ``package.Class.method``."""
+
+    def __getattr__(cls, name: str) -> Any:  # noqa: ANN401 - a stand-in for anything
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)
+        return stand_in(name)
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - a stand-in for anything
+        # used as a decorator (`@package.jit`) it leaves the function in place; a user's subclass is built as usual
+        if "_stand_in" in cls.__dict__ and len(args) == 1 and not kwargs and callable(args[0]):
+            return args[0]
+        return super().__call__(*args, **kwargs)
+
+
+class Anything(metaclass=_AnyMeta):
+    """A stand-in: can be called, subclassed, used as a decorator, iterated (empty) and entered."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - a stand-in for anything
+        pass
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a stand-in for anything
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)
+        return stand_in(name)()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - a stand-in for anything
+        # as a decorator it must leave the function in place
+        return args[0] if len(args) == 1 and not kwargs and callable(args[0]) else self
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __enter__(self) -> Anything:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def stand_in(name: str) -> type[Anything]:
+    """Return a new stand-in class of that name."""
+    return _AnyMeta(name, (Anything,), {"_stand_in": True})
+
+
+class _StubModule(ModuleType):
+    __path__: list[str] = []  # noqa: RUF012 - a package, so that submodules are asked for
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a stand-in for anything
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)
+        value = stand_in(name)
+        setattr(self, name, value)
+        return value
+
+
+class _StubFinder(MetaPathFinder, Loader):
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = tuple(names)
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:  # noqa: ARG002
+        mine = any(fullname == n or fullname.startswith(f"{n}.") for n in self._names)
+        return ModuleSpec(fullname, self, is_package=True) if mine else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _StubModule(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
+
+@contextmanager
+def stubbed(names: Sequence[str]) -> Iterator[None]:
+    """Within the block, importing any of these packages or what is below them gives a stand-in."""
+    finder = _StubFinder(names)
+    if names:
+        sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        if names:
+            sys.meta_path.remove(finder)
+            for name in [n for n, m in sys.modules.items() if isinstance(m, _StubModule)]:
+                del sys.modules[name]
