@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from bnguard import __version__
-from bnguard.cli import audit_loader, explain, plain, scan
+from bnguard.cli import plain
 from bnguard.errors import BnguardError
 
-app = typer.Typer(
-    name="bnguard",
-    cls=plain.PlainGroup,
-    help="Find the BatchNorm layer that a batch of one sample breaks, before training starts.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("scan", no_args_is_help=True)(scan.command)
-app.command("audit-loader", cls=plain.PlainCommand, no_args_is_help=True)(audit_loader.command)
-app.command("rules")(explain.rules)
-app.command("explain", no_args_is_help=True)(explain.explain)
+COMMANDS: dict[str, tuple[str, str, bool]] = {
+    "scan": ("bnguard.cli.scan", "command", True),
+    "audit-loader": ("bnguard.cli.audit_loader", "command", True),
+    "rules": ("bnguard.cli.explain", "rules", False),
+    "explain": ("bnguard.cli.explain", "explain", True),
+}
+"""Module and function of each command, and whether it shows its help when called without arguments."""
+
+
+def application(argv: Sequence[str] = ()) -> typer.Typer:
+    """Return the command line: with the one command that ``argv`` starts with, else with all of them.
+
+    A command that is not asked for is not imported; that is a good part of the time a short command takes.
+    """
+    app = typer.Typer(
+        name="bnguard",
+        cls=plain.PlainGroup,
+        help="Find the BatchNorm layer that a batch of one sample breaks, before training starts.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for name in argv[:1] if argv and argv[0] in COMMANDS else COMMANDS:
+        module, function, needs_arguments = COMMANDS[name]
+        command = getattr(import_module(module), function)
+        app.command(name, cls=plain.PlainCommand, no_args_is_help=needs_arguments)(command)
+    app.callback()(_root)
+    return app
 
 
 def _version(wanted: bool) -> None:
@@ -32,7 +50,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
@@ -50,7 +67,7 @@ def run(argv: list[str]) -> int:
     """Run one command and return its exit code; what stands after ``--`` becomes the scanned file's arguments."""
     before, _, after = _partition(argv)
     try:
-        result = app(args=before, prog_name="bnguard", standalone_mode=False, obj=after)
+        result = application(before)(args=before, prog_name="bnguard", standalone_mode=False, obj=after)
     except BnguardError as error:
         show_error(error)
         return error.exit_code

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from bnguard.errors import UsageError
 from bnguard.facts import LoaderFact, Mode
@@ -28,8 +29,7 @@ MOST_REPLICAS = 4096
 """Replicas are written out one by one in the report; no machine has as many devices."""
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What was asked about numbers; ``sizes`` holds one dataset size, or a range of them."""
 
     sizes: range
@@ -196,7 +196,7 @@ def facts_of(request: Request) -> tuple[LoaderFact, ...]:
 
 
 def _names(request: Request) -> tuple[str, ...]:
-    parts = len(request.split) if request.split else 2 if request.kfold is not None else 1
+    parts = request.split.parts if request.split else 2 if request.kfold is not None else 1
     names = request.names or default_names(parts)
     if len(names) != parts:
         raise UsageError(

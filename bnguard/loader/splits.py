@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bnguard.errors import UsageError
 
@@ -14,8 +14,7 @@ LARGEST = 2**63 - 1
 """The largest number of samples that a length in PyTorch (a signed 64-bit integer) can hold."""
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(NamedTuple):
     """What the user asked for: fractions of the dataset, or the lengths themselves.
 
     Attributes:
@@ -26,7 +25,9 @@ class Split:
     fractions: tuple[float, ...] = ()
     lengths: tuple[int, ...] = ()
 
-    def __len__(self) -> int:
+    @property
+    def parts(self) -> int:
+        """How many parts the dataset falls into."""
         return len(self.fractions) or len(self.lengths)
 
 
