@@ -1,0 +1,106 @@
+"""Live DataLoaders, by name: which ones an object holds, which the model trains on, and the report on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch.utils.data import DataLoader
+
+from bnguard.errors import TargetError, UsageError
+from bnguard.findings import Report
+from bnguard.loader.names import mode_of
+from bnguard.loader.numbers import check_setup
+from bnguard.loader.one_loader import Inspected, Inspection, inspect
+from bnguard.loader.suggest import suggest
+from bnguard.rules import CATALOGUE
+
+if TYPE_CHECKING:
+    from bnguard.facts import Mode
+    from bnguard.loader.plan import Setup
+
+_INNER = ("loader", "dataloader", "base_dataloader", "data_loader")
+"""Where wrappers such as timm's PrefetchLoader keep the DataLoader they iterate."""
+
+
+class LiveRequest(NamedTuple):
+    """What was asked about live loaders; the setup's batch size and workers are the loaders' own."""
+
+    setup: Setup
+    names: tuple[str, ...] = ()
+    eval_names: tuple[str, ...] = ()
+    mode: Mode | None = None
+    count: bool = False
+    progress: Callable[[int], None] | None = None
+
+
+def audit_live(loader: object, request: LiveRequest) -> Report:
+    """Return the report on every DataLoader in ``loader``, without touching any.
+
+    Raises:
+        UsageError: if names do not match the loaders.
+        TargetError: if there is no DataLoader, or one whose batch_sampler never ends.
+        UserCodeError: if a sampler of the user's raises.
+    """
+    check_setup(replace(request.setup, iterable=request.setup.shard is not None))
+    named = _named(loader, request)
+    inspected: list[Inspected] = []
+    for name, one in named:
+        mode = request.mode or mode_of(name, request.eval_names)
+        inspected.append(inspect(one, Inspection(name, mode, request.setup, request.count, request.progress)))
+    facts = tuple(it.fact for it in inspected)
+    ways = tuple(way for it in inspected if it.setup for way in suggest(it.fact, it.setup))
+    return Report(
+        command="audit-loader",
+        loaders=facts,
+        suggestions=ways,
+        findings=CATALOGUE.judge(loaders=facts),
+        torch=torch.__version__,
+    )
+
+
+def _named(loader: object, request: LiveRequest) -> list[tuple[str, DataLoader[object]]]:
+    found = list(_loaders(loader, ""))
+    if not found:
+        raise _no_loader(loader)
+    names = [name for name, _ in found]
+    if request.names:
+        if len(request.names) != len(found):
+            raise UsageError(
+                f"{len(request.names)} names are given, and there are {len(found)} loaders",
+                hint=f"without --names they are called {', '.join(names)}",
+            )
+        names = list(request.names)
+    if len(set(names)) != len(names):
+        raise UsageError("two loaders have one name", hint="findings are told apart by these names")
+    unknown = [name for name in request.eval_names if name not in names]
+    if unknown:
+        raise UsageError(f"--eval {unknown[0]!r} names no loader", hint=f"the loaders are {', '.join(names)}")
+    return [(name, one) for name, (_, one) in zip(names, found, strict=True)]
+
+
+def _loaders(value: object, name: str) -> Iterator[tuple[str, DataLoader[object]]]:
+    """Yield every DataLoader in nested dicts, lists and tuples; other things in them are passed over."""
+    if isinstance(value, DataLoader):
+        yield name or "loader", value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _loaders(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value, 1):
+            yield from _loaders(item, f"{name or 'loader'} {i}")
+    else:
+        inner = next((v for k in _INNER if isinstance(v := getattr(value, k, None), DataLoader)), None)
+        if inner is not None:
+            yield name or "loader", inner
+
+
+def _no_loader(value: object) -> TargetError:
+    what = type(value).__name__
+    if callable(value):
+        return TargetError(f"{getattr(value, '__name__', what)} is a function, not a DataLoader", hint="call it: …()")
+    if isinstance(value, (list, tuple, Mapping)):
+        return TargetError(f"this {what} holds no DataLoader", hint="give torch.utils.data.DataLoader objects")
+    return TargetError(f"a {what} is no DataLoader", hint="give a torch.utils.data.DataLoader, or several in a dict")

@@ -1,0 +1,156 @@
+"""Looking at a user's sampler without leaving a trace: on a copy, with every random state put back."""
+
+from __future__ import annotations
+
+import copy
+import random
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import Dataset
+
+from bnguard.errors import UserCodeError
+from bnguard.facts import Runs
+from bnguard.loader.sizes import runs
+
+MOST_BATCHES = 1_000_000
+"""A batch_sampler is followed this far; an endless one has no epoch to speak of."""
+
+MOST_SECONDS = 30.0
+"""… and no longer than this."""
+
+PASSES = 3
+"""Epochs that are looked at where one is short, since a sampler that shuffles may vary its sizes."""
+
+
+class Seen(NamedTuple):
+    """What one pass over a sampler gave: sizes in order, and whether it came to its end."""
+
+    sizes: Runs
+    ended: bool
+
+
+class CannotCopyError(Exception):
+    """The sampler cannot be copied, and following the original would move its state."""
+
+
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Put the random states of python, numpy and torch back, whatever happens inside."""
+    numpy = sys.modules.get("numpy")
+    state = random.getstate()
+    array = numpy.random.get_state() if numpy else None
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(state)
+        if numpy:
+            numpy.random.set_state(array)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+
+
+def private_copy(sampler: object, dataset: object) -> Any:  # noqa: ANN401 - the type of what is copied
+    """Return a deep copy that shares the datasets and nothing else.
+
+    Raises:
+        CannotCopyError: if a part of it refuses, such as a generator or an open file.
+    """
+    shared: dict[int, object] = {id(dataset): dataset}
+    _share_datasets(sampler, shared, depth=4)
+    try:
+        return copy.deepcopy(sampler, dict(shared))
+    except Exception as error:
+        raise CannotCopyError(f"{type(error).__name__}: {error}") from error
+
+
+def _share_datasets(owner: object, shared: dict[int, object], depth: int) -> None:
+    for value in vars(owner).values() if depth and hasattr(owner, "__dict__") else ():
+        if isinstance(value, Dataset):
+            shared[id(value)] = value
+        elif "sampler" in type(value).__name__.lower():
+            _share_datasets(value, shared, depth - 1)
+
+
+def follow(
+    sampler: object,
+    dataset: object,
+    measure: Callable[[Any], int],
+    progress: Callable[[int], None] | None,
+) -> list[Seen]:
+    """Return the sizes of up to three epochs of a copy of the sampler.
+
+    Args:
+        sampler: any iterable of batches of indices, or of indices.
+        dataset: of the loader; the copy shares it.
+        measure: turns one item into its size.
+        progress: called with the number of items seen.
+
+    Raises:
+        CannotCopyError: if no copy can be made.
+        UserCodeError: if the sampler raises.
+    """
+    with random_state_kept():
+        mine = sampler if isinstance(sampler, (list, tuple, range)) else private_copy(sampler, dataset)
+        seen: list[Seen] = []
+        for epoch in range(1 if isinstance(mine, (list, tuple, range)) else PASSES):
+            if epoch and hasattr(mine, "set_epoch"):
+                mine.set_epoch(epoch)
+            seen.append(_one_pass(mine, measure, progress))
+            items = sum(count for _, count in seen[-1].sizes)
+            if not items or items * PASSES > MOST_BATCHES // 10 or not seen[-1].ended:
+                break
+        return seen if seen[-1].sizes or len(seen) == 1 else seen[:-1]
+
+
+def _one_pass(mine: Iterable[Any], measure: Callable[[Any], int], progress: Callable[[int], None] | None) -> Seen:
+    sizes: list[tuple[int, int]] = []
+    deadline = time.monotonic() + MOST_SECONDS
+    done = 0
+    try:
+        for item in mine:
+            size = measure(item)
+            if sizes and sizes[-1][0] == size:
+                sizes[-1] = (size, sizes[-1][1] + 1)
+            else:
+                sizes.append((size, 1))
+            done += 1
+            if done % 1024 == 0 and progress:
+                progress(done)
+            if done >= MOST_BATCHES or (done % 1024 == 0 and time.monotonic() > deadline):
+                return Seen(runs(*sizes), ended=False)
+    except Exception as error:
+        raise user_error("the sampler", error) from error
+    return Seen(runs(*sizes), ended=True)
+
+
+def user_error(what: str, error: Exception) -> UserCodeError:
+    """Return the error for the user's own code, with its traceback from below this file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if "/bnguard/loader/" not in frame.filename.replace("\\", "/")]
+    detail = "Traceback (most recent call last):\n" + "".join(traceback.format_list(theirs))
+    said = "".join(traceback.format_exception_only(error)).strip()
+    return UserCodeError(f"{what} raised {said.splitlines()[0]}", detail=detail + said, hint="it is the loader's own code")
+
+
+def count_items(dataset: object, progress: Callable[[int], None] | None) -> tuple[int, bool]:
+    """Read a copy of an IterableDataset once; return how many samples came and whether it ended.
+
+    Raises:
+        CannotCopyError: if it can be read only once and no copy can be made.
+        UserCodeError: if it raises.
+    """
+    with random_state_kept():
+        try:
+            mine: Any = copy.deepcopy(dataset)
+        except Exception as error:
+            raise CannotCopyError(f"{type(error).__name__}: {error}") from error
+        seen = _one_pass(mine, lambda _item: 1, progress)
+    return sum(count for _, count in seen.sizes), seen.ended
