@@ -1,3 +1,211 @@
+"""BN2xx: how a layer is configured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from bnguard.facts import LayerFact, ModelFact
+from bnguard.findings import Finding, Severity
 from bnguard.rules.registry import Rule
 
-RULES: list[Rule] = []
+KERAS_MOMENTUM = 0.9
+"""From here on a momentum reads like Keras' share to keep, not PyTorch's share to take in."""
+
+CUDNN_MIN_EPS = 1e-5
+"""cuDNN's CUDNN_BN_MIN_EPSILON as PyTorch checks it before choosing cuDNN."""
+
+
+def _others(layers: list[LayerFact]) -> str:
+    return f" (and {len(layers) - 1} more)" if len(layers) > 1 else ""
+
+
+def _batch(model: ModelFact) -> Iterable[LayerFact]:
+    return (x for x in model.layers if x.kind == "batch")
+
+
+def _momentum(model: ModelFact, rule: Rule) -> Iterator[Finding]:
+    layers = [
+        x for x in _batch(model)
+        if x.momentum is not None and x.track_running_stats and KERAS_MOMENTUM <= x.momentum <= 1
+        and x.type != "functional"
+    ]
+    if layers:
+        first = layers[0]
+        meant = round(1 - float(first.momentum or 0), 6)
+        yield Finding(
+            rule.code, rule.severity,
+            f"{first.label}{_others(layers)} has momentum={first.momentum:g}: the running statistics become "
+            f"{float(first.momentum or 0):.0%} of the last batch and forget the rest.",
+            fix=f"If {first.momentum:g} was copied from Keras or TensorFlow, PyTorch's value is momentum={meant:g}.",
+            model=model.target, layer=first.name, location=first.source,
+        )
+
+
+def _half_frozen(model: ModelFact, rule: Rule) -> Iterator[Finding]:
+    if model.mode != "train":
+        return
+    tracked = [x for x in _batch(model) if x.affine and x.track_running_stats and x.type != "functional"]
+    moving = [x for x in tracked if x.training and not x.affine_trains]
+    still = [x for x in tracked if not x.training and x.affine_trains]
+    if moving:
+        first = moving[0]
+        yield Finding(
+            rule.code, rule.severity,
+            f"{first.label}{_others(moving)} has requires_grad=False on weight and bias, but is in training mode: its "
+            "running statistics still move with every batch.",
+            fix="Put these layers into eval mode after every model.train(), or override train() of the module that "
+            "owns them.",
+            model=model.target, layer=first.name, location=first.source,
+        )
+    if still:
+        first = still[0]
+        yield Finding(
+            rule.code, Severity.NOTE,
+            f"{first.label}{_others(still)} stays in eval mode under model.train(), so that its running statistics are "
+            "frozen, but its weight and bias still learn.",
+            fix="If the layer is meant to be frozen, set requires_grad=False on its weight and bias as well.",
+            model=model.target, layer=first.name, location=first.source,
+        )
+
+
+def _dtype_mix(model: ModelFact, rule: Rule) -> Iterator[Finding]:
+    layers = [x for x in model.layers if any(c.rejected and c.dtype != c.param_dtype for c in x.calls)]
+    if layers:
+        first = min(layers, key=lambda x: x.order or 0)
+        call = next(c for c in first.calls if c.rejected)
+        yield Finding(
+            rule.code, rule.severity,
+            f"{first.label}{_others(layers)} gets {call.dtype} input, but its parameters are {call.param_dtype}: "
+            f"batch_norm rejects the mix ({call.rejected}).",
+            fix=f"Convert the layer with the rest of the model, or the input to {call.param_dtype}; under autocast leave "
+            "the model in float32.",
+            model=model.target, layer=first.name, location=first.source,
+        )
+
+
+def _eps(model: ModelFact, rule: Rule) -> Iterator[Finding]:
+    refused = [x for x in _batch(model) if x.eps <= 0]
+    if refused:
+        first = refused[0]
+        yield Finding(
+            rule.code, rule.severity,
+            f"{first.label}{_others(refused)} has eps={first.eps:g}: training divides by a variance that may be 0, and "
+            "PyTorch refuses it.",
+            fix="Use the default, eps=1e-5.",
+            model=model.target, layer=first.name, location=first.source,
+        )
+    small = [x for x in _batch(model) if 0 < x.eps < CUDNN_MIN_EPS]
+    if small and model.device == "cuda":
+        first = small[0]
+        yield Finding(
+            rule.code, Severity.NOTE,
+            f"{first.label}{_others(small)} has eps={first.eps:g}, below cuDNN's minimum of {CUDNN_MIN_EPS:g}: on a GPU "
+            "PyTorch uses its own kernel instead.",
+            fix="Correct as it is; eps=1e-5 brings cuDNN back.",
+            model=model.target, layer=first.name, location=first.source,
+        )
+
+
+def _replacement(model: ModelFact, rule: Rule) -> Iterator[Finding]:
+    for kind, function in (("group", "GroupNorm"), ("instance", "InstanceNorm")):
+        layers = [x for x in model.layers if x.kind == kind and x.fewest_values == 1]
+        raising = [x for x in layers if x.verdict == "fails"]
+        silent = [x for x in layers if x.verdict != "fails"]
+        if raising:
+            first = min(raising, key=lambda x: x.order or 0)
+            call = next(c for c in first.calls if c.raises)
+            yield Finding(
+                rule.code, Severity.ERROR,
+                f"{first.label}{_others(raising)} ({function}) gets {'×'.join(map(str, call.shape))}: one value per "
+                f"statistic, so the forward raises ValueError{_at_any(kind)}.",
+                fix=_more_values(first),
+                model=model.target, layer=first.name, location=first.source,
+            )
+        if silent:
+            first = silent[0]
+            yield Finding(
+                rule.code, Severity.WARNING,
+                f"{first.label}{_others(silent)} ({function}) normalises one value per statistic: nothing raises, but its "
+                "output is its bias, whatever the input.",
+                fix=_more_values(first),
+                model=model.target, layer=first.name, location=first.source,
+            )
+
+
+def _at_any(kind: str) -> str:
+    return " at any batch size" if kind == "instance" else ""
+
+
+def _more_values(layer: LayerFact) -> str:
+    if layer.kind == "group" and layer.num_features and layer.num_groups and layer.num_features > 1:
+        groups = max((g for g in range(1, layer.num_features // 2 + 1) if layer.num_features % g == 0), default=1)
+        return f"At most {groups} groups leave at least two values in each of them here."
+    return "Normalise before the map shrinks to one pixel, or use LayerNorm over the channels."
+
+
+RULES: list[Rule] = [
+    Rule(
+        "BN201", "keras-momentum", Severity.WARNING,
+        "momentum looks like the Keras or TensorFlow convention",
+        why="""
+        PyTorch updates running = (1 - momentum) × running + momentum × batch, with a default of 0.1. Keras and
+        TensorFlow count the other way round, with a default of 0.99. A momentum of 0.9 or more in PyTorch keeps
+        hardly anything but the last batch, so that evaluation normalises with whatever came last; if that was a
+        tail batch of one sample, with that sample's statistics.
+        """,
+        fix="Use 1 - value: Keras' 0.99 is PyTorch's 0.01, 0.9 is 0.1. momentum=None gives a cumulative average.",
+        check_model=_momentum,
+    ),
+    Rule(
+        "BN202", "half-frozen", Severity.WARNING,
+        "half-frozen: affine parameters do not learn but running statistics still move, or the reverse",
+        why="""
+        A BatchNorm layer has two parts to freeze. requires_grad=False stops weight and bias. The running
+        statistics move in the forward, not in the optimizer: only eval mode stops them, and the next
+        model.train() puts every submodule back into training mode.
+        """,
+        fix="""
+        To freeze fully, set requires_grad=False and override train() of the module that owns the layers, so that it
+        calls eval() on them after super().train().
+        """,
+        check_model=_half_frozen,
+    ),
+    Rule(
+        "BN203", "dtype-mix", Severity.ERROR,
+        "a mix of dtypes that batch_norm rejects",
+        why="""
+        batch_norm takes half-precision input with float32 parameters, but not the reverse. A model converted with
+        .half() and fed float32, or a layer converted on its own, raises at the first batch.
+        """,
+        fix="""
+        Convert the whole model and its input alike, or leave the model in float32 and use torch.autocast, which
+        runs batch_norm in float32.
+        """,
+        check_model=_dtype_mix,
+    ),
+    Rule(
+        "BN204", "eps", Severity.ERROR,
+        "eps that training rejects, or (as a note) that keeps cuDNN from being used",
+        why="""
+        eps keeps the division by the standard deviation finite. PyTorch rejects eps ≤ 0 in training. cuDNN asks for
+        at least 1e-5: below it PyTorch falls back to its own CUDA kernel, which is correct but may be slower.
+        """,
+        fix="Use the default of 1e-5 unless a pretrained model was trained with another value.",
+        check_model=_eps,
+    ),
+    Rule(
+        "BN205", "replacement-fails-too", Severity.ERROR,
+        "GroupNorm or InstanceNorm that meets one value per statistic",
+        why="""
+        The usual replacements have the same limit in another place. InstanceNorm takes its statistics over space
+        alone and raises on a 1×1 map at any batch size. GroupNorm takes them over a group's channels and
+        space: one channel per group on a 1×1 map raises at batch size 1, and at larger ones passes silently with
+        the bias as its output, since PyTorch counts the batch's values together in its check.
+        """,
+        fix="""
+        Choose fewer groups, so that each holds at least two values at the smallest map, or normalise before the
+        map shrinks to one pixel.
+        """,
+        check_model=_replacement,
+    ),
+]

@@ -1,3 +1,99 @@
+"""BN3xx: what a layer's running statistics hold, where real values are at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from bnguard.facts import LayerFact, ModelFact, StatisticsFact
+from bnguard.findings import Finding, Severity
 from bnguard.rules.registry import Rule
 
-RULES: list[Rule] = []
+COLLAPSED_SHARE = 0.1
+"""From this share of collapsed channels on, it is no longer a dead channel or two."""
+
+
+def _holding(model: ModelFact, test: Callable[[StatisticsFact], bool]) -> list[LayerFact]:
+    return [x for x in model.layers if x.statistics is not None and test(x.statistics)]
+
+
+def _others(layers: list[LayerFact]) -> str:
+    return f" (and {len(layers) - 1} more)" if len(layers) > 1 else ""
+
+
+def _nonfinite(model: ModelFact, rule: Rule) -> Iterator[Finding]:
+    layers = _holding(model, lambda s: s.nonfinite > 0)
+    if layers:
+        first = layers[0]
+        count = first.statistics.nonfinite if first.statistics else 0
+        yield Finding(
+            rule.code, rule.severity,
+            f"{first.label}{_others(layers)}: the running statistics of {count} of {first.num_features} channels are NaN "
+            "or infinite; in eval mode every output of these channels is too.",
+            fix="Load an earlier checkpoint, or reset with reset_running_stats() and run training batches through.",
+            model=model.target, layer=first.name, location=first.source,
+        )
+
+
+def _never_updated(model: ModelFact, rule: Rule) -> Iterator[Finding]:
+    layers = _holding(model, lambda s: s.never_updated)
+    used = [x for x in layers if model.mode == "eval" or not x.training]
+    if used:
+        first = used[0]
+        yield Finding(
+            rule.code, rule.severity,
+            f"{first.label}{_others(used)} is used in eval mode, but its running statistics were never updated: mean 0 "
+            "and variance 1 stand where the data's should.",
+            fix="Load trained weights, or run training batches through the model in train mode first.",
+            model=model.target, layer=first.name, location=first.source,
+        )
+
+
+def _collapsed(model: ModelFact, rule: Rule) -> Iterator[Finding]:
+    layers = _holding(model, lambda s: s.collapsed >= COLLAPSED_SHARE)
+    if layers:
+        worst = max(layers, key=lambda x: x.statistics.collapsed if x.statistics else 0)
+        share = worst.statistics.collapsed if worst.statistics else 0
+        yield Finding(
+            rule.code, rule.severity,
+            f"{worst.label}{_others(layers)}: the running variance of {share:.0%} of the channels has collapsed to 0, the "
+            "mark of training on single samples or of dead inputs.",
+            fix="Train with batches of at least two samples; reset_running_stats() starts the averages anew.",
+            model=model.target, layer=worst.name, location=worst.source,
+        )
+
+
+RULES: list[Rule] = [
+    Rule(
+        "BN301", "nonfinite-statistics", Severity.ERROR,
+        "running statistics hold NaN or infinity",
+        why="""
+        One batch with a NaN or an overflow in half precision is enough: running = 0.9 × running + 0.1 × NaN stays
+        NaN for ever. Training goes on unharmed, since it uses the batch; evaluation returns NaN. A channel whose one
+        value was pushed through torch.batch_norm directly also leaves NaN: the unbiased variance divides by n - 1 = 0.
+        """,
+        fix="Load an earlier checkpoint, or call reset_running_stats() and pass training batches through in train mode.",
+        check_model=_nonfinite,
+    ),
+    Rule(
+        "BN302", "never-updated", Severity.WARNING,
+        "running statistics never updated, yet used in eval mode",
+        why="""
+        A new BatchNorm layer starts with mean 0, variance 1 and a counter of 0. In eval mode it normalises with
+        these, which is to say not at all, until a forward in train mode has moved them. Weights loaded with
+        strict=False and mismatched names leave layers in this state without a word.
+        """,
+        fix="Load the trained statistics, or run training batches through in train mode before evaluating.",
+        check_model=_never_updated,
+    ),
+    Rule(
+        "BN303", "collapsed-variance", Severity.WARNING,
+        "running variance collapsed towards 0 in a share of the channels",
+        why="""
+        When every training batch gives a channel the same value, the running variance decays towards 0 by a tenth each
+        step. Batches of one sample do that to layers on small maps, and a dead ReLU in front does it to
+        its channels. In eval mode such a channel divides by sqrt(eps) and amplifies whatever comes 300 times.
+        """,
+        fix="Train with at least two samples a batch; look for inputs that are constant; reset the statistics.",
+        check_model=_collapsed,
+    ),
+]

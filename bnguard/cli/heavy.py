@@ -1,0 +1,30 @@
+"""Importing torch, the one slow step of every command that needs it."""
+
+from __future__ import annotations
+
+import gc
+
+from bnguard.errors import BnguardError
+
+
+def import_torch() -> None:
+    """Import torch, and say in one line what is wrong if that fails.
+
+    The collector rests meanwhile: an import makes a million objects that all stay, and walking them over and over
+    is a tenth of its time.
+
+    Raises:
+        BnguardError: torch is missing or broken.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        import torch  # noqa: F401
+    except Exception as error:
+        raise BnguardError(
+            f"torch cannot be imported: {error}", hint="pip install torch torchvision, together, in one command"
+        ) from error
+    finally:
+        if enabled:
+            gc.freeze()
+            gc.enable()
