@@ -1,7 +1,8 @@
 """How long ``bnguard audit-loader`` takes as a whole process, against the imports any such tool needs.
 
-Runs the command and ``python -c "import typer, rich.console, rich.table"`` in turn, so that both meet the same
-state of the machine, and prints the median of the paired ratios. Needs no torch. Run it from a checkout or
+Runs the command and ``python -c "import typer, rich.console, rich.table"`` in turn, so that both meet the
+same state of the machine, and prints the median of the paired ratios.
+Needs no torch. Run it from a checkout or
 against an installed package: ``python benchmarks/startup.py [PAIRS]``.
 """
 
@@ -21,7 +22,7 @@ COMMAND = ["-m", "bnguard", "audit-loader", "--n", "9", "--bs", "8"]
 
 def seconds(arguments: list[str], env: dict[str, str]) -> float:
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, *arguments], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    done = subprocess.run([sys.executable, *arguments], env=env, capture_output=True, check=False)
     took = time.perf_counter() - start
     if done.returncode not in (0, 1):
         sys.exit(done.stderr.decode())
@@ -33,7 +34,10 @@ def main() -> None:
     root = str(Path(__file__).resolve().parents[1])
     with tempfile.TemporaryDirectory() as cache:  # compiled as an installed package is, wherever this runs
         env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        env |= {"PYTHONPYCACHEPREFIX": cache, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+        env |= {
+            "PYTHONPYCACHEPREFIX": cache,
+            "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]),
+        }
         for arguments in (BASE, COMMAND):
             seconds(arguments, env)
         measured = [(seconds(BASE, env), seconds(COMMAND, env)) for _ in range(pairs)]

@@ -259,6 +259,16 @@ class ModelFact:
 Runs = tuple[tuple[int, int], ...]
 """Batch sizes in order, run-length encoded: ``(size, how many in a row)``."""
 
+TIMES = "\u00d7"
+
+
+def runs_text(batches: Runs) -> str:
+    """Return batch sizes as people write them, ``125 x 8 + 1``; a long sum is cut in the middle."""
+    parts = [f"{size:,}" if count == 1 else f"{count:,} {TIMES} {size:,}" for size, count in batches]
+    if len(parts) > 5:
+        parts = [*parts[:3], "…", parts[-1]]
+    return " + ".join(parts) or "no batch"
+
 
 @dataclass(frozen=True)
 class Stream:

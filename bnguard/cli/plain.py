@@ -1,23 +1,25 @@
 """A typer command whose options are read without pydantic.
 
-From 0.29 on typer builds a pydantic adapter for every option it reads. Importing pydantic takes longer than all of
-``bnguard audit-loader``, and options that are text, numbers, switches and lists of text need none of it.
+From 0.29 on typer builds a pydantic adapter for every option it reads. Importing pydantic takes longer than
+all of ``bnguard audit-loader``, and options that are text, numbers, switches and lists of text can do without.
 """
 
 from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+if typing.TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 class _PlainParameters:
-    """Presets how ``str``, ``int``, ``bool``, ``Path`` and ``list[str]`` are read; other types stay with typer."""
+    """Presets how ``str``, ``int``, ``bool``, ``Path`` and ``list[str]`` are read; typer reads the rest."""
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - click's context, public or vendored
         """Return the parameters, the help option among them, with plain conversions in place."""
@@ -26,7 +28,7 @@ class _PlainParameters:
             if getattr(param, "_runtime_param", "older typer") is None:
                 convert = _CONVERTERS.get(_bare(param.type_descriptor.annotation))
                 if convert:
-                    param._runtime_param = _Plain(convert)  # noqa: SLF001 - there is no public way
+                    param._runtime_param = _Plain(convert)
         return params
 
 
@@ -61,4 +63,10 @@ def _bare(annotation: object) -> object:
     return annotation
 
 
-_CONVERTERS: dict[object, Callable[[Any], Any]] = {str: str, int: int, bool: bool, Path: Path, list[str]: list}
+_CONVERTERS: dict[object, Callable[[Any], Any]] = {
+    str: str,
+    int: int,
+    bool: bool,
+    Path: Path,
+    list[str]: list,
+}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from bnguard.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
     from bnguard.facts import Mode
     from bnguard.findings import Report
 
@@ -79,6 +80,7 @@ def audit_loader(  # noqa: PLR0913 - one keyword for each option of the command 
         UsageError: if an option means nothing or excludes another.
         TargetError: if ``loader`` holds something that is no DataLoader, or its batch_sampler never ends.
         UserCodeError: if the user's own sampler raises.
+
     """
     from bnguard.loader.plan import Setup
 
@@ -101,16 +103,22 @@ def audit_loader(  # noqa: PLR0913 - one keyword for each option of the command 
         if n is None or batch_size is None:
             raise UsageError("n and batch_size are both needed", hint="--n 9 --bs 8, or name a DataLoader")
         if count:
-            raise UsageError("--count counts a live IterableDataset", hint="n is known here: leave --count out")
+            raise UsageError(
+                "--count counts a live IterableDataset", hint="n is known here: leave --count out"
+            )
         from bnguard.loader.numbers import Request, audit_numbers, parse_sizes, parse_split
 
         parts = None if split is None else parse_split(split)
-        request = Request(
-            parse_sizes(n), setup, parts, given, rounding, kfold, tuple(eval_names), mode
-        )
+        request = Request(parse_sizes(n), setup, parts, given, rounding, kfold, tuple(eval_names), mode)
         return audit_numbers(request)
     numbers = (n, batch_size, split, kfold)
-    if any(value is not None for value in numbers) or drop_last or iterable or workers or rounding != "random-split":
+    if (
+        any(value is not None for value in numbers)
+        or drop_last
+        or iterable
+        or workers
+        or rounding != "random-split"
+    ):
         raise UsageError(
             "a live loader knows its own samples, batch size, drop_last, split and workers",
             hint="give a loader or numbers, not both",

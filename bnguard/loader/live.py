@@ -1,4 +1,4 @@
-"""Live DataLoaders, by name: which ones an object holds, which the model trains on, and the report on them."""
+"""Live DataLoaders, by name: which ones an object holds, which of them train, and the report on them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class LiveRequest(NamedTuple):
     names: tuple[str, ...] = ()
     eval_names: tuple[str, ...] = ()
     mode: Mode | None = None
-    count: bool = False
+    counting: bool = False
     progress: Callable[[int], None] | None = None
 
 
@@ -43,13 +43,16 @@ def audit_live(loader: object, request: LiveRequest) -> Report:
         UsageError: if names do not match the loaders.
         TargetError: if there is no DataLoader, or one whose batch_sampler never ends.
         UserCodeError: if a sampler of the user's raises.
+
     """
     check_setup(replace(request.setup, iterable=request.setup.shard is not None))
     named = _named(loader, request)
     inspected: list[Inspected] = []
     for name, one in named:
         mode = request.mode or mode_of(name, request.eval_names)
-        inspected.append(inspect(one, Inspection(name, mode, request.setup, request.count, request.progress)))
+        inspected.append(
+            inspect(one, Inspection(name, mode, request.setup, request.counting, request.progress))
+        )
     facts = tuple(it.fact for it in inspected)
     ways = tuple(way for it in inspected if it.setup for way in suggest(it.fact, it.setup))
     return Report(
@@ -100,7 +103,13 @@ def _loaders(value: object, name: str) -> Iterator[tuple[str, DataLoader[object]
 def _no_loader(value: object) -> TargetError:
     what = type(value).__name__
     if callable(value):
-        return TargetError(f"{getattr(value, '__name__', what)} is a function, not a DataLoader", hint="call it: …()")
+        return TargetError(
+            f"{getattr(value, '__name__', what)} is a function, not a DataLoader", hint="call it: …()"
+        )
     if isinstance(value, (list, tuple, Mapping)):
-        return TargetError(f"this {what} holds no DataLoader", hint="give torch.utils.data.DataLoader objects")
-    return TargetError(f"a {what} is no DataLoader", hint="give a torch.utils.data.DataLoader, or several in a dict")
+        return TargetError(
+            f"this {what} holds no DataLoader", hint="give torch.utils.data.DataLoader objects"
+        )
+    return TargetError(
+        f"a {what} is no DataLoader", hint="give a torch.utils.data.DataLoader, or several in a dict"
+    )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader, default_collate, default_convert
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def notes_on(loader: DataLoader[Any]) -> Iterator[str]:
@@ -20,7 +22,7 @@ def _on_collate(collate: Any) -> Iterator[str]:  # noqa: ANN401 - any callable
         return
     module = getattr(collate, "__module__", None) or type(collate).__module__
     if module.startswith("torch_geometric"):
-        yield "batches are counted in graphs: a BatchNorm over nodes sees more values, one after pooling sees these"
+        yield "sizes count graphs: a BatchNorm over nodes sees more values, one after pooling sees these"
         return
     name = getattr(collate, "__name__", type(collate).__name__)
     yield f"the collate function {name} may drop or join samples; the plan counts what it is given"
@@ -39,6 +41,8 @@ def _on_getitems(dataset: Any) -> Iterator[str]:  # noqa: ANN401 - any dataset
 
 def _on_iteration(loader: DataLoader[Any]) -> Iterator[str]:
     kind = type(loader)
-    if kind.__iter__ is DataLoader.__iter__ or kind.__module__.startswith(("torch", "accelerate", "lightning")):
+    if kind.__iter__ is DataLoader.__iter__ or kind.__module__.startswith(
+        ("torch", "accelerate", "lightning")
+    ):
         return
     yield f"{kind.__name__} overrides __iter__; the plan is that of the DataLoader below it"

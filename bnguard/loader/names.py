@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-from bnguard.facts import Mode
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from bnguard.facts import Mode
 
 EVAL_WORDS = frozenset(
-    "val valid validate validation validating test testing eval evaluate evaluation dev holdout predict inference".split()
+    [
+        "val",
+        "valid",
+        "validate",
+        "validation",
+        "validating",
+        "test",
+        "testing",
+        "eval",
+        "evaluate",
+        "evaluation",
+        "dev",
+        "holdout",
+        "predict",
+        "inference",
+    ]
 )
 _TRAIN_WORDS = frozenset(("train", "training", "trainval", "fit"))
 _TAILS = re.compile(r"(?<=\w)(data_?loaders?|loaders?|datasets?|sets?|dl|ds|iter|data|split)$")
@@ -23,6 +41,7 @@ def mode_of(name: str, eval_names: Collection[str] = ()) -> Mode:
     Args:
         name: the split's or loader's name.
         eval_names: names that the user declared to run in eval mode.
+
     """
     if name in eval_names:
         return "eval"

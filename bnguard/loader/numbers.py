@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bnguard.errors import UsageError
-from bnguard.facts import LoaderFact, Mode
 from bnguard.findings import Report
 from bnguard.loader.names import default_names, mode_of
 from bnguard.loader.plan import SHARDINGS, WORKER_SHARDS, Setup
@@ -21,6 +19,11 @@ from bnguard.loader.splits import (
     split_sizes,
 )
 from bnguard.loader.summary import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bnguard.facts import LoaderFact, Mode
 
 MOST_SIZES = 1000
 """How many dataset sizes one range may hold: each is audited and reported on its own."""
@@ -47,6 +50,7 @@ def parse_sizes(n: object) -> range:
 
     Raises:
         UsageError: if it is no whole number from 1 to 2**63 - 1, or the range is empty or too long.
+
     """
     if isinstance(n, range):
         sizes = n
@@ -57,12 +61,16 @@ def parse_sizes(n: object) -> range:
         single = whole("n", _whole_text(n) if isinstance(n, str) else n)
         return range(single, single + 1)
     if not sizes:
-        raise UsageError(f"the range {_shown(n)} holds no size", hint="write the smaller number first, as 9..40")
+        raise UsageError(
+            f"the range {_shown(n)} holds no size", hint="write the smaller number first, as 9..40"
+        )
     whole("n", sizes[0])
     whole("n", sizes[-1])
     # A range longer than an index cannot answer len().
     if (sizes[-1] - sizes[0]) // sizes.step >= MOST_SIZES:
-        raise UsageError(f"the range {_shown(n)} holds more than {MOST_SIZES:,} sizes", hint="ask for a shorter one")
+        raise UsageError(
+            f"the range {_shown(n)} holds more than {MOST_SIZES:,} sizes", hint="ask for a shorter one"
+        )
     return sizes
 
 
@@ -74,7 +82,9 @@ def _whole_text(text: str) -> int:
     try:
         return int(text.replace("_", ""))
     except ValueError:
-        raise UsageError(f"{text!r} is no whole number", hint="write a size as 9, or a range as 9..40") from None
+        raise UsageError(
+            f"{text!r} is no whole number", hint="write a size as 9, or a range as 9..40"
+        ) from None
 
 
 def whole(name: str, value: object, least: int = 1) -> int:
@@ -96,7 +106,9 @@ def check_setup(setup: Setup) -> None:
     if setup.replicas > MOST_REPLICAS:
         raise UsageError(f"replicas is {setup.replicas}; more than {MOST_REPLICAS:,} are not audited")
     if setup.sharding not in SHARDINGS:
-        raise UsageError(f"the sharding {setup.sharding!r} is not known", hint=f"one of {', '.join(SHARDINGS)}")
+        raise UsageError(
+            f"the sharding {setup.sharding!r} is not known", hint=f"one of {', '.join(SHARDINGS)}"
+        )
     if setup.shard is not None and setup.shard not in WORKER_SHARDS:
         raise UsageError(f"--shard {setup.shard!r} is not known", hint=f"one of {', '.join(WORKER_SHARDS)}")
     for broken, message, hint in _exclusions(setup):
@@ -171,6 +183,7 @@ def facts_of(request: Request) -> tuple[LoaderFact, ...]:
 
     Raises:
         UsageError: if the request means nothing, or every size of a range is refused.
+
     """
     check_setup(request.setup)
     if request.split and request.kfold is not None:
@@ -178,7 +191,9 @@ def facts_of(request: Request) -> tuple[LoaderFact, ...]:
     if request.setup.iterable and (request.split or request.kfold is not None):
         raise UsageError("--iterable has no length to split", hint="leave --split and --kfold out")
     if request.rounding not in ROUNDINGS:
-        raise UsageError(f"the rounding {request.rounding!r} is not known", hint=f"one of {', '.join(ROUNDINGS)}")
+        raise UsageError(
+            f"the rounding {request.rounding!r} is not known", hint=f"one of {', '.join(ROUNDINGS)}"
+        )
     names = _names(request)
     if len(request.sizes) == 1:
         return tuple(_at(request, request.sizes[0], names))
@@ -187,9 +202,10 @@ def facts_of(request: Request) -> tuple[LoaderFact, ...]:
     for n in request.sizes:
         try:
             facts = _at(request, n, names)
-            found += [replace(f, name=f"n={n}" if names == ("train",) else f"{f.name} n={n}") for f in facts]
-        except UsageError as error:  # a range may start below what a split or the folds need
+        except UsageError as error:  # noqa: PERF203 - a range may start below what a split or the folds need
             refused = error
+        else:
+            found += [replace(f, name=f"n={n}" if names == ("train",) else f"{f.name} n={n}") for f in facts]
     if not found and refused:
         raise refused
     return tuple(found)
@@ -251,7 +267,9 @@ def _folds(request: Request, n: int, names: Sequence[str], folds: int) -> list[L
 def _setup_notes(setup: Setup) -> list[str]:
     notes = []
     if setup.iterable and setup.world_size > 1 and setup.sharding == "distributed-sampler":
-        notes.append("nothing in PyTorch divides an IterableDataset between ranks: every rank yields all samples")
+        notes.append(
+            "nothing in PyTorch divides an IterableDataset between ranks: every rank yields all samples"
+        )
     return notes
 
 
@@ -267,7 +285,9 @@ def _other_roundings(n: int, request: Request) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _rounding_notes(request: Request, part: int, size: int, other: dict[str, tuple[int, ...]]) -> Iterator[str]:
+def _rounding_notes(
+    request: Request, part: int, size: int, other: dict[str, tuple[int, ...]]
+) -> Iterator[str]:
     """Say which other convention would leave this part with a batch of one."""
     culprits: dict[int, list[str]] = {}
     for rounding, sizes in other.items():
@@ -284,4 +304,13 @@ _ROUNDING_WORDS = {
     "sklearn": "scikit-learn's train_test_split",
 }
 
-__all__ = ["MOST_SIZES", "Request", "audit_numbers", "check_setup", "facts_of", "parse_sizes", "parse_split", "whole"]
+__all__ = [
+    "MOST_SIZES",
+    "Request",
+    "audit_numbers",
+    "check_setup",
+    "facts_of",
+    "parse_sizes",
+    "parse_split",
+    "whole",
+]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch.utils.data import (
     BatchSampler,
@@ -25,6 +24,9 @@ from bnguard.loader.plan import Plan, Setup, samples_per_rank
 from bnguard.loader.summary import describe, summarise
 from bnguard.loader.untouched import MOST_BATCHES, CannotCopyError, Seen, count_items, follow, user_error
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _LAWFUL = (SequentialSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 """Samplers that yield exactly ``len(sampler)`` indices."""
 
@@ -38,7 +40,7 @@ class Inspection(NamedTuple):
     name: str
     mode: Mode
     setup: Setup
-    count: bool = False
+    counting: bool = False
     progress: Callable[[int], None] | None = None
 
 
@@ -52,10 +54,10 @@ class Inspected(NamedTuple):
 def inspect(loader: DataLoader[Any], asked: Inspection) -> Inspected:
     """Return every batch size of one epoch of the loader, or why it is not known.
 
-    No sample is fetched (unless ``asked.count`` says so), no worker starts, no state moves.
+    No sample is fetched (unless ``asked.counting`` says so), no worker starts, no state moves.
     """
-    if _is_from(loader, "accelerate", "DataLoaderDispatcher") and loader.state.num_processes > 1:  # type: ignore[attr-defined]
-        why = "Accelerate's dispatcher joins and deals out batches; --sharding accelerate-dispatch audits it by numbers"
+    if _is_from(loader, "accelerate", "DataLoaderDispatcher") and _ranks_of(loader) > 1:
+        why = "Accelerate's dispatcher joins and deals out batches: audit it with --sharding accelerate-dispatch"
         found = Inspected(_bare(loader, asked, unknown=why))
     elif isinstance(loader.dataset, IterableDataset):
         found = _iterable(loader, asked)
@@ -87,9 +89,9 @@ def _bare(loader: DataLoader[Any], asked: Inspection, **more: Any) -> LoaderFact
 def _unbatched(loader: DataLoader[Any], asked: Inspection) -> Inspected:
     if isinstance(loader.sampler, BatchSampler):
         found = _batched(loader, loader.sampler, asked)
-        note = "batch_size=None with a BatchSampler as sampler: each list of indices goes to the dataset as one batch"
+        note = "batch_size=None with a BatchSampler as sampler: the dataset gets each list of indices"
         return found._replace(fact=replace(found.fact, notes=(*found.fact.notes, note)))
-    why = "batch_size=None adds no batch dimension: what the dataset returns is the batch, and its size is not known"
+    why = "batch_size=None adds no batch dimension: the size is that of what the dataset returns"
     return Inspected(_bare(loader, asked, unknown=why))
 
 
@@ -102,7 +104,7 @@ def _batched(loader: DataLoader[Any], batch_sampler: Any, asked: Inspection) -> 
 
 
 def _plain(loader: DataLoader[Any], batches: BatchSampler, asked: Inspection) -> Inspected:
-    """A torch BatchSampler over some sampler: the law ``S(len(sampler), batch_size, drop_last)``."""
+    """Plan a torch BatchSampler over some sampler: the law ``S(len(sampler), batch_size, drop_last)``."""
     size, drop = batches.batch_size, batches.drop_last
     setup = replace(asked.setup, batch_size=size, drop_last=drop)
     sampler: Any = batches.sampler
@@ -113,7 +115,9 @@ def _plain(loader: DataLoader[Any], batches: BatchSampler, asked: Inspection) ->
     except CannotCopyError as error:
         why = f"the {type(sampler).__name__} cannot be copied ({error}), and following it would use it up"
         return Inspected(_bare(loader, asked, batch_size=size, drop_last=drop, unknown=why))
-    notes = ["the sampler yields lists of indices: each becomes one item of a batch (meant as batch_sampler=?)"]
+    notes = [
+        "the sampler yields lists of indices: each becomes one item of a batch (meant as batch_sampler=?)"
+    ]
     fact = describe(asked.name, asked.mode, length, setup, notes if isinstance(sampler, BatchSampler) else ())
     return Inspected(fact, setup)
 
@@ -122,7 +126,7 @@ def _length(loader: DataLoader[Any], sampler: Any, asked: Inspection) -> int:  #
     """Return how many items a sampler yields: its length where that is law, else by following a copy."""
     if isinstance(sampler, (list, tuple, range)) or _inherits(sampler, _LAWFUL) or _trusted(sampler):
         try:
-            return len(sampler)
+            return int(len(sampler))
         except Exception as error:
             raise user_error(f"len() of the {type(sampler).__name__}", error) from error
     if _inherits(sampler, (BatchSampler,)):
@@ -137,11 +141,11 @@ def _length(loader: DataLoader[Any], sampler: Any, asked: Inspection) -> int:  #
 def _distributed(
     loader: DataLoader[Any], sampler: DistributedSampler[Any], setup: Setup, asked: Inspection
 ) -> Inspected:
-    """The ranks of a DistributedSampler: all of them, as far as its law holds."""
+    """Plan the ranks of a DistributedSampler: all of them, as far as its law holds."""
     world = sampler.num_replicas
     if setup.world_size not in (1, world):
         raise UsageError(
-            f"--world-size {setup.world_size} contradicts the DistributedSampler of {asked.name}, which has {world}",
+            f"--world-size {setup.world_size} contradicts the DistributedSampler of {asked.name} ({world} ranks)",
             hint="leave --world-size out",
         )
     total = len(sampler.dataset)  # type: ignore[arg-type] # datasets have a length here, or the sampler none
@@ -160,7 +164,9 @@ def _distributed(
     rank = sampler.rank
     streams = tuple(replace(s, ranks=(rank, rank)) for s in fact.streams)
     lone = replace(fact.first_single, rank=rank) if fact.first_single else None
-    why = f"{type(sampler).__name__} is no plain DistributedSampler: only rank {rank} of {world} was looked at"
+    why = (
+        f"{type(sampler).__name__} is no plain DistributedSampler: only rank {rank} of {world} was looked at"
+    )
     return Inspected(replace(fact, streams=streams, first_single=lone, world_size=world, unknown=why))
 
 
@@ -249,7 +255,7 @@ def _endless(name: str, what: str) -> TargetError:
 
 
 def _iterable(loader: DataLoader[Any], asked: Inspection) -> Inspected:
-    """An IterableDataset: each worker batches its own stream, and nobody need know how long it is."""
+    """Plan an IterableDataset: each worker batches its own stream, and nobody need know how long it is."""
     if loader.batch_size is None:
         why = "batch_size=None: the IterableDataset makes the batches itself, and their sizes are not known"
         return Inspected(_bare(loader, asked, unknown=why))
@@ -284,7 +290,7 @@ def _iterable_length(dataset: Any, asked: Inspection) -> tuple[int | None, str]:
         return len(dataset), "the number of samples is what the dataset's __len__ says"
     except Exception:  # noqa: BLE001 - a missing __len__ raises TypeError, other people's raise anything
         pass
-    if not asked.count:
+    if not asked.counting:
         return None, "the IterableDataset has no length (--count reads it once to find out)"
     try:
         count, ended = count_items(dataset, asked.progress)
@@ -296,6 +302,10 @@ def _iterable_length(dataset: Any, asked: Inspection) -> tuple[int | None, str]:
 
 
 # ------------------------------------------------------------------------------------------- recognising
+
+
+def _ranks_of(dispatcher: Any) -> int:  # noqa: ANN401 - Accelerate's, which is not imported
+    return int(dispatcher.state.num_processes)
 
 
 def _inherits(sampler: object, bases: tuple[type, ...]) -> bool:
@@ -312,6 +322,6 @@ def _trusted(sampler: object) -> bool:
 
 
 def _is_from(value: object, package: str, name: str) -> bool:
-    """Whether the value's class has this name and lives in a package of this name (``pytorch_lightning`` too)."""
+    """Whether the value's class has this name and lives in such a package (``pytorch_lightning`` too)."""
     kind = type(value)
     return kind.__name__ == name and package in kind.__module__.partition(".")[0]

@@ -1,8 +1,8 @@
 """The batch sizes of one epoch in closed form: samples, then ranks or workers, then batches.
 
-Everything is run-length encoded and nothing is enumerated, so 10**15 samples on 4,096 ranks cost as much as 10
-samples on one. The laws are those of torch (``utils/data/sampler.py``, ``distributed.py``, ``dataloader.py``)
-and of Accelerate (``data_loader.py``); the tests compare them with the real objects.
+Everything is run-length encoded and nothing is enumerated, so 10**15 samples on 4,096 ranks cost as much as
+10 samples on one. The laws are those of torch (``utils/data/``: ``sampler.py``, ``distributed.py``,
+``dataloader.py``) and of Accelerate (``data_loader.py``); the tests compare them with the real objects.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class Setup:
         micro_batches: how many pieces a pipeline cuts each batch into.
         tail: what happens to a tail of one sample: kept, merged into the batch before it, or balanced over
             all batches. The last two are what suggestions are checked with.
+
     """
 
     batch_size: int
@@ -77,6 +78,7 @@ def make_plan(samples: int, setup: Setup) -> Plan:
 
     Raises:
         UsageError: if the library that divides the samples would refuse.
+
     """
     if setup.iterable:
         return _iterable(samples, setup)
@@ -133,7 +135,7 @@ def piece_size(batch_size: int, world_size: int) -> int:
     if batch_size % world_size:
         raise UsageError(
             f"Accelerate refuses to split a batch of {batch_size} between {world_size} ranks",
-            hint=f"use a batch size that {world_size} divides, such as {-(-batch_size // world_size) * world_size}",
+            hint=f"{-(-batch_size // world_size) * world_size} is one that {world_size} divides",
         )
     return batch_size // world_size
 
@@ -174,7 +176,9 @@ def worker_groups(samples: int, workers: int, shard: str | None) -> tuple[tuple[
         workers: 1 or more.
         shard: ``ceil`` (contiguous shares, as the PyTorch docs write it), ``stride``
             (``islice(it, worker_id, None, num_workers)``) or ``none`` (every worker yields all).
+
     """
+    groups: tuple[tuple[int, int, int], ...]
     if shard == "none":
         return ((0, workers - 1, samples),)
     if shard == "stride":
@@ -186,7 +190,9 @@ def worker_groups(samples: int, workers: int, shard: str | None) -> tuple[tuple[
         partial = min(full + 1, workers) if samples - full * each else full
         groups = ((0, full - 1, each), (full, partial - 1, samples - full * each), (partial, workers - 1, 0))
     else:
-        raise UsageError(f"the sharding {shard!r} between workers is not known", hint="one of ceil, stride, none")
+        raise UsageError(
+            f"the sharding {shard!r} between workers is not known", hint="one of ceil, stride, none"
+        )
     return tuple(group for group in groups if group[0] <= group[1])
 
 

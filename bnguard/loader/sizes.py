@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from bnguard.facts import Runs
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bnguard.facts import Runs
 
 
 def batches(samples: int, batch_size: int, drop_last: bool, tail: str = "keep") -> Runs:
@@ -35,7 +38,7 @@ def runs(*pairs: tuple[int, int]) -> Runs:
 
 
 def even_pieces(size: int, pieces: int) -> Runs:
-    """Return the law of ``tensor_split`` and of pipelines: the first ``size % pieces`` get one sample more."""
+    """Return the law of ``tensor_split`` and pipelines: the first ``size % pieces`` get one sample more."""
     each, more = divmod(size, pieces)
     return tuple(run for run in ((each + 1, more), (each, pieces - more)) if run[0] and run[1])
 

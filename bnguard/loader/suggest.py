@@ -1,14 +1,18 @@
-"""Ways out for a loader that breaks, cheapest first; each is planned again and offered only if nothing breaks."""
+"""Ways out for a loader that breaks, cheapest first; each is planned again, and offered if nothing breaks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from bnguard.errors import UsageError
-from bnguard.facts import LoaderFact, Runs, Suggestion
-from bnguard.loader.plan import Setup
+from bnguard.facts import LoaderFact, Suggestion, runs_text
 from bnguard.loader.summary import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from bnguard.loader.plan import Setup
 
 NEAREST = 4096
 """How far from the present value a batch size or world size is looked for."""
@@ -20,6 +24,7 @@ def suggest(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
     Args:
         fact: the loader as audited; its ``samples`` must be what ``setup`` was planned with.
         setup: how its samples become batches.
+
     """
     if fact.mode != "train" or fact.unknown or not fact.samples or not (fact.first_single or fact.steps == 0):
         return
@@ -37,7 +42,11 @@ def suggest_for_range(facts: Sequence[LoaderFact], setup: Setup) -> Iterator[Sug
     if not broken:
         return
     for tail, kind, detail in (
-        ("merge", "merge-tail", "merge the lone sample into the batch before it: works at every size that breaks"),
+        (
+            "merge",
+            "merge-tail",
+            "merge the lone sample into the batch before it: works at every size that breaks",
+        ),
         ("balance", "balance", "spread the samples evenly over the batches: works at every size that breaks"),
     ):
         if _owns_batches(setup) and all(_clean(f, replace(setup, tail=tail)) for f in broken):
@@ -74,20 +83,12 @@ def _same_batches(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
 
 
 def layout(fact: LoaderFact) -> str:
-    """Return the batches as people write them: ``7 + 2``, ``1,249 × 8 + 9``; those of the first rank or worker."""
+    """Return the batches as people write them: ``7 + 2``; those of the first rank or worker."""
     stream = fact.streams[0]
     text = runs_text(stream.batches)
     if fact.world_size > 1 and stream.ranks[0] == stream.ranks[1]:
         return f"{text} on rank {stream.ranks[0]}"
     return f"{text} on each rank" if fact.world_size > 1 else text
-
-
-def runs_text(batches: Runs) -> str:
-    """Return run-length encoded sizes as a sum; a long one is cut in the middle."""
-    parts = [f"{size:,}" if count == 1 else f"{count:,} × {size:,}" for size, count in batches]
-    if len(parts) > 5:
-        parts = [*parts[:3], "…", parts[-1]]
-    return " + ".join(parts) or "no batch"
 
 
 def _batch_sizes(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:

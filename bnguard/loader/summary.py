@@ -1,13 +1,16 @@
-"""From the streams of a plan to the fact that rules judge: replicas, the smallest batch, the first lone sample."""
+"""From the streams of a plan to the fact that rules judge: replicas, smallest batch, first lone sample."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from bnguard.facts import LoaderFact, LoneSample, Mode, Runs, Stream
 from bnguard.loader.plan import Plan, Setup, make_plan
 from bnguard.loader.sizes import chunks, even_pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 
 def describe(name: str, mode: Mode, samples: int, setup: Setup, notes: Iterable[str] = ()) -> LoaderFact:
@@ -59,7 +62,9 @@ def _unknown_shard(bare: LoaderFact, samples: int, setup: Setup) -> LoaderFact:
         tail = f"a batch of one (worker {lone.worker})" if lone else "no batch of one"
         said.append(f"if the dataset shards by {shard!r}: {tail}")
     said[-1] = said[-1].replace("if the dataset shards by 'none'", "if it does not shard")
-    why = f"how the dataset divides its samples between {setup.workers} workers is not known (--shard says it)"
+    why = (
+        f"how the dataset divides its samples between {setup.workers} workers is not known (--shard says it)"
+    )
     return replace(bare, unknown=why, notes=(*bare.notes, *said))
 
 
@@ -95,7 +100,7 @@ def _smallest(stream: Stream) -> int:
 
 
 def lone_in_batch(size: int, micro_batches: int, replicas: int) -> tuple[int | None, int | None] | None:
-    """Return the micro-batch and the replica (from 0) that get one sample of a batch, or None if none does."""
+    """Return the micro-batch and replica (from 0) that get one sample of a batch, or None if none does."""
     pieces: Runs = even_pieces(size, micro_batches) if micro_batches > 1 else ((size, 1),)
     before = 0
     for piece, count in pieces:

@@ -7,16 +7,19 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.utils.data import Dataset
 
 from bnguard.errors import UserCodeError
-from bnguard.facts import Runs
 from bnguard.loader.sizes import runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from bnguard.facts import Runs
 
 MOST_BATCHES = 1_000_000
 """A batch_sampler is followed this far; an endless one has no epoch to speak of."""
@@ -62,6 +65,7 @@ def private_copy(sampler: object, dataset: object) -> Any:  # noqa: ANN401 - the
 
     Raises:
         CannotCopyError: if a part of it refuses, such as a generator or an open file.
+
     """
     shared: dict[int, object] = {id(dataset): dataset}
     _share_datasets(sampler, shared, depth=4)
@@ -96,6 +100,7 @@ def follow(
     Raises:
         CannotCopyError: if no copy can be made.
         UserCodeError: if the sampler raises.
+
     """
     with random_state_kept():
         mine = sampler if isinstance(sampler, (list, tuple, range)) else private_copy(sampler, dataset)
@@ -110,7 +115,9 @@ def follow(
         return seen if seen[-1].sizes or len(seen) == 1 else seen[:-1]
 
 
-def _one_pass(mine: Iterable[Any], measure: Callable[[Any], int], progress: Callable[[int], None] | None) -> Seen:
+def _one_pass(
+    mine: Iterable[Any], measure: Callable[[Any], int], progress: Callable[[int], None] | None
+) -> Seen:
     sizes: list[tuple[int, int]] = []
     deadline = time.monotonic() + MOST_SECONDS
     done = 0
@@ -137,7 +144,9 @@ def user_error(what: str, error: Exception) -> UserCodeError:
     theirs = [frame for frame in frames if "/bnguard/loader/" not in frame.filename.replace("\\", "/")]
     detail = "Traceback (most recent call last):\n" + "".join(traceback.format_list(theirs))
     said = "".join(traceback.format_exception_only(error)).strip()
-    return UserCodeError(f"{what} raised {said.splitlines()[0]}", detail=detail + said, hint="it is the loader's own code")
+    return UserCodeError(
+        f"{what} raised {said.splitlines()[0]}", detail=detail + said, hint="it is the loader's own code"
+    )
 
 
 def count_items(dataset: object, progress: Callable[[int], None] | None) -> tuple[int, bool]:
@@ -146,6 +155,7 @@ def count_items(dataset: object, progress: Callable[[int], None] | None) -> tupl
     Raises:
         CannotCopyError: if it can be read only once and no copy can be made.
         UserCodeError: if it raises.
+
     """
     with random_state_kept():
         try:

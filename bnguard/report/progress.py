@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 @contextmanager
@@ -16,6 +19,7 @@ def counter(what: str, *, quiet: bool = False, after: float = 0.5) -> Iterator[C
         what: in words, such as ``looking at batch indices``.
         quiet: show nothing at all, as where stderr is no terminal.
         after: seconds of silence at the start, so that short work leaves no trace.
+
     """
     if quiet or not sys.stderr.isatty():
         yield lambda _done: None

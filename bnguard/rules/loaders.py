@@ -1,12 +1,15 @@
-"""DL1xx: what the batch sizes of a loader mean for BatchNorm. Each rule reads one ``LoaderFact`` and nothing else."""
+"""DL1xx: what the batch sizes of a loader mean for BatchNorm. Each rule judges one ``LoaderFact``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from bnguard.facts import LoaderFact
+from bnguard.facts import TIMES, LoaderFact
 from bnguard.findings import Finding, Severity
 from bnguard.rules.registry import Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LARGE_SHARE = 0.1
 """DL108 speaks from this share of discarded samples on."""
@@ -15,7 +18,9 @@ SMALL_TAIL = 4
 """DL107 speaks where the tail is smaller than the other batches by more than this factor."""
 
 
-def _finding(fact: LoaderFact, rule: Rule, message: str, fix: str, severity: Severity | None = None) -> Finding:
+def _finding(
+    fact: LoaderFact, rule: Rule, message: str, fix: str, severity: Severity | None = None
+) -> Finding:
     return Finding(
         code=rule.code,
         severity=rule.severity if severity is None else severity,
@@ -64,7 +69,7 @@ def _why(fact: LoaderFact) -> str:
     if mine == 1:
         return f"it is the only sample{of and ' of this rank'}"
     full = mine // fact.batch_size
-    return f"{mine:,} samples{of} are {full:,} × {fact.batch_size:,} + 1"
+    return f"{mine:,} samples{of} are {full:,} {TIMES} {fact.batch_size:,} + 1"
 
 
 def _inside(fact: LoaderFact) -> bool:
@@ -87,7 +92,7 @@ def _step_total(fact: LoaderFact) -> int:
 
 
 def _all_ones(fact: LoaderFact) -> bool:
-    """Whether every batch holds one sample because that is the batch size, not because few samples are left."""
+    """Whether every batch holds one sample because of the batch size, not because few are left."""
     if fact.unknown or not fact.streams or any(size != 1 for s in fact.streams for size, _ in s.batches):
         return False
     if fact.divided:
@@ -106,6 +111,8 @@ def _check_train_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     fix = "merge the lone sample into the batch before it, or balance the batches: nothing is lost"
     if fact.first_single and fact.first_single.steps == 1:
         fix = "give this loader more samples, or freeze the BatchNorm layers: one sample has no variance"
+    elif len({s.ranks for s in fact.streams}) > 1:
+        fix = "choose a batch size that leaves no lone sample, or let the last round be filled up"
     yield _finding(fact, rule, f"{_where(fact)} holds 1 sample ({_why(fact)})", fix)
 
 
@@ -131,7 +138,9 @@ def _check_inside(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     step = f"step {lone.step:,} of {lone.steps:,}"
     if lone.size == 1:
         total = _step_total(fact)
-        message = f"{step} holds {_samples(total)} for {fact.world_size:,} ranks, and rank {lone.rank:,} gets 1"
+        message = (
+            f"{step} holds {_samples(total)} for {fact.world_size:,} ranks, and rank {lone.rank:,} gets 1"
+        )
         fix = f"use a batch size of at least {2 * fact.world_size:,}, two samples a rank"
     else:
         who, whole = _replica_words(fact)
@@ -163,7 +172,9 @@ def _check_no_batch(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     if fact.unknown or fact.samples is None or fact.steps != 0:
         return
     if fact.samples == 0:
-        yield _finding(fact, rule, "no batch at all: it has no samples", "give this part at least two samples")
+        yield _finding(
+            fact, rule, "no batch at all: it has no samples", "give this part at least two samples"
+        )
         return
     size = f", fewer than batch_size={fact.batch_size:,} with drop_last=True" if fact.batch_size else ""
     if fact.world_size > 1:
@@ -178,14 +189,18 @@ def _check_worker_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     lone = fact.first_single
     assert lone is not None
     last = max(s.workers[1] for s in fact.streams if s.workers and (1, 1) in s.batches)
-    many = f"workers {lone.worker} to {last} each end" if last != lone.worker else f"worker {lone.worker} ends"
+    many = (
+        f"workers {lone.worker} to {last} each end" if last != lone.worker else f"worker {lone.worker} ends"
+    )
     message = f"{many} with a batch of 1 sample, first at step {lone.step:,} of {lone.steps:,}"
     message += f" ({fact.workers:,} workers batch their own shares)"
     severity = rule.severity
     if fact.mode == "eval":
         severity = Severity.WARNING
         message += ": safe only after model.eval()"
-    yield _finding(fact, rule, message, "choose a batch size or a number of workers that leaves no lone sample", severity)
+    yield _finding(
+        fact, rule, message, "choose a batch size or a number of workers that leaves no lone sample", severity
+    )
 
 
 def _from_worker(fact: LoaderFact) -> bool:
@@ -199,9 +214,13 @@ def _check_small_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
         if len(stream.batches) < 2 or stream.batches[-1][1] != 1:
             continue
         full, tail = stream.batches[0][0], stream.batches[-1][0]
-        if 1 < tail and tail * SMALL_TAIL < full:
-            message = f"the tail batch holds {tail:,} samples, the others {full:,}: its statistics are noisier"
-            yield _finding(fact, rule, message, "balance the batches if the last step of an epoch is unstable")
+        if tail > 1 and tail * SMALL_TAIL < full:
+            message = (
+                f"the tail batch holds {tail:,} samples, the others {full:,}: its statistics are noisier"
+            )
+            yield _finding(
+                fact, rule, message, "balance the batches if the last step of an epoch is unstable"
+            )
             return
 
 
@@ -212,7 +231,9 @@ def _check_large_loss(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     if share >= LARGE_SHARE:
         loss = "an epoch never shows" if fact.mode == "train" else "the evaluation leaves out"
         message = f"{loss} {fact.unused:,} of {_samples(fact.samples)} ({share:.1%})"
-        yield _finding(fact, rule, message, "balance the batches instead of dropping the last one: nothing is lost")
+        yield _finding(
+            fact, rule, message, "balance the batches instead of dropping the last one: nothing is lost"
+        )
 
 
 RULES: list[Rule] = [
@@ -222,21 +243,24 @@ RULES: list[Rule] = [
         severity=Severity.ERROR,
         summary="a training loader's tail batch holds exactly one sample",
         why="""
-        The last batch of an epoch holds what is left over: n % batch_size samples. Where that is 1, a BatchNorm
-        layer in training mode takes its mean and variance over a single sample. After a Linear layer or global
-        pooling that is one value per channel, and PyTorch raises "Expected more than 1 value per channel when
-        training". With larger feature maps nothing is raised, and the running statistics learn from one image.
+        The last batch of an epoch holds what is left over: n % batch_size samples. Where that is 1,
+        a BatchNorm layer in training mode takes its mean and variance over a single sample. After a
+        Linear layer or global pooling that is one value per channel, and PyTorch raises "Expected
+        more than 1 value per channel when training". With larger feature maps nothing is raised,
+        and the running statistics learn from one image.
 
-        The crash comes at the end of the first epoch, hours in, and it comes and goes as samples are added to the
-        dataset. With DistributedSampler a tail of one reaches every rank at the same step.
+        The crash comes at the end of the first epoch, hours in, and it comes and goes as samples
+        are added to the dataset. With DistributedSampler a tail of one reaches every rank at the
+        same step.
         """,
         fix="""
-        Merge the lone sample into the batch before it, or spread all samples evenly over the batches: nothing is
-        lost, and no batch grows by more than one. A batch_sampler does that. Another batch size works as long as
-        the dataset keeps its size.
+        Merge the lone sample into the batch before it, or spread all samples evenly over the
+        batches: nothing is lost, and no batch grows by more than one. A batch_sampler does that.
+        Another batch size works as long as the dataset keeps its size.
 
-        drop_last=True removes the tail and loses n % batch_size samples of every epoch; shuffling makes them
-        others each time. It yields no batch at all when n < batch_size, and it does not help when batch_size is 1.
+        drop_last=True removes the tail and loses n % batch_size samples of every epoch; shuffling
+        makes them others each time. It yields no batch at all when n < batch_size, and it does not
+        help when batch_size is 1.
         """,
         check_loader=_check_train_tail,
     ),
@@ -246,13 +270,14 @@ RULES: list[Rule] = [
         severity=Severity.WARNING,
         summary="an evaluation loader's tail batch holds exactly one sample: safe only with model.eval()",
         why="""
-        In eval mode BatchNorm uses its running statistics, and one sample is as good as many. The batch breaks
-        only where the model is still in training mode, because model.eval() was forgotten or undone, or where a
-        layer has track_running_stats=False and uses batch statistics in both modes.
+        In eval mode BatchNorm uses its running statistics, and one sample is as good as many. The
+        batch breaks only where the model is still in training mode, because model.eval() was
+        forgotten or undone, or where a layer has track_running_stats=False and uses batch
+        statistics in both modes.
         """,
         fix="""
-        Call model.eval() before the loop and model.train() after it. Do not set drop_last=True on an evaluation
-        loader: the metrics would leave out samples.
+        Call model.eval() before the loop and model.train() after it. Do not set drop_last=True on
+        an evaluation loader: the metrics would leave out samples.
         """,
         check_loader=_check_eval_tail,
     ),
@@ -262,15 +287,16 @@ RULES: list[Rule] = [
         severity=Severity.ERROR,
         summary="every training batch holds one sample",
         why="""
-        With batch_size=1, or a sampler that yields one index at a time, every step gives BatchNorm a single
-        sample. Layers with one value per channel raise at the first step; all others normalise each image by
-        itself, which is InstanceNorm in training and something else in eval mode. Gradient accumulation does not
-        change this: each forward still sees one sample. A BatchSampler passed as sampler= instead of
-        batch_sampler= ends here as well.
+        With batch_size=1, or a sampler that yields one index at a time, every step gives BatchNorm
+        a single sample. Layers with one value per channel raise at the first step; all others
+        normalise each image by itself, which is InstanceNorm in training and something else in eval
+        mode. Gradient accumulation does not change this: each forward still sees one sample. A
+        BatchSampler passed as sampler= instead of batch_sampler= ends here as well.
         """,
         fix="""
-        Raise batch_size to 2 or more. Where memory allows one sample only, freeze the BatchNorm layers of a
-        pretrained model, or use a normalisation that does not cross samples. drop_last=True changes nothing.
+        Raise batch_size to 2 or more. Where memory allows one sample only, freeze the BatchNorm
+        layers of a pretrained model, or use a normalisation that does not cross samples.
+        drop_last=True changes nothing.
         """,
         check_loader=_check_batch_size_one,
     ),
@@ -280,15 +306,15 @@ RULES: list[Rule] = [
         severity=Severity.ERROR,
         summary="a replica, a rank or a micro-batch gets one sample, though the batch holds more",
         why="""
-        nn.DataParallel cuts each batch with torch.chunk and gives every replica a BatchNorm of its own: 9 samples
-        on 8 devices are 2, 2, 2, 2, 1. Full batches can break too, not only the tail: with 4 replicas that is 1,
-        2, 3, 4, 5, 7, 10 and 13 samples. Accelerate's split_batches, its dispatcher and pipeline micro-batches cut
-        batches in the same way.
+        nn.DataParallel cuts each batch with torch.chunk and gives every replica a BatchNorm of its
+        own: 9 samples on 8 devices are 2, 2, 2, 2, 1. Full batches can break too, not only the
+        tail: with 4 replicas that is 1, 2, 3, 4, 5, 7, 10 and 13 samples. Accelerate's
+        split_batches, its dispatcher and pipeline micro-batches cut batches in the same way.
         """,
         fix="""
-        Choose a batch size whose pieces, and the pieces of its tail, hold two samples or more; a multiple of twice
-        the number of pieces does for full batches. Fewer replicas help too. DistributedDataParallel with
-        SyncBatchNorm counts the samples of all ranks.
+        Choose a batch size whose pieces, and the pieces of its tail, hold two samples or more; a
+        multiple of twice the number of pieces does for full batches. Fewer replicas help too.
+        DistributedDataParallel with SyncBatchNorm counts the samples of all ranks.
         """,
         check_loader=_check_inside,
     ),
@@ -298,14 +324,14 @@ RULES: list[Rule] = [
         severity=Severity.ERROR,
         summary="no batch at all: fewer samples than batch_size with drop_last=True",
         why="""
-        drop_last=True drops every batch that is not full. With fewer samples than batch_size, on each rank or in
-        each worker, that is the only batch: the loop over the loader ends at once, nothing trains, no error is
-        raised, and an average over zero batches is NaN or a division by zero. Rounding can also leave a part of a
-        split without any sample.
+        drop_last=True drops every batch that is not full. With fewer samples than batch_size, on
+        each rank or in each worker, that is the only batch: the loop over the loader ends at once,
+        nothing trains, no error is raised, and an average over zero batches is NaN or a division by
+        zero. Rounding can also leave a part of a split without any sample.
         """,
         fix="""
-        Set drop_last=False, choose a batch size of at most the number of samples a rank gets, or give this part of
-        the split more samples.
+        Set drop_last=False, choose a batch size of at most the number of samples a rank gets, or
+        give this part of the split more samples.
         """,
         check_loader=_check_no_batch,
     ),
@@ -315,13 +341,14 @@ RULES: list[Rule] = [
         severity=Severity.ERROR,
         summary="a worker's tail batch of an IterableDataset holds one sample",
         why="""
-        With an IterableDataset every worker process batches the samples it yields itself, so each worker has a
-        tail of its own, and the tails arrive before the end of the epoch. n % batch_size says nothing about them,
-        and len(loader) ignores workers.
+        With an IterableDataset every worker process batches the samples it yields itself, so each
+        worker has a tail of its own, and the tails arrive before the end of the epoch. n %
+        batch_size says nothing about them, and len(loader) ignores workers.
         """,
         fix="""
-        Choose a batch size or a number of workers with which no worker is left with one sample, or batch inside
-        the dataset with batch_size=None. drop_last=True loses the tail of every worker.
+        Choose a batch size or a number of workers with which no worker is left with one sample, or
+        batch inside the dataset with batch_size=None. drop_last=True loses the tail of every
+        worker.
         """,
         check_loader=_check_worker_tail,
     ),
@@ -331,13 +358,13 @@ RULES: list[Rule] = [
         severity=Severity.NOTE,
         summary="the tail batch is much smaller than the others",
         why="""
-        A tail of a few samples does not raise, yet its mean and variance are noisy, and they count as much as
-        those of a full batch in the running statistics and in the optimizer step. Some training runs show a spike
-        at the end of each epoch for this reason.
+        A tail of a few samples does not raise, yet its mean and variance are noisy, and they count
+        as much as those of a full batch in the running statistics and in the optimizer step. Some
+        training runs show a spike at the end of each epoch for this reason.
         """,
         fix="""
-        Spread the samples evenly over the batches, or use drop_last=True where the dataset is large enough that
-        the loss does not matter.
+        Spread the samples evenly over the batches, or use drop_last=True where the dataset is large
+        enough that the loss does not matter.
         """,
         check_loader=_check_small_tail,
     ),
@@ -347,13 +374,14 @@ RULES: list[Rule] = [
         severity=Severity.WARNING,
         summary="drop_last discards a large share of a small dataset",
         why="""
-        drop_last=True leaves out up to batch_size - 1 samples of every epoch, on each rank and in each worker. On
-        a large dataset that is nothing; on a small one it is a tenth of the data or more. In evaluation the same
-        samples are missing every time, and the metric is that of another dataset.
+        drop_last=True leaves out up to batch_size - 1 samples of every epoch, on each rank and in
+        each worker. On a large dataset that is nothing; on a small one it is a tenth of the data or
+        more. In evaluation the same samples are missing every time, and the metric is that of
+        another dataset.
         """,
         fix="""
-        Keep the samples: spread them evenly over the batches, or choose a batch size that divides their number
-        more closely.
+        Keep the samples: spread them evenly over the batches, or choose a batch size that divides
+        their number more closely.
         """,
         check_loader=_check_large_loss,
     ),

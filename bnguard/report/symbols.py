@@ -1,0 +1,98 @@
+"""The characters of the loader report, and plain ones for terminals that cannot show them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from bnguard.facts import TIMES, Stream
+
+WIDEST = 24
+"""Cells of an epoch's picture."""
+
+_PLAIN = str.maketrans({TIMES: "x", "…": "...", "█": "#", "▁": "."})
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """One set of characters; ``heights`` runs from the smallest batch to the largest."""
+
+    encoding: str
+    fancy: bool
+
+    @classmethod
+    def of(cls, encoding: str) -> Symbols:
+        """Return the characters that text in this encoding can hold."""
+        try:
+            f"✗✓←▁▂▃▄▅▆▇█{TIMES}…·".encode(encoding)
+        except (UnicodeEncodeError, LookupError):
+            return cls(encoding, fancy=False)
+        return cls(encoding, fancy=True)
+
+    @property
+    def cross(self) -> str:
+        """Before an answer that something breaks."""
+        return "✗" if self.fancy else "X"
+
+    @property
+    def tick(self) -> str:
+        """Before an answer that nothing breaks."""
+        return "✓" if self.fancy else "OK:"
+
+    @property
+    def arrow(self) -> str:
+        """Before the place of the lone sample."""
+        return "←" if self.fancy else "<-"
+
+    @property
+    def heights(self) -> str:
+        """From a batch of one to a full batch."""
+        return "▁▂▃▄▅▆▇█" if self.fancy else ".:oO#"
+
+    def text(self, text: Text) -> Text:
+        """Return the text with what the encoding cannot hold written plainly, or as a question mark."""
+        if self.fancy:
+            return text
+        plain = Text(style=text.style, end=text.end)
+        for piece in text.divide([]) if not text.spans else _pieces(text):
+            said = piece.plain.translate(_PLAIN).encode(self.encoding, "replace").decode(self.encoding)
+            plain.append(said, style=piece.spans[0].style if piece.spans else "")
+        return plain
+
+    def epoch(self, stream: Stream, lone_style: str) -> Text:
+        """Return a picture of the epoch: one block a batch, its height its size, lone samples in colour."""
+        largest = max((size for size, _ in stream.batches), default=1)
+        picture = Text()
+        for i, (size, count) in enumerate(stream.batches):
+            lone = size == 1 or _holds_one(stream, i)
+            level = len(self.heights) - 1 if size == largest > 1 else 0
+            if 1 < size < largest:
+                level = max(1, round((len(self.heights) - 1) * size / largest) - 1)
+            style = lone_style if lone else "green" if size == largest else "cyan"
+            picture.append(_abridged(self.heights[level], count, self.fancy), style=style)
+        if picture.cell_len > WIDEST:
+            dots = Text("…" if self.fancy else "..", style="dim")
+            picture = picture[: WIDEST // 2] + dots + picture[-(WIDEST // 2 - 2) :]
+        return picture
+
+
+def _abridged(block: str, count: int, fancy: bool) -> str:
+    if count <= 8:
+        return block * count
+    return block * 4 + ("…" if fancy else "..") + block * 3
+
+
+def _holds_one(stream: Stream, run: int) -> bool:
+    """Whether a replica or a micro-batch of this run of batches gets one sample."""
+    if stream.micro_batches is not None:
+        pieces, _ = stream.micro_batches[run]
+        if any(size == 1 for size, _ in pieces):
+            return True
+        return stream.replica_batches is not None and any(1 in sizes for sizes, _ in stream.replica_batches)
+    return stream.replica_batches is not None and 1 in stream.replica_batches[run][0]
+
+
+def _pieces(text: Text) -> list[Text]:
+    cuts = sorted({edge for span in text.spans for edge in (span.start, span.end) if 0 < edge < len(text)})
+    return list(text.divide(cuts))
