@@ -137,6 +137,8 @@ class LayerFact:
         momentum: None means a cumulative average.
         verdict: see the vocabulary in docs/reference.
         min_batch_size: the smallest batch size at which it does not fail, measured; None if not known.
+        larger_input: the smallest tried input (with batch dimension) at which a failing layer holds without a
+            larger batch, measured; None if there is none.
         source: the user's line that created it.
         calls: in execution order; empty where the forward did not reach it.
         order: the position of its first call among all normalisation calls, None if not reached.
@@ -158,6 +160,7 @@ class LayerFact:
     affine_trains: bool = True
     num_groups: int | None = None
     min_batch_size: int | None = None
+    larger_input: tuple[int, ...] | None = None
     source: SourceLine | None = None
     calls: tuple[NormCall, ...] = ()
     order: int | None = None
@@ -195,6 +198,7 @@ class LayerFact:
             "verdict": self.verdict,
             "reason": self.reason,
             "min_batch_size": self.min_batch_size,
+            "larger_input": list(self.larger_input) if self.larger_input else None,
             "source": self.source.to_dict() if self.source else None,
             "calls": [c.to_dict() for c in self.calls],
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -58,6 +58,16 @@ class SpecInputs:
         """Return one tensor for each description."""
         args = tuple(s.tensor(batch_size, device) for s in self.specs if s.name is None)
         return args, {s.name: s.tensor(batch_size, device) for s in self.specs if s.name is not None}
+
+    def enlarged(self, factor: int) -> SpecInputs | None:
+        """Return the same inputs with every dimension of space multiplied, or None where there is no space."""
+        if not any(len(s.shape) > 2 for s in self.specs):
+            return None
+        specs = tuple(
+            replace(s, shape=(s.shape[0], *(n * factor for n in s.shape[1:]))) if len(s.shape) > 2 else s
+            for s in self.specs
+        )
+        return replace(self, specs=specs)
 
     def facts(self, batch_size: int) -> tuple[InputFact, ...]:
         """Describe each tensor."""

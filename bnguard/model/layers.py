@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from torch import Tensor, nn
 
@@ -42,12 +43,22 @@ def find_layers(model: nn.Module) -> list[Layer]:
     BatchNorm, SyncBatchNorm, InstanceNorm (lazy ones and subclasses included), GroupNorm, and modules that keep
     running statistics of their own (``hand-written``), such as a from-scratch BatchNorm or FrozenBatchNorm2d.
     """
-    names: dict[int, list[str]] = {}
-    modules: dict[int, nn.Module] = {}
-    for name, module in model.named_modules(remove_duplicate=False):
-        names.setdefault(id(module), []).append(name)
-        modules[id(module)] = module
-    return [layer for key, module in modules.items() for layer in _as_layer(module, tuple(names[key]))]
+    return layers_among(names_by_module(model))
+
+
+def names_by_module(model: nn.Module) -> dict[nn.Module, tuple[str, ...]]:
+    """Return every module of the model with all its dotted paths, in ``named_modules`` order."""
+    names: dict[nn.Module, list[str]] = {}
+    for name, module in private.named_modules(model):
+        names.setdefault(module, []).append(name)
+    return {module: tuple(paths) for module, paths in names.items()}
+
+
+def layers_among(modules: Mapping[nn.Module, tuple[str, ...]]) -> list[Layer]:
+    """Return the normalisation layers among these modules, in their order."""
+    return [
+        _as_layer(module, names, kind) for module, names in modules.items() if (kind := _kind(module)) is not None
+    ]
 
 
 def layers_by_tensor(layers: list[Layer]) -> Mapping[int, nn.Module]:
@@ -61,43 +72,50 @@ def layers_by_tensor(layers: list[Layer]) -> Mapping[int, nn.Module]:
     return found
 
 
-def _as_layer(module: nn.Module, names: tuple[str, ...]) -> Iterator[Layer]:
-    kind = _kind(module)
-    if kind is None:
-        return
-    weight = getattr(module, "weight", None)
+def _as_layer(module: nn.Module, names: tuple[str, ...], kind: NormKind) -> Layer:
     own = [p for n, p in module.named_parameters(recurse=False) if n in ("weight", "bias", "gamma", "beta")]
-    features = getattr(module, "num_features", getattr(module, "num_channels", None))
-    mean = running_statistics(module)
-    if kind == "hand-written" and mean is not None:
-        features = mean[0].numel()
-    momentum = getattr(module, "momentum", None)
-    eps = getattr(module, "eps", getattr(module, "epsilon", 1e-5))
-    yield Layer(
+    pair = running_statistics(module)
+    features = pair[0].numel() if kind == "hand-written" and pair is not None else _first(
+        module, ("num_features", "num_channels"))
+    momentum, eps = _first(module, ("momentum",)), _first(module, ("eps", "epsilon"))
+    return Layer(
         module=module,
         names=names,
         type=_type_name(module),
         kind=kind,
         num_features=features if isinstance(features, int) and features > 0 else None,
-        affine=isinstance(weight, Tensor) or bool(own),
+        affine=bool(own) or private.own_tensor(module, "weight") is not None,
         affine_trains=any(p.requires_grad for p in own),
-        track_running_stats=mean is not None,
+        track_running_stats=pair is not None,
         momentum=float(momentum) if isinstance(momentum, (int, float)) else None,
         eps=float(eps) if isinstance(eps, (int, float)) else 1e-5,
         num_groups=module.num_groups if isinstance(module, nn.GroupNorm) else None,
     )
 
 
+def _first(module: nn.Module, names: tuple[str, ...]) -> object:
+    return next((v for n in names if (v := getattr(module, n, None)) is not None), None)
+
+
 def _kind(module: nn.Module) -> NormKind | None:
-    original = _type_name(module)
-    if isinstance(module, private.batch_norm_base()) or original in _SCRIPTED_BATCH_NORMS:
+    kind = _kind_of_class(type(module))
+    if kind == "batch" and isinstance(module, private.script_module_type()):
+        kind = "batch" if _type_name(module) in _SCRIPTED_BATCH_NORMS else None
+    if kind == "hand-written" and (module.__dict__.get("_modules") or running_statistics(module) is None):
+        return None  # nothing kept, or kept for a normalisation layer inside
+    return kind
+
+
+@lru_cache(maxsize=4096)
+def _kind_of_class(cls: type) -> NormKind | None:
+    """Return the kind that a class can be; ``hand-written`` then depends on what the instance keeps."""
+    if issubclass(cls, private.batch_norm_base()) or issubclass(cls, private.script_module_type()):
         return "batch"
-    if isinstance(module, private.instance_norm_base()):
+    if issubclass(cls, private.instance_norm_base()):
         return "instance"
-    if isinstance(module, nn.GroupNorm):
+    if issubclass(cls, nn.GroupNorm):
         return "group"
-    # a module with running statistics of its own, and no normalisation layer inside that they belong to
-    return "hand-written" if running_statistics(module) is not None and not list(module.children()) else None
+    return None if cls.__module__.startswith("torch.nn.") else "hand-written"
 
 
 _SCRIPTED_BATCH_NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ from bnguard.rules import CATALOGUE
 
 MOST_BATCHES_TRIED = 4
 """``min_batch_size`` is looked for up to this batch size."""
+
+LARGER_INPUTS = (2, 4)
+"""Factors by which an input is enlarged to see whether a failing layer then holds."""
 
 Progress = Callable[[str], None]
 
@@ -134,12 +138,12 @@ class _Plan:
         self, target: str, subject: Subject, namespace: dict[str, Any], origins: Origins,
         statistics: dict[str, StatisticsFact | None], prefix: str, notes: tuple[str, ...],
     ) -> ModelFact:
-        layers = find_layers(subject.model)
-        sources = {x.name: origins.find(x.module) or assignment_line(subject.model, x.name) for x in layers}
+        sources = {x.name: origins.find(x.module) or assignment_line(subject.model, x.name) for x in subject.layers}
         inputs, trace = self._traced(subject, namespace)
         facts = layer_facts(trace, prefix, sources, statistics)
         if inputs is not None and trace.method != "none":
             facts = self._with_smallest(subject, inputs, trace, facts, prefix)
+            facts = self._with_larger_input(subject, inputs, trace, facts, prefix)
         shown = _describe(inputs, self.batch_size)
         return ModelFact(
             target=target,
@@ -197,6 +201,29 @@ class _Plan:
         return smallest_batches(facts, tried)
 
 
+    def _with_larger_input(
+        self, subject: Subject, inputs: Inputs, trace: Trace, facts: tuple[LayerFact, ...], prefix: str
+    ) -> tuple[LayerFact, ...]:
+        """Where a layer fails on a small map, find out whether a larger input gives it more than one pixel."""
+        enlarge = getattr(inputs, "enlarged", None)
+        failing = {f.name for f in facts if f.verdict == "fails"}
+        if enlarge is None or trace.method != "meta" or not failing:
+            return facts
+        holds: dict[str, tuple[int, ...]] = {}
+        for factor in LARGER_INPUTS:
+            larger = enlarge(factor)
+            again = subject.trace(larger, self.batch_size, "meta") if larger is not None else None
+            if larger is None or again is None or again.error is not None:
+                break
+            shape = larger.facts(self.batch_size)[0].shape
+            for fact in layer_facts(again, prefix, {}, {}):
+                if fact.name in failing and fact.verdict not in ("fails", "unknown", "not-reached"):
+                    holds.setdefault(fact.name, shape)
+            if failing == holds.keys():
+                break
+        return tuple(replace(f, larger_input=holds.get(f.name)) for f in facts)
+
+
 def _untraced(subject: Subject) -> Trace:
     from bnguard.model.trace import Stage
 
@@ -220,8 +247,7 @@ def _statistics(module: nn.Module) -> StatisticsFact | None:
 def _notes(built: Built) -> tuple[str, ...]:
     notes = list(built.notes)
     if built.construction.skipped:
-        what = "weights were" if len(built.construction.skipped) == 1 else "sets of weights were"
-        notes.append(f"{len(built.construction.skipped)} {what} asked for and not downloaded: shapes need none")
+        notes.append("pretrained weights were asked for and not downloaded: shapes need none")
     return tuple(notes)
 
 

@@ -18,7 +18,7 @@ from bnguard.facts import Method, Mode
 from bnguard.model import private
 from bnguard.model.build import paused_gc
 from bnguard.model.inputs import Arguments, Inputs, map_tensors
-from bnguard.model.layers import Layer, find_layers, layers_by_tensor
+from bnguard.model.layers import Layer, find_layers, layers_among, layers_by_tensor, names_by_module
 from bnguard.model.record import NormRecorder, Recorded
 from bnguard.model.twin import meta_like, twin
 from bnguard.usercode import one_line, user_traceback
@@ -42,10 +42,8 @@ class Stage:
     def of(cls, model: nn.Module, mode: Mode) -> Stage:
         """Set the mode as a training script would, then find the layers."""
         model.train(mode == "train")
-        names: dict[int, str] = {}
-        for name, module in model.named_modules(remove_duplicate=False):
-            names.setdefault(id(module), name)
-        return cls(model, find_layers(model), names)
+        modules = names_by_module(model)
+        return cls(model, layers_among(modules), {id(m): names[0] for m, names in modules.items()})
 
 
 @dataclass
@@ -101,6 +99,7 @@ class Subject:
         self._owned = owned
         self._rebuild = rebuild
         self._stages: dict[Method, Stage] = {}
+        self._layers: list[Layer] | None = None
 
     def trace(self, inputs: Inputs, batch_size: int, method: Method) -> Trace:
         """Run one forward by this method; an error of the model ends up in the trace, never here."""
@@ -143,6 +142,13 @@ class Subject:
         assert trace is not None
         return trace
 
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers of the model itself, as found before any trace."""
+        if self._layers is None:
+            self._layers = self._stage("meta").layers if self._owned else find_layers(self.model)
+        return self._layers
+
     def _stage(self, method: Method) -> Stage:
         if method not in self._stages:
             self._stages[method] = Stage.of(self._model_for(method), self.mode)
@@ -176,9 +182,9 @@ def _arguments(inputs: Inputs, batch_size: int, method: Method, model: nn.Module
 
 def _buffers_to_meta(model: nn.Module) -> None:
     for module in model.modules():
-        for name, buffer in list(module.named_buffers(recurse=False)):
+        for name, buffer in private.own_buffers(module):
             if not buffer.is_meta:
-                setattr(module, name, meta_like(buffer))
+                private.replace_tensor(module, name, meta_like(buffer))
 
 
 @contextmanager

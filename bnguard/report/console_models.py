@@ -76,7 +76,7 @@ def _answer(model: ModelFact) -> Text:
 
 def _counts(model: ModelFact) -> str:
     counts = Counter(x.verdict for x in model.layers)
-    words = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items(), key=lambda kv: list(VERDICT_STYLE).index(kv[0])))
+    words = ", ".join(f"{n} {'fail' if verdict == 'fails' and n > 1 else verdict}" for verdict, n in sorted(counts.items(), key=lambda kv: list(VERDICT_STYLE).index(kv[0])))
     return f"{len(model.layers)} normalisation layer{'s' if len(model.layers) != 1 else ''}: {words}."
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import prod
 
 from bnguard.facts import THIN_VALUES, LayerFact, ModelFact, NormCall
 from bnguard.findings import Finding, Severity
@@ -29,21 +28,18 @@ def _fails(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             rule.code, rule.severity,
             f"{_what(layer)} gets {_shape(call)} at batch size {model.batch_size}: one value per channel has no "
             f"variance, so the forward raises ValueError; {place}.",
-            fix=_remedy(model, layer) if first or len(failing) == 1 else None,
+            fix=_remedy(layer) if first or len(failing) == 1 else None,
             model=model.target, layer=layer.name, location=layer.source,
         )
 
 
-def _remedy(model: ModelFact, layer: LayerFact) -> str:
-    call = next(c for c in layer.calls if c.raises)
+def _remedy(layer: LayerFact) -> str:
     ways = []
     if layer.min_batch_size:
         ways.append(f"never let a training batch hold fewer than {layer.min_batch_size} samples "
                     "(join the tail to the batch before it, or another batch_size)")
-    if prod(call.shape[2:]) == 1 and len(call.shape) > 2:
-        images = [i for i in model.inputs if len(i.shape) == 4]
-        ways.append("a larger input, so that this layer sees more than one pixel" if images else
-                    "a longer input, so that this layer sees more than one position")
+    if layer.larger_input:
+        ways.append(f"an input of {'×'.join(map(str, layer.larger_input[1:]))}, where this layer sees more than one pixel")
     ways.append(f"put {layer.label} into eval mode after model.train(), so that it uses its running statistics")
     return f"{ways[0][0].upper()}{ways[0][1:]}" + "".join(f"; or {way}" for way in ways[1:]) + "."
 
@@ -54,10 +50,12 @@ def _single(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         return
     fewest = min(layers, key=lambda x: x.fewest_values or 0)
     count = f"{len(layers)} layers take" if len(layers) > 1 else f"{_what(layers[0])} takes"
+    flat = "" if fewest.fewest_values != 1 else (
+        ". With one value nothing is raised there, but the output is the bias, whatever the input")
     yield Finding(
         rule.code, rule.severity,
         f"{count} mean and variance from a single sample at batch size {model.batch_size}; the fewest values per "
-        f"channel are {fewest.fewest_values}, at {fewest.label}.",
+        f"channel are {fewest.fewest_values}, at {fewest.label}{flat}.",
         fix="It runs, but each image is normalised by itself and pulls the running statistics its way: train with "
         "larger batches, or keep these layers in eval mode.",
         model=model.target, layer=fewest.name, location=fewest.source,

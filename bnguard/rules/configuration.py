@@ -7,16 +7,13 @@ from collections.abc import Iterable, Iterator
 from bnguard.facts import LayerFact, ModelFact
 from bnguard.findings import Finding, Severity
 from bnguard.rules.registry import Rule
+from bnguard.rules.words import and_others
 
 KERAS_MOMENTUM = 0.9
 """From here on a momentum reads like Keras' share to keep, not PyTorch's share to take in."""
 
 CUDNN_MIN_EPS = 1e-5
 """cuDNN's CUDNN_BN_MIN_EPSILON as PyTorch checks it before choosing cuDNN."""
-
-
-def _others(layers: list[LayerFact]) -> str:
-    return f" (and {len(layers) - 1} more)" if len(layers) > 1 else ""
 
 
 def _batch(model: ModelFact) -> Iterable[LayerFact]:
@@ -34,7 +31,7 @@ def _momentum(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         meant = round(1 - float(first.momentum or 0), 6)
         yield Finding(
             rule.code, rule.severity,
-            f"{first.label}{_others(layers)} has momentum={first.momentum:g}: the running statistics become "
+            f"{first.label}{and_others(layers)} has momentum={first.momentum:g}: the running statistics become "
             f"{float(first.momentum or 0):.0%} of the last batch and forget the rest.",
             fix=f"If {first.momentum:g} was copied from Keras or TensorFlow, PyTorch's value is momentum={meant:g}.",
             model=model.target, layer=first.name, location=first.source,
@@ -51,7 +48,7 @@ def _half_frozen(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         first = moving[0]
         yield Finding(
             rule.code, rule.severity,
-            f"{first.label}{_others(moving)} has requires_grad=False on weight and bias, but is in training mode: its "
+            f"{first.label}{and_others(moving)} has requires_grad=False on weight and bias, but is in training mode: its "
             "running statistics still move with every batch.",
             fix="Put these layers into eval mode after every model.train(), or override train() of the module that "
             "owns them.",
@@ -61,7 +58,7 @@ def _half_frozen(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         first = still[0]
         yield Finding(
             rule.code, Severity.NOTE,
-            f"{first.label}{_others(still)} stays in eval mode under model.train(), so that its running statistics are "
+            f"{first.label}{and_others(still)} stays in eval mode under model.train(), so that its running statistics are "
             "frozen, but its weight and bias still learn.",
             fix="If the layer is meant to be frozen, set requires_grad=False on its weight and bias as well.",
             model=model.target, layer=first.name, location=first.source,
@@ -75,7 +72,7 @@ def _dtype_mix(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         call = next(c for c in first.calls if c.rejected)
         yield Finding(
             rule.code, rule.severity,
-            f"{first.label}{_others(layers)} gets {call.dtype} input, but its parameters are {call.param_dtype}: "
+            f"{first.label}{and_others(layers)} gets {call.dtype} input, but its parameters are {call.param_dtype}: "
             f"batch_norm rejects the mix ({call.rejected}).",
             fix=f"Convert the layer with the rest of the model, or the input to {call.param_dtype}; under autocast leave "
             "the model in float32.",
@@ -89,7 +86,7 @@ def _eps(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         first = refused[0]
         yield Finding(
             rule.code, rule.severity,
-            f"{first.label}{_others(refused)} has eps={first.eps:g}: training divides by a variance that may be 0, and "
+            f"{first.label}{and_others(refused)} has eps={first.eps:g}: training divides by a variance that may be 0, and "
             "PyTorch refuses it.",
             fix="Use the default, eps=1e-5.",
             model=model.target, layer=first.name, location=first.source,
@@ -99,7 +96,7 @@ def _eps(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         first = small[0]
         yield Finding(
             rule.code, Severity.NOTE,
-            f"{first.label}{_others(small)} has eps={first.eps:g}, below cuDNN's minimum of {CUDNN_MIN_EPS:g}: on a GPU "
+            f"{first.label}{and_others(small)} has eps={first.eps:g}, below cuDNN's minimum of {CUDNN_MIN_EPS:g}: on a GPU "
             "PyTorch uses its own kernel instead.",
             fix="Correct as it is; eps=1e-5 brings cuDNN back.",
             model=model.target, layer=first.name, location=first.source,
@@ -116,7 +113,7 @@ def _replacement(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             call = next(c for c in first.calls if c.raises)
             yield Finding(
                 rule.code, Severity.ERROR,
-                f"{first.label}{_others(raising)} ({function}) gets {'×'.join(map(str, call.shape))}: one value per "
+                f"{first.label}{and_others(raising)} ({function}) gets {'×'.join(map(str, call.shape))}: one value per "
                 f"statistic, so the forward raises ValueError{_at_any(kind)}.",
                 fix=_more_values(first),
                 model=model.target, layer=first.name, location=first.source,
@@ -125,7 +122,7 @@ def _replacement(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             first = silent[0]
             yield Finding(
                 rule.code, Severity.WARNING,
-                f"{first.label}{_others(silent)} ({function}) normalises one value per statistic: nothing raises, but its "
+                f"{first.label}{and_others(silent)} ({function}) normalises one value per statistic: nothing raises, but its "
                 "output is its bias, whatever the input.",
                 fix=_more_values(first),
                 model=model.target, layer=first.name, location=first.source,

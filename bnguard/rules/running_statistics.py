@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from bnguard.facts import LayerFact, ModelFact, StatisticsFact
 from bnguard.findings import Finding, Severity
 from bnguard.rules.registry import Rule
+from bnguard.rules.words import and_others
 
 COLLAPSED_SHARE = 0.1
 """From this share of collapsed channels on, it is no longer a dead channel or two."""
@@ -16,10 +17,6 @@ def _holding(model: ModelFact, test: Callable[[StatisticsFact], bool]) -> list[L
     return [x for x in model.layers if x.statistics is not None and test(x.statistics)]
 
 
-def _others(layers: list[LayerFact]) -> str:
-    return f" (and {len(layers) - 1} more)" if len(layers) > 1 else ""
-
-
 def _nonfinite(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     layers = _holding(model, lambda s: s.nonfinite > 0)
     if layers:
@@ -27,7 +24,7 @@ def _nonfinite(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         count = first.statistics.nonfinite if first.statistics else 0
         yield Finding(
             rule.code, rule.severity,
-            f"{first.label}{_others(layers)}: the running statistics of {count} of {first.num_features} channels are NaN "
+            f"{first.label}{and_others(layers)}: the running statistics of {count} of {first.num_features} channels are NaN "
             "or infinite; in eval mode every output of these channels is too.",
             fix="Load an earlier checkpoint, or reset with reset_running_stats() and run training batches through.",
             model=model.target, layer=first.name, location=first.source,
@@ -41,7 +38,7 @@ def _never_updated(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         first = used[0]
         yield Finding(
             rule.code, rule.severity,
-            f"{first.label}{_others(used)} is used in eval mode, but its running statistics were never updated: mean 0 "
+            f"{first.label}{and_others(used)} is used in eval mode, but its running statistics were never updated: mean 0 "
             "and variance 1 stand where the data's should.",
             fix="Load trained weights, or run training batches through the model in train mode first.",
             model=model.target, layer=first.name, location=first.source,
@@ -55,7 +52,7 @@ def _collapsed(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         share = worst.statistics.collapsed if worst.statistics else 0
         yield Finding(
             rule.code, rule.severity,
-            f"{worst.label}{_others(layers)}: the running variance of {share:.0%} of the channels has collapsed to 0, the "
+            f"{worst.label}{and_others(layers)}: the running variance of {share:.0%} of the channels has collapsed to 0, the "
             "mark of training on single samples or of dead inputs.",
             fix="Train with batches of at least two samples; reset_running_stats() starts the averages anew.",
             model=model.target, layer=worst.name, location=worst.source,
