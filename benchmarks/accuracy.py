@@ -36,7 +36,9 @@ SIZES = {
     "detection": [(3, 224, 224), (3, 96, 96), (3, 64, 64)],
 }
 _MODULES = {
-    "classification": models, "segmentation": models.segmentation, "video": models.video,
+    "classification": models,
+    "segmentation": models.segmentation,
+    "video": models.video,
     "detection": models.detection,
 }
 
@@ -96,7 +98,9 @@ def compare(family: str, name: str, size: tuple[int, ...]) -> Row:
     module = _MODULES[family]
     build: Callable[..., nn.Module] = models.get_model_builder(name)
     call = f"{module.__name__}:{build.__name__}({keywords(family)})"
-    inputs: Inputs = DetectionInputs(size, "given") if family == "detection" else SpecInputs((TensorSpec(size),), "given")
+    inputs: Inputs = (
+        DetectionInputs(size, "given") if family == "detection" else SpecInputs((TensorSpec(size),), "given")
+    )
     started = time.perf_counter()
     fact = bnguard.scan(call, inputs).models[0]
     scanned = time.perf_counter()
@@ -128,10 +132,15 @@ def show(rows: list[Row]) -> None:
     for family in dict.fromkeys(r.family for r in rows):
         of = [r for r in rows if r.family == family]
         table.add_row(
-            family, str(len({r.model for r in of})), str(len(of)), f"{sum(r.agrees for r in of)}",
+            family,
+            str(len({r.model for r in of})),
+            str(len(of)),
+            f"{sum(r.agrees for r in of)}",
             str(sum(r.real not in ("ok",) and not r.real.startswith("error") for r in of)),
-            str(sum(r.real.startswith("error") for r in of)), str(sum(r.method == "meta" for r in of)),
-            f"{sum(r.seconds_scan for r in of):.1f}", f"{sum(r.seconds_real for r in of):.1f}",
+            str(sum(r.real.startswith("error") for r in of)),
+            str(sum(r.method == "meta" for r in of)),
+            f"{sum(r.seconds_scan for r in of):.1f}",
+            f"{sum(r.seconds_real for r in of):.1f}",
         )
     Console(width=110).print(table)
     agree = sum(r.agrees for r in rows)

@@ -56,20 +56,34 @@ def against_torchinfo(repeats: int, only: str | None) -> list[dict[str, object]]
             except RuntimeError:  # a model that fails at batch size 1 in train mode fails in torchinfo too
                 worked = False
             theirs.append(time.perf_counter() - start)
-        rows.append({"model": name, "bnguard": min(ours), "torchinfo": min(theirs), "worked": worked,
-                     "ratio": statistics.median(t / o for t, o in zip(theirs, ours, strict=True))})
+        rows.append(
+            {
+                "model": name,
+                "bnguard": min(ours),
+                "torchinfo": min(theirs),
+                "worked": worked,
+                "ratio": statistics.median(t / o for t, o in zip(theirs, ours, strict=True)),
+            }
+        )
     return rows
 
 
 def show(rows: list[dict[str, object]]) -> None:
     table = Table("model", "bnguard ms", "torchinfo ms", "ratio")
     for row in rows:
-        table.add_row(str(row["model"]) + ("" if row["worked"] else " *"), f"{1e3 * float(row['bnguard']):.1f}",
-                      f"{1e3 * float(row['torchinfo']):.1f}", f"{float(row['ratio']):.1f}")
+        table.add_row(
+            str(row["model"]) + ("" if row["worked"] else " *"),
+            f"{1e3 * float(row['bnguard']):.1f}",
+            f"{1e3 * float(row['torchinfo']):.1f}",
+            f"{float(row['ratio']):.1f}",
+        )
     Console(width=90).print(table)
     ours, theirs = (sum(float(r[k]) for r in rows) for k in ("bnguard", "torchinfo"))
-    print(f"{len(rows)} models: median ratio {statistics.median(float(r['ratio']) for r in rows):.2f}, "
-          f"ratio of the sums {theirs / ours:.2f}" + ("" if all(r["worked"] for r in rows) else "  (* one side stopped early)"))
+    print(
+        f"{len(rows)} models: median ratio {statistics.median(float(r['ratio']) for r in rows):.2f}, "
+        f"ratio of the sums {theirs / ours:.2f}"
+        + ("" if all(r["worked"] for r in rows) else "  (* one side stopped early)")
+    )
 
 
 def whole_process(pairs: int) -> None:
@@ -93,7 +107,9 @@ def _timed(command: list[str]) -> float:
 def memory() -> None:
     scan = _peak([sys.executable, "-m", "bnguard", "scan", "torchvision.models:regnet_y_128gf"])
     plain = _peak([sys.executable, "-c", "import torch, torchvision"])
-    print(f"peak memory: scan of regnet_y_128gf {scan:.0f} MB, import alone {plain:.0f} MB, difference {scan - plain:.0f} MB")
+    print(
+        f"peak memory: scan of regnet_y_128gf {scan:.0f} MB, import alone {plain:.0f} MB, difference {scan - plain:.0f} MB"
+    )
 
 
 def _peak(command: list[str]) -> float:

@@ -10,6 +10,7 @@ class BnguardError(Exception):
         message: one line that says what is wrong.
         hint: one line that says what to do next, or None.
         detail: more lines for the reader, such as the user's own traceback, or None.
+
     """
 
     exit_code = 2

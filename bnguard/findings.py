@@ -36,6 +36,7 @@ class Finding:
         layer: the layer's dotted name, or None.
         loader: the loader's name, or None for a model's finding.
         location: the user's line that built the layer or loader, or None.
+
     """
 
     code: str
@@ -73,6 +74,7 @@ class Report:
         findings: what the rules said, in the order of models, loaders and layers.
         torch: the version of torch that was asked, or None where none was needed.
         extra: further keys of the JSON document, such as the strip of a range of sizes.
+
     """
 
     command: str
@@ -101,7 +103,8 @@ class Report:
         """Return the report with only the findings whose code a prefix selects and none ignores."""
         chosen, dropped = tuple(select), tuple(ignore)
         kept = [
-            f for f in self.findings
+            f
+            for f in self.findings
             if (not chosen or f.code.startswith(chosen)) and not (dropped and f.code.startswith(dropped))
         ]
         return replace(self, findings=tuple(kept))

@@ -56,7 +56,8 @@ class Anything(metaclass=_AnyMeta):
 
 def stand_in(name: str) -> type[Anything]:
     """Return a new stand-in class of that name."""
-    return _AnyMeta(name, (Anything,), {"_stand_in": True})
+    made: type[Anything] = _AnyMeta(name, (Anything,), {"_stand_in": True})  # type: ignore[assignment]
+    return made
 
 
 class _StubModule(ModuleType):

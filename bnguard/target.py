@@ -34,6 +34,7 @@ class Target:
         module: dotted name of the module, also that of the file.
         roots: folders that come first on ``sys.path``.
         expression: Python source to evaluate in the module, None for the whole file.
+
     """
 
     text: str
@@ -53,6 +54,7 @@ def parse(text: str) -> Target:
 
     Raises:
         TargetError: no such file, a folder, or an expression that is not Python.
+
     """
     place, _, expression = _split(text)
     if expression and not _is_expression(expression):
@@ -68,7 +70,10 @@ def parse(text: str) -> Target:
         roots = tuple(dict.fromkeys((str(path.resolve().parent), str(root))))
         return Target(text, path, module, roots, wanted)
     if not all(part.isidentifier() for part in place.split(".")):
-        raise TargetError(f"{place!r} is neither a file nor a module", hint="for example model.py or torchvision.models:resnet18")
+        raise TargetError(
+            f"{place!r} is neither a file nor a module",
+            hint="for example model.py or torchvision.models:resnet18",
+        )
     return Target(text, None, place, (str(Path.cwd()),), wanted)
 
 
@@ -139,6 +144,7 @@ def import_module(target: Target) -> ModuleType:
 
     Raises:
         BnguardError: it cannot be imported; the hint says what to do about the usual reasons.
+
     """
     if target.path is None:
         return importlib.import_module(target.module)
@@ -169,26 +175,40 @@ def evaluate(target: Target, module: ModuleType) -> Any:  # noqa: ANN401 - whate
 
     Raises:
         TargetError: the first name of the expression does not exist.
+
     """
     expression = target.expression
     assert expression is not None, "asked only of targets with an expression"
     names = vars(module)
     tree = ast.parse(expression, mode="eval")
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node.id not in names and not hasattr(builtins, node.id) and not hasattr(module, node.id):
+        if (
+            isinstance(node, ast.Name)
+            and node.id not in names
+            and not hasattr(builtins, node.id)
+            and not hasattr(module, node.id)
+        ):
             public = [n for n in names if not n.startswith("__")]
             near = difflib.get_close_matches(node.id, public) or [n for n in public if n.lower() == node.id.lower()]
-            hint = f"did you mean {' or '.join(near)}?" if near else f"it has: {', '.join(_own_names(module)) or 'nothing'}"
+            hint = (
+                f"did you mean {' or '.join(near)}?"
+                if near
+                else f"it has: {', '.join(_own_names(module)) or 'nothing'}"
+            )
             raise TargetError(f"{target.place} has no {node.id!r}", hint=hint)
     head = next((n.id for n in ast.walk(tree) if isinstance(n, ast.Name)), None)
     scope = dict(names)
     if head is not None and head not in scope and hasattr(module, head):
         scope[head] = getattr(module, head)  # a module-level __getattr__
-    return eval(compile(tree, "<target>", "eval"), scope)  # noqa: S307 - the user's own expression on their own file
+    return eval(compile(tree, "<target>", "eval"), scope)
 
 
 def _own_names(module: ModuleType) -> list[str]:
-    own = [n for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__ and not n.startswith("_")]
+    own = [
+        n
+        for n, v in vars(module).items()
+        if getattr(v, "__module__", None) == module.__name__ and not n.startswith("_")
+    ]
     return own[:12]
 
 
@@ -197,10 +217,13 @@ def load_object(text: str, *, argv: Sequence[str] = (), stubs: Sequence[str] = (
 
     Raises:
         BnguardError: one line with a hint for everything that can go wrong, the user's own errors included.
+
     """
     target = parse(text)
     if target.expression is None:
-        raise TargetError(f"{text!r} names a file, not an object in it", hint=f"for example {target.place}:train_loader")
+        raise TargetError(
+            f"{text!r} names a file, not an object in it", hint=f"for example {target.place}:train_loader"
+        )
     with environment(target, argv=argv, stubs=stubs):
         try:
             value = evaluate(target, import_module(target))
@@ -216,10 +239,13 @@ def explained(error: BaseException, target: Target) -> BnguardError:
     place = target.place
     if isinstance(error, SyntaxError):
         where = f", line {error.lineno}" if error.lineno else ""
-        return UserCodeError(f"{error.filename or place} is not valid Python{where}: {error.msg}",
-                             hint="mend the line shown above", detail=user_traceback(error))
+        return UserCodeError(
+            f"{error.filename or place} is not valid Python{where}: {error.msg}",
+            hint="mend the line shown above",
+            detail=user_traceback(error),
+        )
     if isinstance(error, SystemExit):
-        hint = "pass the arguments it wants after `--`, or move the script part under `if __name__ == \"__main__\":`"
+        hint = 'pass the arguments it wants after `--`, or move the script part under `if __name__ == "__main__":`'
         return UserCodeError(f"{place} ends the program while it is imported (sys.exit({error.code!r}))", hint=hint)
     if isinstance(error, ModuleNotFoundError) and error.name:
         return _missing_module(error, target)
@@ -229,18 +255,29 @@ def explained(error: BaseException, target: Target) -> BnguardError:
             hint="the two come in pairs: `pip install --force-reinstall torch torchvision`, together, in one command",
         )
     if isinstance(error, RecursionError):
-        return UserCodeError(f"{place} recurses without end", detail=None, hint="see the deepest repeated call in your file")
-    return UserCodeError(f"{place} raised {one_line(error)}", detail=user_traceback(error),
-                         hint="the fault is in the file or its arguments, not in bnguard")
+        return UserCodeError(
+            f"{place} recurses without end", detail=None, hint="see the deepest repeated call in your file"
+        )
+    return UserCodeError(
+        f"{place} raised {one_line(error)}",
+        detail=user_traceback(error),
+        hint="the fault is in the file or its arguments, not in bnguard",
+    )
 
 
 def _missing_module(error: ModuleNotFoundError, target: Target) -> BnguardError:
     name = str(error.name)
     if target.path is None and (target.module == name or target.module.startswith(f"{name}.")):
         return TargetError(f"there is no module {name!r}", hint="install its package, or give a file such as model.py")
-    root = name.split(".")[0]
+    root = name.split(".", maxsplit=1)[0]
     if importlib.util.find_spec(root) is not None:
-        return UserCodeError(f"{target.place} imports {name!r}, which its package does not have",
-                             hint="another version of the package may have it", detail=user_traceback(error))
-    return UserCodeError(f"{target.place} imports {root!r}, which is not installed",
-                         hint=f"pip install it, or go on without it: --stub {root}", detail=None)
+        return UserCodeError(
+            f"{target.place} imports {name!r}, which its package does not have",
+            hint="another version of the package may have it",
+            detail=user_traceback(error),
+        )
+    return UserCodeError(
+        f"{target.place} imports {root!r}, which is not installed",
+        hint=f"pip install it, or go on without it: --stub {root}",
+        detail=None,
+    )

@@ -1,7 +1,7 @@
 """A BatchNorm written by hand, as in many courses: it never raises, it just outputs its bias for a lone sample.
 
-    bnguard scan examples/batchnorm_from_scratch.py
-    python examples/batchnorm_from_scratch.py
+bnguard scan examples/batchnorm_from_scratch.py
+python examples/batchnorm_from_scratch.py
 """
 
 import torch
@@ -40,8 +40,15 @@ class LeNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(1, 6, 5), HandMadeBatchNorm(6), nn.Sigmoid(), nn.AvgPool2d(2),
-            nn.Conv2d(6, 16, 5), HandMadeBatchNorm(16), nn.Sigmoid(), nn.AvgPool2d(2), nn.Flatten(),
+            nn.Conv2d(1, 6, 5),
+            HandMadeBatchNorm(6),
+            nn.Sigmoid(),
+            nn.AvgPool2d(2),
+            nn.Conv2d(6, 16, 5),
+            HandMadeBatchNorm(16),
+            nn.Sigmoid(),
+            nn.AvgPool2d(2),
+            nn.Flatten(),
         )
         self.classify = nn.Sequential(nn.Linear(256, 84), HandMadeBatchNorm(84), nn.Sigmoid(), nn.Linear(84, 10))
 

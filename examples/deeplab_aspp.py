@@ -1,7 +1,7 @@
 """A DeepLab-style head: the branch that pools the whole image has one value per channel for every single image.
 
-    bnguard scan examples/deeplab_aspp.py
-    python examples/deeplab_aspp.py
+bnguard scan examples/deeplab_aspp.py
+python examples/deeplab_aspp.py
 """
 
 import torch

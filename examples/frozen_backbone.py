@@ -1,7 +1,7 @@
 """A frozen backbone whose train() is overridden, so that one sample is no danger to it, and a head without BatchNorm.
 
-    bnguard scan examples/frozen_backbone.py
-    python examples/frozen_backbone.py
+bnguard scan examples/frozen_backbone.py
+python examples/frozen_backbone.py
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A PointNet-style network on sequences of points: convolutions run on one cloud, the layers behind the max do not.
 
-    bnguard scan examples/pointnet.py
-    python examples/pointnet.py
+bnguard scan examples/pointnet.py
+python examples/pointnet.py
 """
 
 import torch
@@ -15,7 +15,12 @@ class Transform(nn.Module):
         super().__init__()
         self.k = k
         self.points = nn.Sequential(
-            nn.Conv1d(k, 64, 1), nn.BatchNorm1d(64), nn.ReLU(), nn.Conv1d(64, 256, 1), nn.BatchNorm1d(256), nn.ReLU()
+            nn.Conv1d(k, 64, 1),
+            nn.BatchNorm1d(64),
+            nn.ReLU(),
+            nn.Conv1d(64, 256, 1),
+            nn.BatchNorm1d(256),
+            nn.ReLU(),
         )
         self.matrix = nn.Sequential(nn.Linear(256, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, k * k))
 

@@ -1,7 +1,7 @@
 """A ResNet-18 feature extractor with a Grad-CAM style classifier: the backbone survives one sample, the head does not.
 
-    bnguard scan examples/resnet18_gradcam.py
-    python examples/resnet18_gradcam.py
+bnguard scan examples/resnet18_gradcam.py
+python examples/resnet18_gradcam.py
 """
 
 import torch

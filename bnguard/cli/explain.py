@@ -19,7 +19,9 @@ def rules(
     return 0
 
 
-def explain(code: Annotated[str, typer.Argument(help="A code such as BN101, or a rule's name.", metavar="CODE")]) -> int:
+def explain(
+    code: Annotated[str, typer.Argument(help="A code such as BN101, or a rule's name.", metavar="CODE")],
+) -> int:
     """Explain one rule: what it finds, why it matters, how to fix it."""
     from bnguard.report import catalogue
 

@@ -15,6 +15,7 @@ def import_torch() -> None:
 
     Raises:
         BnguardError: torch is missing or broken.
+
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -22,7 +23,8 @@ def import_torch() -> None:
         import torch  # noqa: F401
     except Exception as error:
         raise BnguardError(
-            f"torch cannot be imported: {error}", hint="pip install torch torchvision, together, in one command"
+            f"torch cannot be imported: {error}",
+            hint="pip install torch torchvision, together, in one command",
         ) from error
     finally:
         if enabled:

@@ -10,14 +10,20 @@ import typer
 from bnguard.errors import UsageError
 from bnguard.report.render import FORMATS, ReportOptions
 
-Format = Annotated[str, typer.Option("--format", help="How to report.", metavar="console|json", rich_help_panel="Report")]
+Format = Annotated[
+    str, typer.Option("--format", help="How to report.", metavar="console|json", rich_help_panel="Report")
+]
 Output = Annotated[
-    Path | None, typer.Option("--output", help="Write the report to this file.", metavar="FILE", rich_help_panel="Report")
+    Path | None,
+    typer.Option("--output", help="Write the report to this file.", metavar="FILE", rich_help_panel="Report"),
 ]
 FailOn = Annotated[
     str,
     typer.Option(
-        "--fail-on", help="Exit 1 from this severity on.", metavar="error|warning|never", rich_help_panel="Report"
+        "--fail-on",
+        help="Exit 1 from this severity on.",
+        metavar="error|warning|never",
+        rich_help_panel="Report",
     ),
 ]
 Select = Annotated[
@@ -28,13 +34,16 @@ Ignore = Annotated[
     list[str] | None,
     typer.Option("--ignore", help="Not these codes; prefixes work.", metavar="CODES", rich_help_panel="Report"),
 ]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Only the findings, or nothing.", rich_help_panel="Report")
-]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the findings, or nothing.", rich_help_panel="Report")]
 
 
 def report_options(
-    fmt: str, output: Path | None, fail_on: str, select: list[str] | None, ignore: list[str] | None, quiet: bool
+    fmt: str,
+    output: Path | None,
+    fail_on: str,
+    select: list[str] | None,
+    ignore: list[str] | None,
+    quiet: bool,
 ) -> ReportOptions:
     """Check the shared options and return them as one object, or raise UsageError."""
     from bnguard.rules import CATALOGUE

@@ -14,23 +14,32 @@ def command(  # noqa: PLR0913 - one parameter for each option
     ctx: typer.Context,
     targets: Annotated[
         list[str],
-        typer.Argument(metavar="TARGET…", help="model.py · model.py:Net · model.py:Net(3) · package.module:attr · weights.pth"),
+        typer.Argument(
+            metavar="TARGET",
+            help="model.py · model.py:Net · model.py:Net(3) · package.module:attr · weights.pth",
+        ),
     ],
     inputs: Annotated[
         list[str] | None,
-        typer.Option("--input", metavar="3,224,224", help="Shape without the batch dimension; name=3,224,224 for a "
-                     "keyword, 128:int64 for a dtype; repeat for several inputs."),
+        typer.Option(
+            "--input",
+            metavar="3,224,224",
+            help="Shape without the batch dimension; name=3,224,224 for a "
+            "keyword, 128:int64 for a dtype; repeat for several inputs.",
+        ),
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "--bs", help="Batch size of the forward.")] = 1,
     mode: Annotated[str, typer.Option("--mode", metavar="train|eval", help="Mode of the model.")] = "train",
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A constructor argument; repeat for more.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A constructor argument; repeat for more."),
     ] = None,
     device: Annotated[
         str, typer.Option("--device", metavar="cuda|cpu", help="Whose batch_norm backend to predict.")
     ] = "cuda",
     stubs: Annotated[
-        list[str] | None, typer.Option("--stub", metavar="MODULE", help="Stand in for a package that is not installed.")
+        list[str] | None,
+        typer.Option("--stub", metavar="MODULE", help="Stand in for a package that is not installed."),
     ] = None,
     fmt: options.Format = "console",
     output: options.Output = None,
@@ -54,7 +63,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
         targets,
         recipe,
         batch_size=batch_size,
-        mode=mode,  # type: ignore[arg-type] - scan checks it
+        mode=mode,
         device=device,
         settings=parse_settings(settings or []),
         stubs=stubs or [],

@@ -1,5 +1,5 @@
 """Models: from a target or a live ``nn.Module`` to facts about its normalisation layers."""
 
-from bnguard.model.scan import scan
+from bnguard.model.scanner import scan
 
 __all__ = ["scan"]

@@ -26,11 +26,14 @@ def layer_facts(
         prefix: what stands before each name, such as ``module.`` for a DataParallel model.
         sources: creation lines by layer name (without the prefix).
         statistics: contents of the running statistics by layer name.
+
     """
     by_owner: dict[int, list[tuple[int, Recorded]]] = defaultdict(list)
     for order, recorded in enumerate(trace.calls):
         by_owner[id(recorded.owner) if recorded.owner is not None else -1].append((order, recorded))
-    facts = [_fact(layer, by_owner.pop(id(layer.module), []), trace, sources, statistics) for layer in trace.stage.layers]
+    facts = [
+        _fact(layer, by_owner.pop(id(layer.module), []), trace, sources, statistics) for layer in trace.stage.layers
+    ]
     for calls in by_owner.values():
         facts.append(_functional(calls, trace.stage.names))
     return tuple(replace(f, name=prefix + f.name, aliases=tuple(prefix + a for a in f.aliases)) for f in facts)
@@ -48,6 +51,7 @@ def smallest_batches(facts: Sequence[LayerFact], others: Mapping[int, Sequence[L
     Args:
         facts: of the batch size in use.
         others: facts by batch size, the one in use included.
+
     """
     verdicts: dict[str, dict[int, Verdict]] = defaultdict(dict)
     for size, layers in others.items():
@@ -151,8 +155,12 @@ def _verdict(kind: NormKind, calls: Sequence[NormCall], *, ended: bool) -> Verdi
 
 
 def _probed_call(shape: tuple[int, ...], probed: Behaviour | None) -> NormCall:
-    call = NormCall(shape, 1, batch_statistics=probed is not None and probed.batch_statistics,
-                    raises=probed is not None and probed.raises)
+    call = NormCall(
+        shape,
+        1,
+        batch_statistics=probed is not None and probed.batch_statistics,
+        raises=probed is not None and probed.raises,
+    )
     return replace(call, values_per_statistic=call.values_per_channel)
 
 

@@ -32,7 +32,7 @@ class SkippedWeights(dict[str, Any]):
     def __missing__(self, key: str) -> SkippedWeights:
         return SkippedWeights()
 
-    def pop(self, key: str, *default: Any) -> Any:  # type: ignore[override]  # noqa: ANN401 - as dict.pop
+    def pop(self, key: str, *default: Any) -> Any:  # noqa: ANN401 - as dict.pop
         """Give nothing for any key, as deleting the head's weights is the usual reason to ask."""
         return super().pop(key, *default) if default or key in self else None
 
@@ -93,7 +93,8 @@ def paused_gc() -> Iterator[None]:
 
 
 _INITIALISERS = tuple(
-    f for n, f in vars(nn.init).items()
+    f
+    for n, f in vars(nn.init).items()
     if n.endswith("_") and not n.startswith("_") and isinstance(f, FunctionType) and f.__closure__ is None
 )
 
@@ -136,7 +137,9 @@ def _setting_plainly(original: Callable[..., None]) -> Callable[..., None]:
 def to_meta(param: nn.Parameter) -> nn.Parameter:
     """Return a parameter of the same shape, dtype and class without memory."""
     if isinstance(param, UninitializedParameter):
-        return UninitializedParameter(param.requires_grad, device="meta", dtype=param.dtype)
+        lazy: Any = UninitializedParameter  # its stub lacks the constructor's arguments
+        shapeless: nn.Parameter = lazy(param.requires_grad, device="meta", dtype=param.dtype)
+        return shapeless
     meta = torch.empty_strided(param.shape, param.stride(), dtype=param.dtype, device="meta")
     return nn.Parameter(meta, param.requires_grad)
 
@@ -149,8 +152,11 @@ def _patch(stack: ExitStack, owner: Any, name: str, value: Any) -> None:  # noqa
 
 def _exchange_code(stack: ExitStack, function: FunctionType, stub: Any) -> None:  # noqa: ANN401 - a function
     """Let a function do what the stub does, under every name it was imported by: files hold their own names."""
-    for attribute, value in (("__code__", stub.__code__), ("__defaults__", stub.__defaults__),
-                             ("__kwdefaults__", stub.__kwdefaults__)):
+    for attribute, value in (
+        ("__code__", stub.__code__),
+        ("__defaults__", stub.__defaults__),
+        ("__kwdefaults__", stub.__kwdefaults__),
+    ):
         stack.callback(setattr, function, attribute, getattr(function, attribute))
         setattr(function, attribute, value)
 

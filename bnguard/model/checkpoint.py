@@ -30,6 +30,7 @@ def scan_checkpoint(text: str, batch_size: int, mode: Mode) -> ModelFact:
 
     Raises:
         TargetError: the file is missing, unreadable, or holds no state dict.
+
     """
     state = _state_dict(text)
     layers = tuple(_layer(name, state, mode) for name in _owners(state))
@@ -99,20 +100,30 @@ def _load_pickle(path: Path) -> Any:  # noqa: ANN401 - whatever was saved
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         if "weights_only" in str(error) or "Unsupported" in str(error):
-            hint = ("bnguard does not run code from a checkpoint: save model.state_dict(), or load it in a file of "
-                    "your own and scan that, such as load.py:model")
-            raise TargetError(f"{display_path(str(path))} holds pickled objects, not only tensors", hint=hint) from error
-        raise TargetError(f"{display_path(str(path))} is no readable checkpoint ({one_line(error)})",
-                          hint="it may be cut off, or of another kind") from error
+            hint = (
+                "bnguard does not run code from a checkpoint: save model.state_dict(), or load it in a file of "
+                "your own and scan that, such as load.py:model"
+            )
+            raise TargetError(
+                f"{display_path(str(path))} holds pickled objects, not only tensors", hint=hint
+            ) from error
+        raise TargetError(
+            f"{display_path(str(path))} is no readable checkpoint ({one_line(error)})",
+            hint="it may be cut off, or of another kind",
+        ) from error
 
 
 def _load_safetensors(path: Path) -> Mapping[str, Tensor]:
     try:
         from safetensors.torch import load_file
     except ImportError:
-        raise TargetError("reading .safetensors needs the package safetensors", hint="pip install safetensors") from None
+        raise TargetError(
+            "reading .safetensors needs the package safetensors", hint="pip install safetensors"
+        ) from None
     try:
         return load_file(path)
     except Exception as error:
-        raise TargetError(f"{display_path(str(path))} is no readable checkpoint ({one_line(error)})",
-                          hint="it may be cut off, or of another kind") from error
+        raise TargetError(
+            f"{display_path(str(path))} is no readable checkpoint ({one_line(error)})",
+            hint="it may be cut off, or of another kind",
+        ) from error

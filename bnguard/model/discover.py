@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
@@ -42,7 +43,9 @@ def _is_model_instance(name: str, value: object) -> bool:
     if name.startswith("_") or not isinstance(value, nn.Module):
         return False
     # a loss or an activation at module level is a module too, but not what the user means
-    plain = type(value).__module__.startswith("torch.nn.modules") and not isinstance(value, (nn.Sequential, nn.ModuleList))
+    plain = type(value).__module__.startswith("torch.nn.modules") and not isinstance(
+        value, (nn.Sequential, nn.ModuleList)
+    )
     return not (plain and next(value.parameters(), None) is None) and not type(value).__module__.endswith(".loss")
 
 
@@ -57,7 +60,11 @@ def _required(function: Callable[..., Any], *, bound: bool = True) -> tuple[str,
         parameters = list(inspect.signature(function).parameters.values())[1 if bound else 0 :]
     except (TypeError, ValueError):
         return ()
-    plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    plain = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.KEYWORD_ONLY,
+    )
     return tuple(p.name for p in parameters if p.default is p.empty and p.kind in plain)
 
 
@@ -81,13 +88,15 @@ def _returns_model(function: FunctionType, names: dict[str, Any], known: set[str
     if isinstance(annotation, type):
         return issubclass(annotation, nn.Module)
     try:
-        tree = ast.parse(inspect.cleandoc(inspect.getsource(function)))
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, SyntaxError, TypeError):
         return False
     made = {
         target.id
-        for node in ast.walk(tree) if isinstance(node, ast.Assign) and _makes_model(node.value, names, known)
-        for target in node.targets if isinstance(target, ast.Name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and _makes_model(node.value, names, known)
+        for target in node.targets
+        if isinstance(target, ast.Name)
     }
     returned = [node.value for node in ast.walk(tree) if isinstance(node, ast.Return) and node.value is not None]
     return any(

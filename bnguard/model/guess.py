@@ -51,10 +51,7 @@ def _required_arguments(model: nn.Module) -> int:
         parameters = inspect.signature(model.forward).parameters.values()
     except (TypeError, ValueError):
         return 1
-    needed = [
-        p for p in parameters
-        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
+    needed = [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return max(1, len(needed))
 
 
@@ -74,9 +71,25 @@ def _declared_sizes(model: nn.Module) -> Iterator[int]:
 
 
 _TELLING = (
-    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear,
-    nn.Embedding, nn.EmbeddingBag, nn.RNNBase, nn.Bilinear, nn.modules.batchnorm.BatchNorm1d, nn.BatchNorm2d,
-    nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm, nn.LayerNorm,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.Linear,
+    nn.Embedding,
+    nn.EmbeddingBag,
+    nn.RNNBase,
+    nn.Bilinear,
+    nn.modules.batchnorm.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
+    nn.InstanceNorm3d,
+    nn.GroupNorm,
+    nn.LayerNorm,
     nn.MultiheadAttention,
 )
 
@@ -90,8 +103,17 @@ def _first_layers(model: nn.Module, count: int) -> list[nn.Module]:
 
 
 def _width(module: nn.Module) -> object:
-    names = ("in_channels", "in_features", "num_embeddings", "input_size", "in1_features", "num_features",
-             "num_channels", "normalized_shape", "embed_dim")
+    names = (
+        "in_channels",
+        "in_features",
+        "num_embeddings",
+        "input_size",
+        "in1_features",
+        "num_features",
+        "num_channels",
+        "normalized_shape",
+        "embed_dim",
+    )
     return next((getattr(module, n) for n in names if hasattr(module, n)), None)
 
 

@@ -19,9 +19,13 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 class Inputs(Protocol):
     """A recipe that makes the arguments of one forward."""
 
-    source: str
-    needs_values: bool
-    """Whether the forward decides by values, so that shapes alone cannot lead through it."""
+    @property
+    def source(self) -> str:
+        """Who said so: see ``InputFact.source``."""
+
+    @property
+    def needs_values(self) -> bool:
+        """Whether the forward decides by values, so that shapes alone cannot lead through it."""
 
     def make(self, batch_size: int, device: str) -> Arguments:
         """Return positional and keyword arguments with tensors on ``meta`` or ``cpu``."""
@@ -71,9 +75,7 @@ class SpecInputs:
 
     def facts(self, batch_size: int) -> tuple[InputFact, ...]:
         """Describe each tensor."""
-        return tuple(
-            InputFact(s.name, (batch_size, *s.shape), _dtype_name(s.dtype), self.source) for s in self.specs
-        )
+        return tuple(InputFact(s.name, (batch_size, *s.shape), _dtype_name(s.dtype), self.source) for s in self.specs)
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ def parse_input(text: str) -> TensorSpec:
 
     Raises:
         InputError: the text is none of these.
+
     """
     hint = "write it like 3,224,224 or mask=224,224 or tokens=128:int64, without the batch dimension"
     match = _SPEC.fullmatch(text.strip().replace(" ", ""))
@@ -172,6 +175,7 @@ def given(inputs: Any) -> Inputs:  # noqa: ANN401 - the library accepts several 
 
     Raises:
         InputError: it is none of these.
+
     """
     if callable(inputs):
         return ExampleInputs(inputs, "given")
@@ -232,6 +236,7 @@ def as_arguments(value: Any) -> Arguments:  # noqa: ANN401 - whatever the user's
 
 def resize_batch(value: Any, batch_size: int) -> Any:  # noqa: ANN401 - any nesting of tensors
     """Repeat or cut dimension 0 of every tensor to the batch size."""
+
     def resized(t: Tensor) -> Tensor:
         if t.dim() == 0 or t.shape[0] == batch_size:
             return t

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -56,9 +57,7 @@ def names_by_module(model: nn.Module) -> dict[nn.Module, tuple[str, ...]]:
 
 def layers_among(modules: Mapping[nn.Module, tuple[str, ...]]) -> list[Layer]:
     """Return the normalisation layers among these modules, in their order."""
-    return [
-        _as_layer(module, names, kind) for module, names in modules.items() if (kind := _kind(module)) is not None
-    ]
+    return [_as_layer(module, names, kind) for module, names in modules.items() if (kind := _kind(module)) is not None]
 
 
 def layers_by_tensor(layers: list[Layer]) -> Mapping[int, nn.Module]:
@@ -75,8 +74,11 @@ def layers_by_tensor(layers: list[Layer]) -> Mapping[int, nn.Module]:
 def _as_layer(module: nn.Module, names: tuple[str, ...], kind: NormKind) -> Layer:
     own = [p for n, p in module.named_parameters(recurse=False) if n in ("weight", "bias", "gamma", "beta")]
     pair = running_statistics(module)
-    features = pair[0].numel() if kind == "hand-written" and pair is not None else _first(
-        module, ("num_features", "num_channels"))
+    features = (
+        pair[0].numel()
+        if kind == "hand-written" and pair is not None
+        else _first(module, ("num_features", "num_channels"))
+    )
     momentum, eps = _first(module, ("momentum",)), _first(module, ("eps", "epsilon"))
     return Layer(
         module=module,
@@ -98,7 +100,8 @@ def _first(module: nn.Module, names: tuple[str, ...]) -> object:
 
 
 def _kind(module: nn.Module) -> NormKind | None:
-    kind = _kind_of_class(type(module))
+    cls: Any = type(module)  # mypy does not see that a class of modules can be hashed
+    kind = _kind_of_class(cls)
     if kind == "batch" and isinstance(module, private.script_module_type()):
         kind = "batch" if _type_name(module) in _SCRIPTED_BATCH_NORMS else None
     if kind == "hand-written" and (module.__dict__.get("_modules") or running_statistics(module) is None):
@@ -107,7 +110,7 @@ def _kind(module: nn.Module) -> NormKind | None:
 
 
 @lru_cache(maxsize=4096)
-def _kind_of_class(cls: type) -> NormKind | None:
+def _kind_of_class(cls: Any) -> NormKind | None:
     """Return the kind that a class can be; ``hand-written`` then depends on what the instance keeps."""
     if issubclass(cls, private.batch_norm_base()) or issubclass(cls, private.script_module_type()):
         return "batch"

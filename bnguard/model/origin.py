@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -88,6 +89,7 @@ def assignment_line(root: nn.Module, name: str) -> SourceLine | None:
     Args:
         root: the model.
         name: dotted path of the layer; trailing indices belong to a Sequential or list built on that line.
+
     """
     parts = name.split(".")
     for cut in range(len(parts) - 1, -1, -1):
@@ -95,21 +97,22 @@ def assignment_line(root: nn.Module, name: str) -> SourceLine | None:
             owner = root.get_submodule(".".join(parts[:cut]))
         except AttributeError:
             continue
-        line = _assigned_in(type(owner), parts[cut])
+        cls: Any = type(owner)  # mypy does not see that a class of modules can be hashed
+        line = _assigned_in(cls, parts[cut])
         if line is not None:
             return line
     return None
 
 
 @lru_cache(maxsize=4096)
-def _assigned_in(cls: type, attribute: str) -> SourceLine | None:
+def _assigned_in(cls: Any, attribute: str) -> SourceLine | None:
     for base in cls.__mro__:
         if base.__module__.split(".")[0] in ("torch", "builtins"):
             return None
         try:
             lines, first = inspect.getsourcelines(base)
             file = inspect.getsourcefile(base)
-            tree = ast.parse(inspect.cleandoc("".join(lines)) if lines[0][0].isspace() else "".join(lines))
+            tree = ast.parse(textwrap.dedent("".join(lines)))
         except (OSError, TypeError, SyntaxError, IndexError):
             continue
         for node in ast.walk(tree):

@@ -69,6 +69,7 @@ def batch_norm_backend(
     Returns:
         ``cudnn``, ``native``, ``miopen``, or None where this torch cannot be asked (a build without CUDA,
         a release without the function).
+
     """
     # the choice depends on N, the rank and whether 2**31 - 1 elements are reached (same source file): asking
     # about the smallest such shape makes one question of the fifty that a network's layers would be
@@ -88,7 +89,7 @@ def _ask_backend(
     device: str,
 ) -> str | None:
     select, mode = _backend_selector(), fake_mode()
-    if select is None or mode is None or (device == "cuda" and not torch.backends.cuda.is_built()):
+    if select is None or mode is None or (device == "cuda" and not is_cuda_build()):
         return None
 
     def make(size: tuple[int, ...], kind: torch.dtype | None) -> torch.Tensor | None:
@@ -97,8 +98,13 @@ def _ask_backend(
     channels = (shape[1],)
     try:
         chosen = select(
-            make(shape, dtype), make(channels, param_dtype), make(channels, param_dtype),
-            make(channels, stats_dtype), make(channels, stats_dtype), training, eps,
+            make(shape, dtype),
+            make(channels, param_dtype),
+            make(channels, param_dtype),
+            make(channels, stats_dtype),
+            make(channels, stats_dtype),
+            training,
+            eps,
         )
     except (RuntimeError, TypeError, IndexError):
         return None
@@ -143,7 +149,11 @@ def nothing_incompatible() -> object:
 
 def own_tensor(module: torch.nn.Module, name: str) -> torch.Tensor | None:
     """Return the module's own tensor of that name, without the cost of a failing ``getattr`` on a module."""
-    for space in (module.__dict__.get("_buffers") or {}, module.__dict__, module.__dict__.get("_parameters") or {}):
+    for space in (
+        module.__dict__.get("_buffers") or {},
+        module.__dict__,
+        module.__dict__.get("_parameters") or {},
+    ):
         value = space.get(name)
         if isinstance(value, torch.Tensor):
             return value
@@ -169,3 +179,13 @@ def named_modules(module: torch.nn.Module, prefix: str = "") -> Iterator[tuple[s
         yield name, current
         below = [(f"{name}.{n}" if name else n, m) for n, m in current._modules.items() if m is not None]
         found.extend(reversed(below))
+
+
+def cuda_is_initialized() -> bool:
+    """Whether this process has touched a GPU; asking must not be the first touch."""
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
+def is_cuda_build() -> bool:
+    """Whether this torch was built with CUDA; says nothing of a GPU being there."""
+    return bool(torch.backends.cuda.is_built())  # type: ignore[no-untyped-call]

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 
-
 @dataclass(frozen=True)
 class Behaviour:
     """Measured on a small copy of the layer.
@@ -23,6 +22,7 @@ class Behaviour:
         batch_statistics: whether one sample's output depends on the others.
         raises: whether it raises at the shape that the forward gave it.
         error: the message, or None.
+
     """
 
     batch_statistics: bool
@@ -36,6 +36,7 @@ def behaviour(layer: nn.Module, shape: tuple[int, ...]) -> Behaviour | None:
     Args:
         layer: stays as it is; its parameters may be on the meta device (ones take their place).
         shape: of the input that the model's forward gave it, batch first.
+
     """
     if len(shape) < 2:
         return None
@@ -70,10 +71,11 @@ def _real_copy(layer: nn.Module) -> nn.Module:
 
 def _values(name: str, tensor: Tensor) -> Tensor:
     if not tensor.is_meta:
-        return tensor.detach().clone().cpu() if not isinstance(tensor, nn.Parameter) else nn.Parameter(
-            tensor.detach().clone().cpu(), tensor.requires_grad)
+        return (
+            tensor.detach().clone().cpu()
+            if not isinstance(tensor, nn.Parameter)
+            else nn.Parameter(tensor.detach().clone().cpu(), tensor.requires_grad)
+        )
     fresh = torch.ones if "var" in name or "std" in name or "weight" in name or "gamma" in name else torch.zeros
     value = fresh(tensor.shape, dtype=tensor.dtype)
     return nn.Parameter(value, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else value
-
-

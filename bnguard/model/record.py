@@ -41,6 +41,7 @@ class NormRecorder(TorchFunctionMode):
         names: the names of the model's modules by identity; others on the stack are passed over.
         device: ``cuda`` or ``cpu``: whose backend the calls predict.
         compute: whether tensors have values (a real forward); otherwise shapes alone are asked.
+
     """
 
     def __init__(
@@ -59,7 +60,11 @@ class NormRecorder(TorchFunctionMode):
         self._layer_of = layer_of
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None  # noqa: ANN401, ARG002
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         """Record a normalisation call, else answer as torch does."""
         kwargs = kwargs or {}
@@ -73,9 +78,17 @@ class NormRecorder(TorchFunctionMode):
         self.calls.append(Recorded("hand-written", module, NormCall(shape, 0, False), True, True, None, 0.0))
 
     def batch_norm(  # noqa: PLR0913 - the signature of F.batch_norm
-        self, input: Tensor, running_mean: Tensor | None, running_var: Tensor | None,  # noqa: A002
-        weight: Tensor | None = None, bias: Tensor | None = None, training: bool = False,
-        momentum: float = 0.1, eps: float = 1e-5, *, checked: bool = True,
+        self,
+        input: Tensor,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+        *,
+        checked: bool = True,
     ) -> Tensor:
         """``F.batch_norm``: refuses one value per channel when training."""
         shape = tuple(input.shape)
@@ -92,9 +105,13 @@ class NormRecorder(TorchFunctionMode):
             dtype=_name(input.dtype),
             param_dtype=_name(params.dtype) if params is not None else _name_of(running_mean),
             backend=private.batch_norm_backend(
-                shape, input.dtype, None if weight is None or bias is None else weight.dtype,
+                shape,
+                input.dtype,
+                None if weight is None or bias is None else weight.dtype,
                 None if running_mean is None or running_var is None else running_mean.dtype,
-                bool(stats), float(eps), self._device,
+                bool(stats),
+                float(eps),
+                self._device,
             ),
             rejected=_rejected(input.dtype, _dtype(params), _dtype(running_mean)) or _bad_eps(eps, training=training),
         )
@@ -109,21 +126,41 @@ class NormRecorder(TorchFunctionMode):
         return torch.batch_norm(input, weight, bias, mean, var, stats, 0.0, eps, False)
 
     def torch_batch_norm(  # noqa: PLR0913, D102 - the signature of torch.batch_norm, which checks nothing
-        self, input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None,  # noqa: A002
-        running_var: Tensor | None, training: bool, momentum: float, eps: float, cudnn_enabled: bool,  # noqa: ARG002
+        self,
+        input: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        training: bool,
+        momentum: float,
+        eps: float,
+        cudnn_enabled: bool,  # noqa: ARG002
     ) -> Tensor:
         return self.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps, checked=False)
 
-    def instance_norm(  # noqa: PLR0913 - the signature of F.instance_norm
-        self, input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None,  # noqa: A002
-        weight: Tensor | None = None, bias: Tensor | None = None, use_input_stats: bool = True,
-        momentum: float = 0.1, eps: float = 1e-5,
+    def instance_norm(
+        self,
+        input: Tensor,
+        running_mean: Tensor | None = None,
+        running_var: Tensor | None = None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        use_input_stats: bool = True,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
     ) -> Tensor:
         """``F.instance_norm``: refuses one value per sample and channel."""
         shape = tuple(input.shape)
         values = prod(shape[2:])
-        call = NormCall(shape, values, use_input_stats, use_input_stats and values == 1, _name(input.dtype),
-                        _name_of(weight))
+        call = NormCall(
+            shape,
+            values,
+            use_input_stats,
+            use_input_stats and values == 1,
+            _name(input.dtype),
+            _name_of(weight),
+        )
         self._record("instance_norm", call, (running_mean, weight), weight is not None, momentum, eps)
         if not self._compute:
             return input
@@ -133,7 +170,11 @@ class NormRecorder(TorchFunctionMode):
         return torch.instance_norm(input, weight, bias, mean, var, use_input_stats, 0.0, eps, False)
 
     def group_norm(
-        self, input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None,  # noqa: A002
+        self,
+        input: Tensor,
+        num_groups: int,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
         eps: float = 1e-5,
     ) -> Tensor:
         """``F.group_norm``: refuses one value per group, but only at N = 1."""
@@ -143,14 +184,26 @@ class NormRecorder(TorchFunctionMode):
         space = prod(shape[2:])
         values = shape[1] // num_groups * space
         # torch counts N*C/G in integers (functional.py: group_norm), so that N = 1 with C = G is one value
-        call = NormCall(shape, values, True, shape[0] * shape[1] // num_groups * space == 1, _name(input.dtype),
-                        _name_of(weight))
+        call = NormCall(
+            shape,
+            values,
+            True,
+            shape[0] * shape[1] // num_groups * space == 1,
+            _name(input.dtype),
+            _name_of(weight),
+        )
         self._record("group_norm", call, (weight,), weight is not None, None, eps, num_groups)
         return torch.group_norm(input, num_groups, weight, bias, eps) if self._compute else input
 
-    def _record(  # noqa: PLR0913 - one value for each thing a report shows
-        self, function: str, call: NormCall, tensors: tuple[Tensor | None, ...], affine: bool,
-        momentum: float | None, eps: float, num_groups: int | None = None,
+    def _record(
+        self,
+        function: str,
+        call: NormCall,
+        tensors: tuple[Tensor | None, ...],
+        affine: bool,
+        momentum: float | None,
+        eps: float,
+        num_groups: int | None = None,
     ) -> None:
         known = (self._layer_of.get(id(t)) for t in tensors if t is not None)
         owner = next((m for m in known if m is not None), None) or self._calling_module()
@@ -183,15 +236,21 @@ def _wrong_size(*tensors: Tensor | None, channels: int) -> bool:
 
 
 def _raise_as_torch(
-    input: Tensor, mean: Tensor | None, var: Tensor | None, weight: Tensor | None, bias: Tensor | None, eps: float  # noqa: A002
+    input: Tensor,
+    mean: Tensor | None,
+    var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
 ) -> NoReturn:
     """Let the CPU kernel word the error about a channel count or rank that does not fit."""
+
     def small(t: Tensor | None) -> Tensor | None:
         return None if t is None else torch.zeros(t.shape, dtype=t.dtype)
 
     shape = tuple(input.shape)
     probe = torch.zeros((2, *shape[1:2], *(1 for _ in shape[2:])) if len(shape) > 1 else shape, dtype=input.dtype)
-    F.batch_norm(probe, small(mean), small(var), small(weight), small(bias), False, 0.1, eps)  # type: ignore[arg-type]
+    F.batch_norm(probe, small(mean), small(var), small(weight), small(bias), False, 0.1, eps)
     raise RuntimeError(f"batch_norm rejects an input of shape {shape}")
 
 
@@ -204,13 +263,23 @@ def _rejected(input_dtype: torch.dtype, param: torch.dtype | None, stats: torch.
         return None
     key = (input_dtype, param, stats)
     if key not in _REJECTED:
+
         def ones(dtype: torch.dtype | None) -> Tensor | None:
             return None if dtype is None else torch.ones(1, dtype=dtype)
 
         try:
             with torch.no_grad():
-                torch.batch_norm(torch.ones(2, 1, dtype=input_dtype), ones(param), ones(param), ones(stats),
-                                 ones(stats), True, 0.1, 1e-5, False)
+                torch.batch_norm(
+                    torch.ones(2, 1, dtype=input_dtype),
+                    ones(param),
+                    ones(param),
+                    ones(stats),
+                    ones(stats),
+                    True,
+                    0.1,
+                    1e-5,
+                    False,
+                )
         except RuntimeError as error:
             _REJECTED[key] = str(error).splitlines()[0]
         else:

@@ -28,6 +28,7 @@ class Built:
         rebuild: makes it again with its weights.
         namespace: of the user's file.
         construction: creation lines and downloads that were answered.
+
     """
 
     target: str
@@ -40,7 +41,11 @@ class Built:
 
 @contextmanager
 def models_of(
-    target: Target, *, settings: Mapping[str, Any] | None = None, argv: Sequence[str] = (), stubs: Sequence[str] = ()
+    target: Target,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    argv: Sequence[str] = (),
+    stubs: Sequence[str] = (),
 ) -> Iterator[list[Built]]:
     """Build every model the target names; the user's import paths stay in place within the block.
 
@@ -52,6 +57,7 @@ def models_of(
 
     Raises:
         BnguardError: nothing can be built; the message says what is missing.
+
     """
     with environment(target, argv=argv, stubs=stubs), quiet():
         module, construction = _imported(target)
@@ -66,20 +72,27 @@ def parse_settings(items: Sequence[str]) -> dict[str, Any]:
 
     Raises:
         UsageError: a text without ``=``, or a key that is no identifier.
+
     """
     settings: dict[str, Any] = {}
     for item in items:
         key, equals, text = item.partition("=")
         path = key.strip().split(".")
         if not equals or not all(part.isidentifier() for part in path):
-            raise UsageError(f"--set {item!r} cannot be read", hint="write --set name=value, such as --set num_classes=3")
+            raise UsageError(
+                f"--set {item!r} cannot be read", hint="write --set name=value, such as --set num_classes=3"
+            )
         try:
             value = ast.literal_eval(text.strip())
         except (ValueError, SyntaxError):
             value = text.strip()
         place: Any = settings
         for part in path[:-1]:
-            inner = place.setdefault(part, SimpleNamespace()) if isinstance(place, dict) else vars(place).setdefault(part, SimpleNamespace())
+            inner = (
+                place.setdefault(part, SimpleNamespace())
+                if isinstance(place, dict)
+                else vars(place).setdefault(part, SimpleNamespace())
+            )
             place = inner
         if isinstance(place, dict):
             place[path[-1]] = value
@@ -134,7 +147,7 @@ def _training(error: TrainingStarted, target: Target) -> BnguardError:
     where = f" (line {frames[-1].lineno}: {frames[-1].line})" if frames else ""
     return TargetError(
         f"{target.place} starts to train while it is imported{where}; it was stopped there",
-        hint="move the training under `if __name__ == \"__main__\":`, or name the model's class: model.py:Net "
+        hint='move the training under `if __name__ == "__main__":`, or name the model\'s class: model.py:Net '
         "in a file of its own",
     )
 
@@ -146,10 +159,12 @@ def _named(target: Target, module: ModuleType, construction: Construction, setti
         value = evaluate(target, where)
         if not isinstance(value, nn.Module) and callable(value):
             _require_arguments(target, value, settings)
-            value = value(**settings)
+            value = value(**_with_classes(settings, where))
         elif settings:
-            raise UsageError("--set has nothing to act on: the target is an object or a call already",
-                             hint="name the class or factory alone, such as model.py:Net")
+            raise UsageError(
+                "--set has nothing to act on: the target is an object or a call already",
+                hint="name the class or factory alone, such as model.py:Net",
+            )
         return _as_module(value, target)
 
     def again() -> nn.Module:
@@ -166,6 +181,14 @@ def _named(target: Target, module: ModuleType, construction: Construction, setti
     return Built(target.text, model, again, vars(module), built_with)
 
 
+def _with_classes(settings: Mapping[str, Any], module: ModuleType) -> dict[str, Any]:
+    """Let ``--set block=BasicBlock`` mean the class of that name in the user's file."""
+    return {
+        k: found if isinstance(v, str) and isinstance(found := vars(module).get(v), type) else v
+        for k, v in settings.items()
+    }
+
+
 def _as_module(value: object, target: Target) -> nn.Module:
     if isinstance(value, nn.Module):
         return value
@@ -176,8 +199,10 @@ def _as_module(value: object, target: Target) -> nn.Module:
     elif isinstance(value, dict) and any(isinstance(v, nn.Module) for v in value.values()):
         key = next(k for k, v in value.items() if isinstance(v, nn.Module))
         hint = f"take the model out of it: {target.text}[{key!r}]"
-    raise TargetError(f"{target.text} gives a {type(value).__name__}, not an nn.Module",
-                      hint=hint or "name an nn.Module: an instance, a class, or a function that returns one")
+    raise TargetError(
+        f"{target.text} gives a {type(value).__name__}, not an nn.Module",
+        hint=hint or "name an nn.Module: an instance, a class, or a function that returns one",
+    )
 
 
 def _require_arguments(target: Target, value: Any, settings: Mapping[str, Any]) -> None:  # noqa: ANN401 - a callable
@@ -196,13 +221,16 @@ def _require_arguments(target: Target, value: Any, settings: Mapping[str, Any]) 
         hint = f"did you mean {near[0]}?" if near else f"it takes: {', '.join(parameters) or 'nothing'}"
         raise UsageError(f"{target.text} has no argument {unknown[0]!r}", hint=hint)
     missing = [
-        n for n, p in parameters.items()
+        n
+        for n, p in parameters.items()
         if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and n not in settings
     ]
     if missing:
         line = " ".join(f"--set {name}=…" for name in missing)
-        raise TargetError(f"{target.text} needs {_listed(missing)}",
-                          hint=f"give {'it' if len(missing) == 1 else 'them'}: bnguard scan {target.text} {line}")
+        raise TargetError(
+            f"{target.text} needs {_listed(missing)}",
+            hint=f"give {'it' if len(missing) == 1 else 'them'}: bnguard scan {target.text} {line}",
+        )
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -215,8 +243,10 @@ def _listed(names: Sequence[str]) -> str:
 def _roots(target: Target, module: ModuleType, construction: Construction, settings: dict[str, Any]) -> list[Built]:
     offered = candidates(module)
     if not offered:
-        raise TargetError(f"{target.place} has no model: no nn.Module instance, class or factory",
-                          hint=f"name the object that is or builds one, such as {target.place}:build_model")
+        raise TargetError(
+            f"{target.place} has no model: no nn.Module instance, class or factory",
+            hint=f"name the object that is or builds one, such as {target.place}:build_model",
+        )
     built: list[Built] = []
     failures: list[tuple[Candidate, BnguardError]] = []
     for candidate in offered:
@@ -231,13 +261,17 @@ def _roots(target: Target, module: ModuleType, construction: Construction, setti
         raise failures[0][1]
     if not roots:
         raise _nothing_buildable(target, offered)
-    for candidate, error in failures:
-        roots[0].notes.append(f"{candidate.name} could not be built and is left out: {error.message}")
+    for candidate, failure in failures:
+        roots[0].notes.append(f"{candidate.name} could not be built and is left out: {failure.message}")
     return roots
 
 
 def _build(
-    candidate: Candidate, target: Target, module: ModuleType, construction: Construction, settings: dict[str, Any]
+    candidate: Candidate,
+    target: Target,
+    module: ModuleType,
+    construction: Construction,
+    settings: dict[str, Any],
 ) -> Built:
     one = replace(target, text=f"{target.text}:{candidate.name}", expression=candidate.name)
     wanted = {k: v for k, v in settings.items() if candidate.kind != "instance" and _takes(candidate.value, k)}
@@ -264,7 +298,8 @@ def _without_parts(built: list[Built]) -> list[Built]:
     inside = [m for b in built for m in b.model.modules() if m is not b.model]
     parts, classes = {id(m) for m in inside}, {type(m) for m in inside}
     kept = [
-        b for b in built
+        b
+        for b in built
         if id(b.model) not in parts
         and not (type(b.model) in classes and type(b.model).__module__ == b.namespace.get("__name__"))
     ]
@@ -275,7 +310,10 @@ def _nothing_buildable(target: Target, offered: Sequence[Candidate]) -> BnguardE
     lines = []
     for candidate in offered:
         wanted = " ".join(f"--set {name}=…" for name in candidate.missing)
-        lines.append(f"  {candidate.name}({', '.join(candidate.missing)}):  bnguard scan {target.place}:{candidate.name} {wanted}")
-    return TargetError(f"no model in {target.place} can be built without arguments",
-                       hint="give them; the candidates are\n" + "\n".join(lines))
-
+        lines.append(
+            f"  {candidate.name}({', '.join(candidate.missing)}):  bnguard scan {target.place}:{candidate.name} {wanted}"
+        )
+    return TargetError(
+        f"no model in {target.place} can be built without arguments",
+        hint="give them; the candidates are\n" + "\n".join(lines),
+    )

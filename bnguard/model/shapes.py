@@ -16,31 +16,126 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor
 
 _UNARY = (
-    F.relu, F.relu6, F.leaky_relu, F.elu, F.selu, F.celu, F.gelu, F.silu, F.mish, F.softplus, F.softsign,
-    F.hardswish, F.hardsigmoid, F.hardtanh, F.hardshrink, F.logsigmoid, F.tanhshrink, F.prelu,
-    F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout,
-    torch.relu, torch.relu_, torch.sigmoid, torch.tanh, torch.nn.functional.leaky_relu_,
-    torch.nn.functional.elu_, torch.nn.functional.hardtanh_, torch.exp, torch.neg, torch.square,
-    Tensor.relu, Tensor.relu_, Tensor.sigmoid, Tensor.sigmoid_, Tensor.tanh, Tensor.exp, Tensor.neg, Tensor.square,
+    F.relu,
+    F.relu6,
+    F.leaky_relu,
+    F.elu,
+    F.selu,
+    F.celu,
+    F.gelu,
+    F.silu,
+    F.mish,
+    F.softplus,
+    F.softsign,
+    F.hardswish,
+    F.hardsigmoid,
+    F.hardtanh,
+    F.hardshrink,
+    F.logsigmoid,
+    F.tanhshrink,
+    F.prelu,
+    F.dropout,
+    F.dropout1d,
+    F.dropout2d,
+    F.dropout3d,
+    F.alpha_dropout,
+    F.feature_alpha_dropout,
+    torch.relu,
+    torch.relu_,
+    torch.sigmoid,
+    torch.tanh,
+    torch.nn.functional.leaky_relu_,
+    torch.nn.functional.elu_,
+    torch.nn.functional.hardtanh_,
+    torch.exp,
+    torch.neg,
+    torch.square,
+    Tensor.relu,
+    Tensor.relu_,
+    Tensor.sigmoid,
+    Tensor.sigmoid_,
+    Tensor.tanh,
+    Tensor.exp,
+    Tensor.neg,
+    Tensor.square,
 )
 _BINARY = (
-    torch.add, torch.sub, torch.mul, torch.div,
-    Tensor.add, Tensor.sub, Tensor.mul, Tensor.div, Tensor.__add__, Tensor.__sub__, Tensor.__mul__,
-    Tensor.__truediv__, Tensor.__radd__, Tensor.__rmul__,
+    torch.add,
+    torch.sub,
+    torch.mul,
+    torch.div,
+    Tensor.add,
+    Tensor.sub,
+    Tensor.mul,
+    Tensor.div,
+    Tensor.__add__,
+    Tensor.__sub__,
+    Tensor.__mul__,
+    Tensor.__truediv__,
+    Tensor.__radd__,
+    Tensor.__rmul__,
 )
 _IN_PLACE = (
-    Tensor.add_, Tensor.mul_, Tensor.div_, Tensor.sub_, Tensor.__iadd__, Tensor.__imul__, Tensor.__isub__,
+    Tensor.add_,
+    Tensor.mul_,
+    Tensor.div_,
+    Tensor.sub_,
+    Tensor.__iadd__,
+    Tensor.__imul__,
+    Tensor.__isub__,
 )
 _PURE = (
-    torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d, torch.matmul, torch.bmm, torch.stack, torch.roll, F.pad,
-    F.max_pool1d, F.max_pool2d, F.max_pool3d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d,
-    F.adaptive_avg_pool1d, F.adaptive_avg_pool3d, F.adaptive_max_pool1d,
-    F.adaptive_max_pool2d, F.adaptive_max_pool3d, F.interpolate, F.multi_head_attention_forward,
-    F.scaled_dot_product_attention, F.embedding, F.softmax, F.log_softmax, torch.softmax, F.normalize,
-    Tensor.softmax, Tensor.mean, torch.mean, Tensor.sum, torch.sum, torch.max, Tensor.max, Tensor.matmul,
-    Tensor.__matmul__, torch.einsum, torch.channel_shuffle, F.unfold, F.pixel_shuffle,
-    Tensor.__getitem__, Tensor.contiguous, Tensor.repeat, Tensor.masked_fill, torch.zeros_like, torch.ones_like,
-    F.local_response_norm, Tensor.__pow__, torch.pow, torch.clamp, Tensor.clamp,
+    torch.conv_transpose1d,
+    torch.conv_transpose2d,
+    torch.conv_transpose3d,
+    torch.matmul,
+    torch.bmm,
+    torch.stack,
+    torch.roll,
+    F.pad,
+    F.max_pool1d,
+    F.max_pool2d,
+    F.max_pool3d,
+    F.avg_pool1d,
+    F.avg_pool2d,
+    F.avg_pool3d,
+    F.adaptive_avg_pool1d,
+    F.adaptive_avg_pool3d,
+    F.adaptive_max_pool1d,
+    F.adaptive_max_pool2d,
+    F.adaptive_max_pool3d,
+    F.interpolate,
+    F.multi_head_attention_forward,
+    F.scaled_dot_product_attention,
+    F.embedding,
+    F.softmax,
+    F.log_softmax,
+    torch.softmax,
+    F.normalize,
+    Tensor.softmax,
+    Tensor.mean,
+    torch.mean,
+    Tensor.sum,
+    torch.sum,
+    torch.max,
+    Tensor.max,
+    Tensor.matmul,
+    Tensor.__matmul__,
+    torch.einsum,
+    torch.channel_shuffle,
+    F.unfold,
+    F.pixel_shuffle,
+    Tensor.__getitem__,
+    Tensor.contiguous,
+    Tensor.repeat,
+    Tensor.masked_fill,
+    torch.zeros_like,
+    torch.ones_like,
+    F.local_response_norm,
+    Tensor.__pow__,
+    torch.pow,
+    torch.clamp,
+    Tensor.clamp,
 )
 
 
@@ -86,7 +181,7 @@ class ShapeAnswers:
     def layer_norm(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
         """Layer normalisation keeps its input's shape where the trailing dimensions fit."""
         x, size = (args[0], args[1]) if len(args) > 1 else (None, None)
-        if type(x) is Tensor and x.is_meta and isinstance(size, (tuple, list)) and x.shape[-len(size):] == tuple(size):
+        if type(x) is Tensor and x.is_meta and isinstance(size, (tuple, list)) and x.shape[-len(size) :] == tuple(size):
             return x
         return func(*args, **kwargs)
 
@@ -140,18 +235,21 @@ class ShapeAnswers:
 
     def remember(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
         """Call once per distinct shapes and arguments, then repeat the answer."""
-        try:
-            key = (func, _key(args), _key(tuple(kwargs.items())) if kwargs else None)
-            known = self._memory.get(key)
-        except TypeError:  # an argument that has no hash, or a tensor with values: not a question of shape
-            return func(*args, **kwargs)
+        key, known = self._look_up(func, args, kwargs)
         if known is not None:
             return _make(known)
         result = func(*args, **kwargs)
-        recipe = _recipe(result)
+        recipe = None if key is None else _recipe(result)
         if recipe is not None:
             self._memory[key] = recipe
         return result
+
+    def _look_up(self, func: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[object, object]:
+        try:
+            key = (func, _key(args), _key(tuple(kwargs.items())) if kwargs else None)
+            return key, self._memory.get(key)
+        except TypeError:  # an argument that has no hash, or a tensor with values: not a question of shape
+            return None, None
 
 
 def _plain(x: object) -> bool:

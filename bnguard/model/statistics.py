@@ -16,8 +16,11 @@ def statistics_fact(mean: Tensor, var: Tensor, tracked: Tensor | None) -> Statis
     if mean.is_meta or var.is_meta or mean.numel() == 0:
         return None
     with torch.no_grad():
-        finite = torch.isfinite(mean.float()) & torch.isfinite(var.float()) if mean.shape == var.shape else (
-            torch.isfinite(var.float()))
+        finite = (
+            torch.isfinite(mean.float()) & torch.isfinite(var.float())
+            if mean.shape == var.shape
+            else (torch.isfinite(var.float()))
+        )
         count = int(tracked) if tracked is not None and not tracked.is_meta else None
         fresh = bool((mean == 0).all()) and bool((var == 1).all())
         return StatisticsFact(

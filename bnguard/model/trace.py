@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +27,8 @@ from bnguard.usercode import one_line, user_traceback
 
 MOST_REAL_PARAMETERS = 500_000_000
 """A real forward of more parameters than this (2 GB in float32) is not worth the answer to one question."""
+
+MOST_CONFIRMED_PARAMETERS = 30_000_000
 
 
 @dataclass
@@ -70,12 +74,30 @@ class Trace:
         """Whether the error comes from missing values or mixed devices rather than from the model."""
         if self.error is None or self.method == "real":
             return False
-        kinds = ("DataDependent", "DynamicOutput", "UnsupportedFakeTensor", "UnsupportedOperator", "GuardOnData")
+        kinds = (
+            "DataDependent",
+            "DynamicOutput",
+            "UnsupportedFakeTensor",
+            "UnsupportedOperator",
+            "GuardOnData",
+        )
         if isinstance(self.error, NotImplementedError) or type(self.error).__name__.startswith(kinds):
             return True
         text = str(self.error).lower()
-        return any(word in text for word in ("meta", "fake", "device", "item()", "data-dependent", "data dependent",
-                                             "numpy", "data pointer", "storage"))
+        return any(
+            word in text
+            for word in (
+                "meta",
+                "fake",
+                "device",
+                "item()",
+                "data-dependent",
+                "data dependent",
+                "numpy",
+                "data pointer",
+                "storage",
+            )
+        )
 
 
 class Subject:
@@ -87,10 +109,16 @@ class Subject:
         rebuild: builds the model again with its weights, for a real forward of a weightless one.
         mode: what is called on the root before a trace.
         device: whose backend the calls predict.
+
     """
 
     def __init__(
-        self, model: nn.Module, *, owned: bool, mode: Mode, device: str,
+        self,
+        model: nn.Module,
+        *,
+        owned: bool,
+        mode: Mode,
+        device: str,
         rebuild: Callable[[], nn.Module] | None = None,
     ) -> None:
         self.model = model
@@ -131,16 +159,23 @@ class Subject:
         trace: Trace | None = None
         methods: tuple[Method, ...] = ("real",) if inputs.needs_values else ("meta", "fake", "real")
         for method in methods:
-            if method == "fake" and private.fake_tensor_types() is None:
+            if method == "fake" and (
+                private.fake_tensor_types() is None or not (trace and trace.shapes_were_not_enough)
+            ):
                 continue
             latest = self.trace(inputs, batch_size, method)
             if trace is not None and isinstance(latest.error, BnguardError):
                 return trace  # a real forward is not to be had: the error of the shapes says more
             trace = latest
-            if not trace.shapes_were_not_enough:
+            if not trace.shapes_were_not_enough and (trace.error is None or not self._worth_confirming):
                 return trace
         assert trace is not None
         return trace
+
+    @property
+    def _worth_confirming(self) -> bool:
+        """Whether an error on shapes is looked at again with values: the CPU's words are what the user would see."""
+        return sum(p.numel() for p in self.model.parameters()) < MOST_CONFIRMED_PARAMETERS
 
     @property
     def layers(self) -> list[Layer]:
@@ -194,15 +229,18 @@ def _faked(model: nn.Module, recorder: NormRecorder) -> Iterator[None]:
     assert mode is not None, "the caller asked whether there is one"
     with mode:
         for module in model.modules():
-            for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
-                if tensor.is_meta and not isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+            for name, tensor in [
+                *module.named_parameters(recurse=False),
+                *module.named_buffers(recurse=False),
+            ]:
+                if tensor.is_meta and not nn.parameter.is_lazy(tensor):
                     private.replace_tensor(module, name, private.fake_tensor(mode, tensor, "cpu"))
         recorder.renew(layers_by_tensor(find_layers(model)))
         with recorder:
             yield
 
 
-def _as_fake(value: object) -> object:
+def _as_fake(value: Any) -> Any:  # noqa: ANN401 - any nesting
     """Under a fake mode: every tensor becomes one on the CPU."""
     return map_tensors(value, lambda t: torch.empty_strided(t.shape, t.stride(), dtype=t.dtype))
 
@@ -218,9 +256,14 @@ def _watch_hand_written(layers: list[Layer], recorder: NormRecorder) -> list[tor
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the user's prints off stdout, which belongs to the report, and warnings about shapes to ourselves."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(_Stderr()):
-        warnings.simplefilter("ignore")
-        yield
+    fake = logging.getLogger("torch._subclasses.fake_tensor")  # logs a traceback of its own for every error
+    disabled, fake.disabled = fake.disabled, True
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(_Stderr()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        fake.disabled = disabled
 
 
 class _Stderr(io.TextIOBase):

@@ -36,6 +36,7 @@ def twin(model: nn.Module, storage: Literal["meta", "shared"]) -> nn.Module:
 
     Raises:
         BnguardError: the model holds something that cannot be copied.
+
     """
     memo: dict[int, Any] = {}
     for parameter in model.parameters():
@@ -59,7 +60,7 @@ def twin(model: nn.Module, storage: Literal["meta", "shared"]) -> nn.Module:
 
 def meta_like(tensor: Tensor) -> Tensor:
     """Return a tensor of the same shape, strides and dtype without memory."""
-    if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+    if nn.parameter.is_lazy(tensor):
         return tensor
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
@@ -96,7 +97,7 @@ def untouched_process() -> Iterator[None]:
     states = (torch.get_rng_state(), random.getstate(), torch.is_grad_enabled(), torch.get_default_dtype())
     numpy = sys.modules.get("numpy")
     numpy_state = numpy.random.get_state() if numpy is not None else None
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    cuda = torch.cuda.get_rng_state_all() if private.cuda_is_initialized() else None
     try:
         with warnings.catch_warnings():
             yield

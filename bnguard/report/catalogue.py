@@ -40,7 +40,9 @@ def show_all(rules: Sequence[Rule], fmt: str) -> None:
 def show_one(rule: Rule) -> None:
     """Print one rule as a short page: what, why, fix."""
     console = Console(highlight=False, width=min(Console().width, 88))
-    head = Text.assemble((rule.code, "bold"), "  ", rule.name, "  ", (rule.severity.label, SEVERITY_STYLE[rule.severity]))
+    head = Text.assemble(
+        (rule.code, "bold"), "  ", rule.name, "  ", (rule.severity.label, SEVERITY_STYLE[rule.severity])
+    )
     console.print(head)
     console.print(Text(rule.summary))
     for title, text in (("Why", rule.why), ("What to do", rule.fix)):

@@ -62,21 +62,26 @@ def _answer(model: ModelFact) -> Text:
         per = {"group": "group", "instance": "sample and channel"}.get(first.kind, "channel")
         why = f"{gets} per {per}" if call.raises else "is refused by PyTorch"
         return Text.assemble(
-            ("✗ ", "bold red"), (first.label, "bold red"), f" ({first.type}) fails first at {size}: it {why}, and "
-            f"the forward raises. {_counts(model)}",
+            ("✗ ", "bold red"),
+            (first.label, "bold red"),
+            f" ({first.type}) fails first at {size}: it {why}, and the forward raises. {_counts(model)}",
         )
     if model.method == "none":
         return Text.assemble(("? ", "bold magenta"), f"not known whether {size} breaks a layer. {_counts(model)}")
     if any(x.verdict == "unknown" for x in model.layers):
         return Text.assemble(
-            ("? ", "bold magenta"), f"no layer fails at {size} as far as the forward could be followed. {_counts(model)}"
+            ("? ", "bold magenta"),
+            f"no layer fails at {size} as far as the forward could be followed. {_counts(model)}",
         )
     return Text.assemble(("✓ ", "bold green"), f"no layer fails at {size}. {_counts(model)}")
 
 
 def _counts(model: ModelFact) -> str:
     counts = Counter(x.verdict for x in model.layers)
-    words = ", ".join(f"{n} {'fail' if verdict == 'fails' and n > 1 else verdict}" for verdict, n in sorted(counts.items(), key=lambda kv: list(VERDICT_STYLE).index(kv[0])))
+    words = ", ".join(
+        f"{n} {'fail' if verdict == 'fails' and n > 1 else verdict}"
+        for verdict, n in sorted(counts.items(), key=lambda kv: list(VERDICT_STYLE).index(kv[0]))
+    )
     return f"{len(model.layers)} normalisation layer{'s' if len(model.layers) != 1 else ''}: {words}."
 
 
@@ -87,8 +92,12 @@ def _inputs(model: ModelFact) -> str | None:
         (f"{i.name}=" if i.name else "") + "×".join(map(str, i.shape)) + ("" if i.dtype == "float32" else f" {i.dtype}")
         for i in model.inputs
     )
-    how = {"meta": "followed on shapes alone", "fake": "followed on shapes alone", "real": "run on the CPU",
-           "none": "not followed"}[model.method]
+    how = {
+        "meta": "followed on shapes alone",
+        "fake": "followed on shapes alone",
+        "real": "run on the CPU",
+        "none": "not followed",
+    }[model.method]
     source = model.inputs[0].source
     if source == "assumed":
         return f"input {shapes} assumed, {how}; give yours with --input {','.join(map(str, model.inputs[0].shape[1:])) or '…'}"

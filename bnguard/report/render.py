@@ -53,7 +53,8 @@ def _write(text: str, output: Path | None) -> None:
         write_whole(output, text)
     except OSError as error:
         raise UsageError(
-            f"cannot write {output}: {error.strerror or error}", hint="name a file in a folder that can be written"
+            f"cannot write {output}: {error.strerror or error}",
+            hint="name a file in a folder that can be written",
         ) from error
 
 

@@ -25,21 +25,28 @@ def _fails(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         first = layer.name == model.first_failure
         place = "training stops here first" if first else "fails as well"
         yield Finding(
-            rule.code, rule.severity,
+            rule.code,
+            rule.severity,
             f"{_what(layer)} gets {_shape(call)} at batch size {model.batch_size}: one value per channel has no "
             f"variance, so the forward raises ValueError; {place}.",
             fix=_remedy(layer) if first or len(failing) == 1 else None,
-            model=model.target, layer=layer.name, location=layer.source,
+            model=model.target,
+            layer=layer.name,
+            location=layer.source,
         )
 
 
 def _remedy(layer: LayerFact) -> str:
     ways = []
     if layer.min_batch_size:
-        ways.append(f"never let a training batch hold fewer than {layer.min_batch_size} samples "
-                    "(join the tail to the batch before it, or another batch_size)")
+        ways.append(
+            f"never let a training batch hold fewer than {layer.min_batch_size} samples "
+            "(join the tail to the batch before it, or another batch_size)"
+        )
     if layer.larger_input:
-        ways.append(f"an input of {'×'.join(map(str, layer.larger_input[1:]))}, where this layer sees more than one pixel")
+        ways.append(
+            f"an input of {'×'.join(map(str, layer.larger_input[1:]))}, where this layer sees more than one pixel"
+        )
     ways.append(f"put {layer.label} into eval mode after model.train(), so that it uses its running statistics")
     return f"{ways[0][0].upper()}{ways[0][1:]}" + "".join(f"; or {way}" for way in ways[1:]) + "."
 
@@ -50,15 +57,21 @@ def _single(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         return
     fewest = min(layers, key=lambda x: x.fewest_values or 0)
     count = f"{len(layers)} layers take" if len(layers) > 1 else f"{_what(layers[0])} takes"
-    flat = "" if fewest.fewest_values != 1 else (
-        ". With one value nothing is raised there, but the output is the bias, whatever the input")
+    flat = (
+        ""
+        if fewest.fewest_values != 1
+        else (". With one value nothing is raised there, but the output is the bias, whatever the input")
+    )
     yield Finding(
-        rule.code, rule.severity,
+        rule.code,
+        rule.severity,
         f"{count} mean and variance from a single sample at batch size {model.batch_size}; the fewest values per "
         f"channel are {fewest.fewest_values}, at {fewest.label}{flat}.",
         fix="It runs, but each image is normalised by itself and pulls the running statistics its way: train with "
         "larger batches, or keep these layers in eval mode.",
-        model=model.target, layer=fewest.name, location=fewest.source,
+        model=model.target,
+        layer=fewest.name,
+        location=fewest.source,
     )
 
 
@@ -69,12 +82,15 @@ def _thin(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     fewest = min(layers, key=lambda x: x.fewest_values or 0)
     enough = _enough(fewest, model.batch_size)
     yield Finding(
-        rule.code, rule.severity,
+        rule.code,
+        rule.severity,
         f"{_layers(layers)} {'estimate' if len(layers) > 1 else 'estimates'} mean and variance from fewer than "
         f"{THIN_VALUES} values per channel at batch size {model.batch_size}; the fewest are {fewest.fewest_values}, "
         f"at {fewest.label}.",
         fix=f"A batch size of {enough} gives {fewest.label} at least {THIN_VALUES}." if enough else None,
-        model=model.target, layer=fewest.name, location=fewest.source,
+        model=model.target,
+        layer=fewest.name,
+        location=fewest.source,
     )
 
 
@@ -93,22 +109,29 @@ def _untracked(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         return
     first = layers[0]
     wrong = [x for x in layers if model.mode == "eval" and x.verdict == "fails"]
-    tail = "the forward raises at batch size 1 there" if wrong or any(
-        c.values_per_channel == c.shape[0] for x in layers for c in x.calls
-    ) else "a prediction depends on the other samples in its batch"
+    tail = (
+        "the forward raises at batch size 1 there"
+        if wrong or any(c.values_per_channel == c.shape[0] for x in layers for c in x.calls)
+        else "a prediction depends on the other samples in its batch"
+    )
     others = f" (and {len(layers) - 1} more)" if len(layers) > 1 else ""
     yield Finding(
-        rule.code, rule.severity,
+        rule.code,
+        rule.severity,
         f"{_what(first)}{others} keeps no running statistics (track_running_stats=False): it uses the batch in eval "
         f"mode too, and {tail}.",
         fix="Drop track_running_stats=False, or normalise without the batch (GroupNorm, LayerNorm).",
-        model=model.target, layer=first.name, location=first.source,
+        model=model.target,
+        layer=first.name,
+        location=first.source,
     )
 
 
 RULES: list[Rule] = [
     Rule(
-        "BN101", "one-value-per-channel", Severity.ERROR,
+        "BN101",
+        "one-value-per-channel",
+        Severity.ERROR,
         "one value per channel with batch statistics: the forward raises ValueError",
         why="""
         In training mode BatchNorm subtracts the mean of the values that share a channel and divides by their
@@ -133,7 +156,9 @@ RULES: list[Rule] = [
         check_model=_fails,
     ),
     Rule(
-        "BN102", "single-sample-statistics", Severity.WARNING,
+        "BN102",
+        "single-sample-statistics",
+        Severity.WARNING,
         "mean and variance are taken from a single sample",
         why="""
         One sample with more than one pixel per channel does not raise: its own pixels give a mean and a variance.
@@ -148,7 +173,9 @@ RULES: list[Rule] = [
         check_model=_single,
     ),
     Rule(
-        "BN103", "thin-statistics", Severity.NOTE,
+        "BN103",
+        "thin-statistics",
+        Severity.NOTE,
         f"fewer than {THIN_VALUES} values per channel at the batch size in use",
         why=f"""
         A variance estimated from a handful of values is noisy: its relative error is about sqrt(2 / (n - 1)), over
@@ -161,7 +188,9 @@ RULES: list[Rule] = [
         check_model=_thin,
     ),
     Rule(
-        "BN104", "no-running-statistics", Severity.ERROR,
+        "BN104",
+        "no-running-statistics",
+        Severity.ERROR,
         "no running statistics: batch statistics are used in eval mode too",
         why="""
         With track_running_stats=False a BatchNorm layer has no running mean and variance, so that model.eval()

@@ -22,19 +22,25 @@ def _batch(model: ModelFact) -> Iterable[LayerFact]:
 
 def _momentum(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     layers = [
-        x for x in _batch(model)
-        if x.momentum is not None and x.track_running_stats and KERAS_MOMENTUM <= x.momentum <= 1
+        x
+        for x in _batch(model)
+        if x.momentum is not None
+        and x.track_running_stats
+        and KERAS_MOMENTUM <= x.momentum <= 1
         and x.type != "functional"
     ]
     if layers:
         first = layers[0]
         meant = round(1 - float(first.momentum or 0), 6)
         yield Finding(
-            rule.code, rule.severity,
+            rule.code,
+            rule.severity,
             f"{first.label}{and_others(layers)} has momentum={first.momentum:g}: the running statistics become "
             f"{float(first.momentum or 0):.0%} of the last batch and forget the rest.",
             fix=f"If {first.momentum:g} was copied from Keras or TensorFlow, PyTorch's value is momentum={meant:g}.",
-            model=model.target, layer=first.name, location=first.source,
+            model=model.target,
+            layer=first.name,
+            location=first.source,
         )
 
 
@@ -47,21 +53,27 @@ def _half_frozen(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     if moving:
         first = moving[0]
         yield Finding(
-            rule.code, rule.severity,
+            rule.code,
+            rule.severity,
             f"{first.label}{and_others(moving)} has requires_grad=False on weight and bias, but is in training mode: its "
             "running statistics still move with every batch.",
             fix="Put these layers into eval mode after every model.train(), or override train() of the module that "
             "owns them.",
-            model=model.target, layer=first.name, location=first.source,
+            model=model.target,
+            layer=first.name,
+            location=first.source,
         )
     if still:
         first = still[0]
         yield Finding(
-            rule.code, Severity.NOTE,
+            rule.code,
+            Severity.NOTE,
             f"{first.label}{and_others(still)} stays in eval mode under model.train(), so that its running statistics are "
             "frozen, but its weight and bias still learn.",
             fix="If the layer is meant to be frozen, set requires_grad=False on its weight and bias as well.",
-            model=model.target, layer=first.name, location=first.source,
+            model=model.target,
+            layer=first.name,
+            location=first.source,
         )
 
 
@@ -71,12 +83,15 @@ def _dtype_mix(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         first = min(layers, key=lambda x: x.order or 0)
         call = next(c for c in first.calls if c.rejected)
         yield Finding(
-            rule.code, rule.severity,
+            rule.code,
+            rule.severity,
             f"{first.label}{and_others(layers)} gets {call.dtype} input, but its parameters are {call.param_dtype}: "
             f"batch_norm rejects the mix ({call.rejected}).",
             fix=f"Convert the layer with the rest of the model, or the input to {call.param_dtype}; under autocast leave "
             "the model in float32.",
-            model=model.target, layer=first.name, location=first.source,
+            model=model.target,
+            layer=first.name,
+            location=first.source,
         )
 
 
@@ -85,21 +100,27 @@ def _eps(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     if refused:
         first = refused[0]
         yield Finding(
-            rule.code, rule.severity,
+            rule.code,
+            rule.severity,
             f"{first.label}{and_others(refused)} has eps={first.eps:g}: training divides by a variance that may be 0, and "
             "PyTorch refuses it.",
             fix="Use the default, eps=1e-5.",
-            model=model.target, layer=first.name, location=first.source,
+            model=model.target,
+            layer=first.name,
+            location=first.source,
         )
     small = [x for x in _batch(model) if 0 < x.eps < CUDNN_MIN_EPS]
     if small and model.device == "cuda":
         first = small[0]
         yield Finding(
-            rule.code, Severity.NOTE,
+            rule.code,
+            Severity.NOTE,
             f"{first.label}{and_others(small)} has eps={first.eps:g}, below cuDNN's minimum of {CUDNN_MIN_EPS:g}: on a GPU "
             "PyTorch uses its own kernel instead.",
             fix="Correct as it is; eps=1e-5 brings cuDNN back.",
-            model=model.target, layer=first.name, location=first.source,
+            model=model.target,
+            layer=first.name,
+            location=first.source,
         )
 
 
@@ -112,20 +133,26 @@ def _replacement(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             first = min(raising, key=lambda x: x.order or 0)
             call = next(c for c in first.calls if c.raises)
             yield Finding(
-                rule.code, Severity.ERROR,
+                rule.code,
+                Severity.ERROR,
                 f"{first.label}{and_others(raising)} ({function}) gets {'×'.join(map(str, call.shape))}: one value per "
                 f"statistic, so the forward raises ValueError{_at_any(kind)}.",
                 fix=_more_values(first),
-                model=model.target, layer=first.name, location=first.source,
+                model=model.target,
+                layer=first.name,
+                location=first.source,
             )
         if silent:
             first = silent[0]
             yield Finding(
-                rule.code, Severity.WARNING,
+                rule.code,
+                Severity.WARNING,
                 f"{first.label}{and_others(silent)} ({function}) normalises one value per statistic: nothing raises, but its "
                 "output is its bias, whatever the input.",
                 fix=_more_values(first),
-                model=model.target, layer=first.name, location=first.source,
+                model=model.target,
+                layer=first.name,
+                location=first.source,
             )
 
 
@@ -142,7 +169,9 @@ def _more_values(layer: LayerFact) -> str:
 
 RULES: list[Rule] = [
     Rule(
-        "BN201", "keras-momentum", Severity.WARNING,
+        "BN201",
+        "keras-momentum",
+        Severity.WARNING,
         "momentum looks like the Keras or TensorFlow convention",
         why="""
         PyTorch updates running = (1 - momentum) × running + momentum × batch, with a default of 0.1. Keras and
@@ -154,7 +183,9 @@ RULES: list[Rule] = [
         check_model=_momentum,
     ),
     Rule(
-        "BN202", "half-frozen", Severity.WARNING,
+        "BN202",
+        "half-frozen",
+        Severity.WARNING,
         "half-frozen: affine parameters do not learn but running statistics still move, or the reverse",
         why="""
         A BatchNorm layer has two parts to freeze. requires_grad=False stops weight and bias. The running
@@ -168,7 +199,9 @@ RULES: list[Rule] = [
         check_model=_half_frozen,
     ),
     Rule(
-        "BN203", "dtype-mix", Severity.ERROR,
+        "BN203",
+        "dtype-mix",
+        Severity.ERROR,
         "a mix of dtypes that batch_norm rejects",
         why="""
         batch_norm takes half-precision input with float32 parameters, but not the reverse. A model converted with
@@ -181,7 +214,9 @@ RULES: list[Rule] = [
         check_model=_dtype_mix,
     ),
     Rule(
-        "BN204", "eps", Severity.ERROR,
+        "BN204",
+        "eps",
+        Severity.ERROR,
         "eps that training rejects, or (as a note) that keeps cuDNN from being used",
         why="""
         eps keeps the division by the standard deviation finite. PyTorch rejects eps ≤ 0 in training. cuDNN asks for
@@ -191,7 +226,9 @@ RULES: list[Rule] = [
         check_model=_eps,
     ),
     Rule(
-        "BN205", "replacement-fails-too", Severity.ERROR,
+        "BN205",
+        "replacement-fails-too",
+        Severity.ERROR,
         "GroupNorm or InstanceNorm that meets one value per statistic",
         why="""
         The usual replacements have the same limit in another place. InstanceNorm takes its statistics over space

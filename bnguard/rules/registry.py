@@ -26,6 +26,7 @@ class Rule:
         fix: a paragraph: the ways out and their price.
         check_model: judges a model's facts, None for rules of other groups.
         check_loader: judges a loader's facts, None for rules of other groups.
+
     """
 
     code: str

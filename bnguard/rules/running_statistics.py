@@ -23,11 +23,14 @@ def _nonfinite(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         first = layers[0]
         count = first.statistics.nonfinite if first.statistics else 0
         yield Finding(
-            rule.code, rule.severity,
+            rule.code,
+            rule.severity,
             f"{first.label}{and_others(layers)}: the running statistics of {count} of {first.num_features} channels are NaN "
             "or infinite; in eval mode every output of these channels is too.",
             fix="Load an earlier checkpoint, or reset with reset_running_stats() and run training batches through.",
-            model=model.target, layer=first.name, location=first.source,
+            model=model.target,
+            layer=first.name,
+            location=first.source,
         )
 
 
@@ -37,11 +40,14 @@ def _never_updated(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     if used:
         first = used[0]
         yield Finding(
-            rule.code, rule.severity,
+            rule.code,
+            rule.severity,
             f"{first.label}{and_others(used)} is used in eval mode, but its running statistics were never updated: mean 0 "
             "and variance 1 stand where the data's should.",
             fix="Load trained weights, or run training batches through the model in train mode first.",
-            model=model.target, layer=first.name, location=first.source,
+            model=model.target,
+            layer=first.name,
+            location=first.source,
         )
 
 
@@ -51,17 +57,22 @@ def _collapsed(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         worst = max(layers, key=lambda x: x.statistics.collapsed if x.statistics else 0)
         share = worst.statistics.collapsed if worst.statistics else 0
         yield Finding(
-            rule.code, rule.severity,
+            rule.code,
+            rule.severity,
             f"{worst.label}{and_others(layers)}: the running variance of {share:.0%} of the channels has collapsed to 0, the "
             "mark of training on single samples or of dead inputs.",
             fix="Train with batches of at least two samples; reset_running_stats() starts the averages anew.",
-            model=model.target, layer=worst.name, location=worst.source,
+            model=model.target,
+            layer=worst.name,
+            location=worst.source,
         )
 
 
 RULES: list[Rule] = [
     Rule(
-        "BN301", "nonfinite-statistics", Severity.ERROR,
+        "BN301",
+        "nonfinite-statistics",
+        Severity.ERROR,
         "running statistics hold NaN or infinity",
         why="""
         One batch with a NaN or an overflow in half precision is enough: running = 0.9 × running + 0.1 × NaN stays
@@ -72,7 +83,9 @@ RULES: list[Rule] = [
         check_model=_nonfinite,
     ),
     Rule(
-        "BN302", "never-updated", Severity.WARNING,
+        "BN302",
+        "never-updated",
+        Severity.WARNING,
         "running statistics never updated, yet used in eval mode",
         why="""
         A new BatchNorm layer starts with mean 0, variance 1 and a counter of 0. In eval mode it normalises with
@@ -83,7 +96,9 @@ RULES: list[Rule] = [
         check_model=_never_updated,
     ),
     Rule(
-        "BN303", "collapsed-variance", Severity.WARNING,
+        "BN303",
+        "collapsed-variance",
+        Severity.WARNING,
         "running variance collapsed towards 0 in a share of the channels",
         why="""
         When every training batch gives a channel the same value, the running variance decays towards 0 by a tenth each

@@ -41,7 +41,7 @@ def scan(  # noqa: PLR0913 - one argument for each option of the command line
     inputs: Any = None,  # noqa: ANN401 - see bnguard.model.inputs.given
     *,
     batch_size: int = 1,
-    mode: Mode = "train",
+    mode: Mode | str = "train",
     device: str = "cuda",
     settings: Mapping[str, Any] | None = None,
     stubs: Sequence[str] = (),
@@ -70,6 +70,7 @@ def scan(  # noqa: PLR0913 - one argument for each option of the command line
 
     Raises:
         BnguardError: the target cannot be found or built, or the inputs cannot be read.
+
     """
     if batch_size < 1:
         raise UsageError(f"batch size {batch_size} is not positive", hint="1 is the size that breaks BatchNorm")
@@ -77,8 +78,9 @@ def scan(  # noqa: PLR0913 - one argument for each option of the command line
         raise UsageError(f"mode {mode!r} is not known", hint="one of train, eval")
     if device not in ("cuda", "cpu"):
         raise UsageError(f"device {device!r} is not known", hint="one of cuda, cpu")
+    wanted: Mode = "train" if mode == "train" else "eval"
     recipe = None if inputs is None else inputs if _is_recipe(inputs) else given(inputs)
-    plan = _Plan(recipe, batch_size, mode, device, progress or (lambda _: None))
+    plan = _Plan(recipe, batch_size, wanted, device, progress or (lambda _: None))
     several = list(model) if isinstance(model, (list, tuple)) else [model]
     if not several:
         raise UsageError("there is nothing to scan", hint="give a model or a target")
@@ -90,8 +92,10 @@ def scan(  # noqa: PLR0913 - one argument for each option of the command line
             elif isinstance(one, (str, Path)):
                 facts += _scan_target(str(one), plan, settings, stubs, argv)
             else:
-                raise TargetError(f"a {type(one).__name__} is neither a model nor a target",
-                                  hint="give an nn.Module or text such as model.py:Net")
+                raise TargetError(
+                    f"a {type(one).__name__} is neither a model nor a target",
+                    hint="give an nn.Module or text such as model.py:Net",
+                )
     return Report("scan", models=tuple(facts), findings=CATALOGUE.judge(models=facts), torch=torch.__version__)
 
 
@@ -131,12 +135,20 @@ class _Plan:
     def built(self, built: Built) -> ModelFact:
         """Scan a model that was built for this scan."""
         inner, prefix = unwrap(built.model)
-        subject = Subject(inner, owned=True, mode=self.mode, device=self._device, rebuild=lambda: unwrap(built.rebuild())[0])
+        subject = Subject(
+            inner, owned=True, mode=self.mode, device=self._device, rebuild=lambda: unwrap(built.rebuild())[0]
+        )
         return self._fact(built.target, subject, built.namespace, built.construction.origins, {}, prefix, _notes(built))
 
-    def _fact(  # noqa: PLR0913 - the parts of one model's story
-        self, target: str, subject: Subject, namespace: dict[str, Any], origins: Origins,
-        statistics: dict[str, StatisticsFact | None], prefix: str, notes: tuple[str, ...],
+    def _fact(
+        self,
+        target: str,
+        subject: Subject,
+        namespace: dict[str, Any],
+        origins: Origins,
+        statistics: dict[str, StatisticsFact | None],
+        prefix: str,
+        notes: tuple[str, ...],
     ) -> ModelFact:
         sources = {x.name: origins.find(x.module) or assignment_line(subject.model, x.name) for x in subject.layers}
         inputs, trace = self._traced(subject, namespace)
@@ -162,7 +174,11 @@ class _Plan:
 
     def _traced(self, subject: Subject, namespace: dict[str, Any]) -> tuple[Inputs | None, Trace]:
         """Trace with what the user gave, or what the model declares, or the first guess that runs."""
-        named = [self._inputs] if self._inputs is not None else list(itertools.islice(declared(subject.model, namespace), 1))
+        named = (
+            [self._inputs]
+            if self._inputs is not None
+            else list(itertools.islice(declared(subject.model, namespace), 1))
+        )
         if named:
             return named[0], self._best(subject, named[0])
         first: tuple[Inputs, Trace] | None = None
@@ -199,7 +215,6 @@ class _Plan:
             if not any(f.verdict == "fails" for f in tried[size]):
                 break
         return smallest_batches(facts, tried)
-
 
     def _with_larger_input(
         self, subject: Subject, inputs: Inputs, trace: Trace, facts: tuple[LayerFact, ...], prefix: str
@@ -249,5 +264,3 @@ def _notes(built: Built) -> tuple[str, ...]:
     if built.construction.skipped:
         notes.append("pretrained weights were asked for and not downloaded: shapes need none")
     return tuple(notes)
-
-
