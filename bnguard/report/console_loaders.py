@@ -23,6 +23,9 @@ MOST_STREAMS = 6
 MOST_FINDINGS = 8
 """The list stops here; JSON holds all of them."""
 
+NARROW = 30
+"""Text with less room than this beside its lead goes below it."""
+
 
 def print_loaders(report: Report, console: Console, *, quiet: bool) -> None:
     """Print the loaders of a report.
@@ -122,15 +125,18 @@ class _Page:
 
         """
         head = Text(" " * indent) + (self.symbols.text(lead) if lead else Text())
+        if lead and self.console.width - head.cell_len < NARROW:
+            self.console.print(head, soft_wrap=True)
+            head = Text(" " * (indent + 4))
         left = head.cell_len if hanging is None else hanging
         plain = self.symbols.text(text)
-        room = max(20, self.console.width - max(left, head.cell_len))
+        room = max(NARROW - 4, self.console.width - max(left, head.cell_len))
         for i, part in enumerate(plain.wrap(self.console, room) if plain.plain else [plain]):
             part.rstrip()
             self.console.print((head if i == 0 else Text(" " * left)) + part, soft_wrap=True)
 
     def pictures(self, report: Report) -> None:
-        widest = min(24, max((Text(fact.name).cell_len for fact in report.loaders), default=0))
+        widest = min(self.console.width // 4, 24, max((Text(fact.name).cell_len for fact in report.loaders), default=0))
         counts = max((len(_samples(fact)) for fact in report.loaders), default=0)
         for fact in report.loaders:
             head = Text("  ")
@@ -189,10 +195,10 @@ class _Page:
         """Print the findings, each fix once."""
         before = None
         for finding in findings[:most]:
-            lead = Text(f"{finding.code} {finding.severity.label}  ", SEVERITY_STYLE[finding.severity])
+            lead = Text(f"{finding.severity.label} {finding.code}  ", SEVERITY_STYLE[finding.severity])
             self.line(Text(finding.message), indent=2, lead=lead)
             if finding.fix and finding.fix != before:
-                self.line(Text(f"fix: {finding.fix}", style="dim"), indent=2 + lead.cell_len)
+                self.line(Text(finding.fix), indent=2 + lead.cell_len, lead=Text("fix: ", "bold"))
             before = finding.fix
         if len(findings) > most:
             self.line(
