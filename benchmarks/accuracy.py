@@ -28,6 +28,7 @@ from torchvision import models
 
 import bnguard
 from bnguard.model.inputs import DetectionInputs, Inputs, SpecInputs, TensorSpec
+from bnguard.model.twin import twin
 
 SIZES = {
     "classification": [(3, 224, 224), (3, 64, 64), (3, 32, 32)],
@@ -73,15 +74,21 @@ def keywords(family: str) -> str:
     return f"weights=None{extra}"
 
 
-def real_answer(model: nn.Module, inputs: Inputs) -> str:
-    """Run a real training forward and name the layer that raises, from the modules on its stack."""
+def real_answer(
+    model: nn.Module, inputs: Inputs, *, batch_size: int = 1, mode: str = "train", lazy_copy: bool = False
+) -> str:
+    """Run a real forward and name the layer that raises, from the modules on its stack.
+
+    ``lazy_copy`` runs a copy, so that lazy modules of the original stay lazy.
+    """
+    model = twin(model, "shared") if lazy_copy else model
     names = {id(m): n for n, m in model.named_modules()}
-    args, kwargs = inputs.make(1, "cpu")
-    model.train()
+    args, kwargs = inputs.make(batch_size, "cpu")
+    model.train(mode == "train")
     try:
         with torch.no_grad():
             model(*args, **kwargs)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a model's own error is an answer too
         layer = None
         trace = error.__traceback__
         while trace is not None:

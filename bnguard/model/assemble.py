@@ -34,8 +34,7 @@ def layer_facts(
     facts = [
         _fact(layer, by_owner.pop(id(layer.module), []), trace, sources, statistics) for layer in trace.stage.layers
     ]
-    for calls in by_owner.values():
-        facts.append(_functional(calls, trace.stage.names))
+    facts += [_functional(calls, trace.stage.names) for calls in by_owner.values()]
     return tuple(replace(f, name=prefix + f.name, aliases=tuple(prefix + a for a in f.aliases)) for f in facts)
 
 

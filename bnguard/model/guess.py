@@ -157,7 +157,7 @@ def _for_features(layer: nn.Linear | nn.Bilinear, *, lazy: bool) -> Iterator[Ten
 
 
 def _one_for_each(model: nn.Module, count: int) -> Iterator[Inputs]:
-    """A model of several branches takes one input a branch: pair the usual first guess of each child."""
+    """Pair the usual guesses of each child: a model of several branches takes one input a branch."""
     first: list[list[TensorSpec]] = []
     for child in model.children():
         specs = [s for layer in _first_layers(child, 1) for s in _for_layer(layer, IMAGE_SIZES)]

@@ -86,9 +86,10 @@ def _as_layer(module: nn.Module, names: tuple[str, ...], kind: NormKind) -> Laye
         type=_type_name(module),
         kind=kind,
         num_features=features if isinstance(features, int) and features > 0 else None,
-        affine=bool(own) or private.own_tensor(module, "weight") is not None,
+        affine=bool(own) or getattr(module, "affine", False) or private.own_tensor(module, "weight") is not None,
         affine_trains=any(p.requires_grad for p in own),
-        track_running_stats=pair is not None,
+        # a lazy layer has its statistics only after the first forward
+        track_running_stats=pair is not None or (kind == "batch" and bool(getattr(module, "track_running_stats", False))),
         momentum=float(momentum) if isinstance(momentum, (int, float)) else None,
         eps=float(eps) if isinstance(eps, (int, float)) else 1e-5,
         num_groups=module.num_groups if isinstance(module, nn.GroupNorm) else None,
@@ -110,7 +111,7 @@ def _kind(module: nn.Module) -> NormKind | None:
 
 
 @lru_cache(maxsize=4096)
-def _kind_of_class(cls: Any) -> NormKind | None:
+def _kind_of_class(cls: Any) -> NormKind | None:  # noqa: ANN401 - a class, see the caller
     """Return the kind that a class can be; ``hand-written`` then depends on what the instance keeps."""
     if issubclass(cls, private.batch_norm_base()) or issubclass(cls, private.script_module_type()):
         return "batch"

@@ -155,7 +155,7 @@ def own_tensor(module: torch.nn.Module, name: str) -> torch.Tensor | None:
         module.__dict__.get("_parameters") or {},
     ):
         value = space.get(name)
-        if isinstance(value, torch.Tensor):
+        if isinstance(value, torch.Tensor) and not torch.nn.parameter.is_lazy(value):
             return value
     return None
 
@@ -189,3 +189,11 @@ def cuda_is_initialized() -> bool:
 def is_cuda_build() -> bool:
     """Whether this torch was built with CUDA; says nothing of a GPU being there."""
     return bool(torch.backends.cuda.is_built())  # type: ignore[no-untyped-call]
+
+
+def fresh_lazy(tensor: torch.Tensor, device: str) -> Any:  # noqa: ANN401 - the stubs lack these constructors
+    """Return another parameter or buffer that has no shape yet; deepcopy cannot copy such a buffer."""
+    kind: Any = type(tensor)
+    if isinstance(tensor, torch.nn.Parameter):
+        return kind(tensor.requires_grad, device=device, dtype=tensor.dtype)
+    return kind(False, device=device, dtype=tensor.dtype)

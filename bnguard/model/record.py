@@ -65,7 +65,7 @@ class NormRecorder(TorchFunctionMode):
         types: Any,
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
+    ) -> Any:
         """Record a normalisation call, else answer as torch does."""
         kwargs = kwargs or {}
         norm = _NORMS.get(func)

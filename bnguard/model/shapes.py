@@ -145,19 +145,19 @@ class ShapeAnswers:
     def __init__(self) -> None:
         self._memory: dict[object, object] = {}
 
-    def ask(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    def ask(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Return what ``func`` returns, in shape, strides and dtype; call it where that is not known."""
         answer = _HOW.get(func)
         return func(*args, **kwargs) if answer is None else answer(self, func, args, kwargs)
 
-    def unary(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    def unary(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Elementwise in one tensor: the answer has its shape and, for floating input, its dtype."""
         x = args[0] if args else None
         if type(x) is Tensor and x.is_meta and x.is_floating_point():
             return x
         return func(*args, **kwargs)
 
-    def binary(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    def binary(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Elementwise in two: the answer is the first where both agree in shape and dtype."""
         if len(args) == 2 and not kwargs:
             x, y = args
@@ -170,7 +170,7 @@ class ShapeAnswers:
                         return wider
         return func(*args, **kwargs)
 
-    def in_place(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    def in_place(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """In place, with a number or a tensor of the same shape: the answer is the first."""
         if len(args) == 2 and not kwargs:
             x, y = args
@@ -178,14 +178,14 @@ class ShapeAnswers:
                 return x
         return func(*args, **kwargs)
 
-    def layer_norm(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    def layer_norm(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Layer normalisation keeps its input's shape where the trailing dimensions fit."""
         x, size = (args[0], args[1]) if len(args) > 1 else (None, None)
         if type(x) is Tensor and x.is_meta and isinstance(size, (tuple, list)) and x.shape[-len(size) :] == tuple(size):
             return x
         return func(*args, **kwargs)
 
-    def convolution(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    def convolution(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """``floor((size + 2 * padding - dilation * (kernel - 1) - 1) / stride) + 1`` for each dimension of space."""
         if len(args) == 7 and not kwargs:
             x, weight, _, stride, padding, dilation, groups = args
@@ -200,8 +200,8 @@ class ShapeAnswers:
                         return torch.empty((size[0], kernel[0], *space), dtype=x.dtype, device="meta")
         return self.remember(func, args, kwargs)
 
-    def linear(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        """The last dimension becomes the number of output features."""
+    def linear(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Linear: the last dimension becomes the number of output features."""
         x, weight = args[0], args[1] if len(args) > 1 else None
         if _plain(x) and isinstance(weight, Tensor) and not kwargs:
             size = x.shape
@@ -209,7 +209,7 @@ class ShapeAnswers:
                 return torch.empty((*size[:-1], weight.shape[0]), dtype=x.dtype, device="meta")
         return self.remember(func, args, kwargs)
 
-    def concatenate(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    def concatenate(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Sizes add up along one dimension where all others agree."""
         dim = args[1] if len(args) == 2 else kwargs.get("dim", 0)
         parts = args[0] if args else None
@@ -223,8 +223,8 @@ class ShapeAnswers:
                     return torch.empty((*sizes[0][:dim], total, *sizes[0][dim:]), dtype=first.dtype, device="meta")
         return self.remember(func, args, kwargs)
 
-    def adaptive_pool2d(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        """The output size is given; None keeps a dimension (left to PyTorch)."""
+    def adaptive_pool2d(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Adaptive pooling: the output size is given; None keeps a dimension (left to PyTorch)."""
         if len(args) == 2 and not kwargs:
             x, out = args
             pair = (out, out) if type(out) is int else out
@@ -233,7 +233,7 @@ class ShapeAnswers:
                 return torch.empty((*x.shape[:2], *pair), dtype=x.dtype, device="meta")
         return self.remember(func, args, kwargs)
 
-    def remember(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    def remember(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Call once per distinct shapes and arguments, then repeat the answer."""
         key, known = self._look_up(func, args, kwargs)
         if known is not None:
@@ -263,12 +263,12 @@ def _wider(x: Tensor, y: Tensor) -> Tensor | None:
         return x if x.is_contiguous() or x.stride() == y.stride() else None
     if len(a) != len(b) or not (x.is_contiguous() and y.is_contiguous()):
         return None
-    if all(m == n or n == 1 for m, n in zip(a, b, strict=True)):
+    if all(n in (m, 1) for m, n in zip(a, b, strict=True)):
         return x
-    return y if all(m == n or m == 1 for m, n in zip(a, b, strict=True)) else None
+    return y if all(m in (n, 1) for m, n in zip(a, b, strict=True)) else None
 
 
-def _key(value: Any) -> Any:  # noqa: ANN401 - any argument of any torch function
+def _key(value: Any) -> Any:
     if isinstance(value, Tensor):
         if not value.is_meta:
             raise TypeError("a tensor with values")
@@ -281,7 +281,7 @@ def _key(value: Any) -> Any:  # noqa: ANN401 - any argument of any torch functio
     return (type(value), value)
 
 
-def _recipe(result: Any) -> tuple[Any, ...] | None:  # noqa: ANN401 - any result of any torch function
+def _recipe(result: Any) -> tuple[Any, ...] | None:
     if type(result) is Tensor and result.is_meta:
         return ("T", result.shape, result.stride(), result.dtype)
     if type(result) is tuple:
@@ -290,7 +290,7 @@ def _recipe(result: Any) -> tuple[Any, ...] | None:  # noqa: ANN401 - any result
     return None
 
 
-def _make(recipe: Any) -> Any:  # noqa: ANN401 - see _recipe
+def _make(recipe: Any) -> Any:
     if recipe is None:
         return None
     if recipe[0] == "T":

@@ -22,7 +22,7 @@ from bnguard.model.build import paused_gc
 from bnguard.model.inputs import Arguments, Inputs, map_tensors
 from bnguard.model.layers import Layer, find_layers, layers_among, layers_by_tensor, names_by_module
 from bnguard.model.record import NormRecorder, Recorded
-from bnguard.model.twin import meta_like, twin
+from bnguard.model.twin import meta_like, parameter_count, twin
 from bnguard.usercode import one_line, user_traceback
 
 MOST_REAL_PARAMETERS = 500_000_000
@@ -175,7 +175,7 @@ class Subject:
     @property
     def _worth_confirming(self) -> bool:
         """Whether an error on shapes is looked at again with values: the CPU's words are what the user would see."""
-        return sum(p.numel() for p in self.model.parameters()) < MOST_CONFIRMED_PARAMETERS
+        return parameter_count(self.model) < MOST_CONFIRMED_PARAMETERS
 
     @property
     def layers(self) -> list[Layer]:
@@ -201,7 +201,7 @@ class Subject:
         weightless = any(p.is_meta for p in self.model.parameters())
         if not weightless:
             return twin(self.model, "shared")
-        count = sum(p.numel() for p in self.model.parameters())
+        count = parameter_count(self.model)
         if self._rebuild is None or count > MOST_REAL_PARAMETERS:
             raise BnguardError(f"a real forward would need {count:,} parameters in memory")
         return self._rebuild()

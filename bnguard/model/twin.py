@@ -11,7 +11,6 @@ import copy
 import random
 import sys
 import warnings
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -40,9 +39,16 @@ def twin(model: nn.Module, storage: Literal["meta", "shared"]) -> nn.Module:
     """
     memo: dict[int, Any] = {}
     for parameter in model.parameters():
-        memo[id(parameter)] = to_meta(parameter) if storage == "meta" else parameter
-    if storage == "meta":
-        for buffer in model.buffers():
+        if storage == "meta":
+            memo[id(parameter)] = to_meta(parameter)
+        elif nn.parameter.is_lazy(parameter):  # a forward gives it its shape: that must not be the original's
+            memo[id(parameter)] = private.fresh_lazy(parameter, str(parameter.device))
+        else:
+            memo[id(parameter)] = parameter
+    for buffer in model.buffers():
+        if nn.parameter.is_lazy(buffer):
+            memo[id(buffer)] = private.fresh_lazy(buffer, "meta" if storage == "meta" else str(buffer.device))
+        elif storage == "meta":
             memo[id(buffer)] = meta_like(buffer)
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -58,19 +64,23 @@ def twin(model: nn.Module, storage: Literal["meta", "shared"]) -> nn.Module:
     return copied
 
 
+def parameter_count(model: nn.Module) -> int:
+    """Return the number of values in all parameters that have a shape."""
+    return sum(p.numel() for p in model.parameters() if not nn.parameter.is_lazy(p))
+
+
 def meta_like(tensor: Tensor) -> Tensor:
     """Return a tensor of the same shape, strides and dtype without memory."""
     if nn.parameter.is_lazy(tensor):
-        return tensor
+        return private.fresh_lazy(tensor, "meta")
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
 def _drop_foreign_hooks(module: nn.Module) -> None:
     for name in _HOOKS:
-        hooks = module.__dict__.get(name)
-        if hooks:
-            kept = {k: h for k, h in hooks.items() if _defined_in(h).split(".")[0] == "torch"}
-            module.__dict__[name] = OrderedDict(kept)
+        hooks = module.__dict__.get(name) or {}
+        for key in [k for k, h in hooks.items() if _defined_in(h).split(".")[0] != "torch"]:
+            del hooks[key]  # in place: the handle of a lazy layer's own hook holds this very dictionary
 
 
 def _defined_in(hook: object) -> str:

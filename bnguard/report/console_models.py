@@ -50,7 +50,7 @@ def _print_model(model: ModelFact, findings: Sequence[Finding], console: Console
 
 
 def _answer(model: ModelFact) -> Text:
-    """The first line says what the reader came to know."""
+    """Answer the reader's question in the first sentence."""
     mode = "" if model.mode == "train" else " in eval mode"
     size = f"batch size {model.batch_size}{mode}"
     if not model.layers:
@@ -143,29 +143,31 @@ def _lines(node: _Node, depth: int) -> int:
 
 
 def _grow(tree: Tree, node: _Node, depth: int, model: ModelFact) -> None:
-    failing = 0
+    shown = 0
     for name, child in node.children.items():
-        path, inner = name, child
-        while len(inner.children) == 1 and not inner.own:  # a chain of single children is one line
-            step, inner = next(iter(inner.children.items()))
-            path = f"{path}.{step}"
-        if inner.own and not inner.children:
-            for layer in inner.own:
-                failing += layer.verdict == "fails"
-                if failing <= MOST_LINES:
-                    tree.add(_leaf(path, layer, model))
-        elif _whole(inner, depth - 1):
+        path, inner = _shortened(name, child)
+        if shown >= MOST_LINES:
+            continue
+        shown += 1
+        if _whole(inner, depth - 1):
             tree.add(_branch(path, inner))
+        elif inner.children:
+            _grow(tree.add(Text(path)), inner, depth - 1, model)
         else:
-            below = tree.add(Text(path))
             for layer in inner.own:
-                below.add(_leaf("(itself)", layer, model))
-            _grow(below, inner, depth - 1, model)
-    if failing > MOST_LINES:
-        tree.add(Text(f"… {failing - MOST_LINES} more fail", style="bold red"))
-    if node.own and not node.children:
-        for layer in node.own:
-            tree.add(_leaf(layer.label, layer, model))
+                tree.add(_leaf(path, layer, model))
+    if len(node.children) > shown:
+        tree.add(Text(f"… {len(node.children) - shown} more branches", style="dim"))
+    for layer in node.own:  # a module that normalises by itself and has children too, or the root
+        tree.add(_leaf("(itself)", layer, model))
+
+
+def _shortened(name: str, node: _Node) -> tuple[str, _Node]:
+    """Join a chain of single children into one line: ``pooling.project.1``."""
+    while len(node.children) == 1 and not node.own:
+        step, node = next(iter(node.children.items()))
+        name = f"{name}.{step}"
+    return name, node
 
 
 def _branch(path: str, node: _Node) -> Text:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.text import Text
 
@@ -14,8 +14,7 @@ WIDEST = 24
 _PLAIN = str.maketrans({TIMES: "x", "…": "...", "█": "#", "▁": "."})
 
 
-@dataclass(frozen=True)
-class Symbols:
+class Symbols(NamedTuple):
     """One set of characters; ``heights`` runs from the smallest batch to the largest."""
 
     encoding: str
