@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -45,7 +44,7 @@ def audit_live(loader: object, request: LiveRequest) -> Report:
         UserCodeError: if a sampler of the user's raises.
 
     """
-    check_setup(replace(request.setup, iterable=request.setup.shard is not None))
+    check_setup(request.setup._replace(iterable=request.setup.shard is not None))
     named = _named(loader, request)
     inspected: list[Inspected] = []
     for name, one in named:

@@ -106,7 +106,7 @@ def _batched(loader: DataLoader[Any], batch_sampler: Any, asked: Inspection) -> 
 def _plain(loader: DataLoader[Any], batches: BatchSampler, asked: Inspection) -> Inspected:
     """Plan a torch BatchSampler over some sampler: the law ``S(len(sampler), batch_size, drop_last)``."""
     size, drop = batches.batch_size, batches.drop_last
-    setup = replace(asked.setup, batch_size=size, drop_last=drop)
+    setup = asked.setup._replace(batch_size=size, drop_last=drop)
     sampler: Any = batches.sampler
     if isinstance(sampler, DistributedSampler):
         return _distributed(loader, sampler, setup, asked)
@@ -150,16 +150,16 @@ def _distributed(
         )
     total = len(sampler.dataset)  # type: ignore[arg-type] # datasets have a length here, or the sampler none
     if type(sampler).__name__ == "UnrepeatedDistributedSampler":
-        setup = replace(setup, world_size=world, uneven=world > 1, sampler_drop_last=False)
+        setup = setup._replace(world_size=world, uneven=world > 1, sampler_drop_last=False)
         return Inspected(describe(asked.name, asked.mode, total, setup), setup)
     lawful = _inherits(sampler, (DistributedSampler,)) or _trusted(sampler)
     if lawful and sampler.num_samples == samples_per_rank(total, world, sampler.drop_last):
-        setup = replace(setup, world_size=world, sampler_drop_last=sampler.drop_last)
+        setup = setup._replace(world_size=world, sampler_drop_last=sampler.drop_last)
         return Inspected(describe(asked.name, asked.mode, total, setup), setup)
     mine = follow(sampler, loader.dataset, lambda _index: 1, asked.progress)[0]
     if not mine.ended:
         raise _endless(asked.name, "sampler")
-    alone = replace(setup, world_size=1, sampler_drop_last=False, uneven=False)
+    alone = setup._replace(world_size=1, sampler_drop_last=False, uneven=False)
     fact = describe(asked.name, asked.mode, sum(count for _, count in mine.sizes), alone)
     rank = sampler.rank
     streams = tuple(replace(s, ranks=(rank, rank)) for s in fact.streams)
@@ -174,8 +174,7 @@ def _accelerated(loader: DataLoader[Any], shard: Any, asked: Inspection) -> Insp
     inner = shard.batch_sampler
     if not _inherits(inner, (BatchSampler,)) or isinstance(inner.sampler, DistributedSampler):
         return _followed(loader, shard, asked, world=shard.num_processes, rank=shard.process_index)
-    setup = replace(
-        asked.setup,
+    setup = asked.setup._replace(
         batch_size=inner.batch_size,
         drop_last=inner.drop_last,
         world_size=shard.num_processes,
@@ -260,8 +259,7 @@ def _iterable(loader: DataLoader[Any], asked: Inspection) -> Inspected:
         why = "batch_size=None: the IterableDataset makes the batches itself, and their sizes are not known"
         return Inspected(_bare(loader, asked, unknown=why))
     dataset: Any = loader.dataset
-    setup = replace(
-        asked.setup,
+    setup = asked.setup._replace(
         batch_size=loader.batch_size,
         drop_last=loader.drop_last,
         iterable=True,
@@ -272,7 +270,7 @@ def _iterable(loader: DataLoader[Any], asked: Inspection) -> Inspected:
         world = dataset.num_processes
         sharding = "accelerate-split" if split else "accelerate"
         size = loader.batch_size * (world if split else 1)
-        setup = replace(setup, world_size=world, sharding=sharding, batch_size=size)
+        setup = setup._replace(world_size=world, sharding=sharding, batch_size=size)
         dataset = dataset.dataset
     check_setup(setup)
     length, source = _iterable_length(dataset, asked)

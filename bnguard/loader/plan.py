@@ -8,7 +8,6 @@ Everything is run-length encoded and nothing is enumerated, so 10**15 samples on
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from bnguard.errors import UsageError
@@ -20,8 +19,7 @@ SHARDINGS = ("distributed-sampler", "accelerate", "accelerate-split", "accelerat
 WORKER_SHARDS = ("ceil", "stride", "none")
 
 
-@dataclass(frozen=True)
-class Setup:
+class Setup(NamedTuple):
     """How samples become batches; the defaults are one process with a plain DataLoader.
 
     Attributes:

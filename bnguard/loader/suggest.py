@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bnguard.errors import UsageError
@@ -49,7 +48,7 @@ def suggest_for_range(facts: Sequence[LoaderFact], setup: Setup) -> Iterator[Sug
         ),
         ("balance", "balance", "spread the samples evenly over the batches: works at every size that breaks"),
     ):
-        if _owns_batches(setup) and all(_clean(f, replace(setup, tail=tail)) for f in broken):
+        if _owns_batches(setup) and all(_clean(f, setup._replace(tail=tail)) for f in broken):
             yield Suggestion(kind, f"{detail}, nothing is lost", loader="all sizes")
 
 
@@ -72,11 +71,11 @@ def _owns_batches(setup: Setup) -> bool:
 def _same_batches(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
     if not _owns_batches(setup):
         return
-    merged = _clean(fact, replace(setup, tail="merge"))
+    merged = _clean(fact, setup._replace(tail="merge"))
     if merged:
         detail = f"merge the lone sample into the batch before it ({layout(merged)}), nothing is lost"
         yield Suggestion("merge-tail", detail, fact.name)
-    balanced = _clean(fact, replace(setup, tail="balance"))
+    balanced = _clean(fact, setup._replace(tail="balance"))
     if balanced and (merged is None or layout(balanced) != layout(merged)):
         detail = f"spread the samples evenly over the batches ({layout(balanced)}), nothing is lost"
         yield Suggestion("balance", detail, fact.name)
@@ -96,7 +95,7 @@ def _batch_sizes(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
     below = range(size - 1, max(1, size - NEAREST), -1)
     for sizes in (below, range(size + 1, size + NEAREST)):
         for candidate in sizes:
-            tried = _clean(fact, replace(setup, batch_size=candidate))
+            tried = _clean(fact, setup._replace(batch_size=candidate))
             if tried:
                 lost = max(0, (tried.unused or 0) - (fact.unused or 0))
                 cost = f", {lost:,} samples lost each epoch" if lost else ""
@@ -106,7 +105,7 @@ def _batch_sizes(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
 
 
 def _drop_last(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
-    tried = None if setup.drop_last else _clean(fact, replace(setup, drop_last=True))
+    tried = None if setup.drop_last else _clean(fact, setup._replace(drop_last=True))
     if tried is None or fact.samples is None:
         return
     lost = max(0, (tried.unused or 0) - (fact.unused or 0))
@@ -117,14 +116,14 @@ def _drop_last(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
 
 def _fewer_pieces(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
     for replicas in range(setup.replicas - 1, 0, -1):
-        if _clean(fact, replace(setup, replicas=replicas)):
+        if _clean(fact, setup._replace(replicas=replicas)):
             what = f"use {replicas} replicas" if replicas > 1 else "use one device, without DataParallel"
             yield Suggestion("replicas", f"{what} instead of {setup.replicas}, nothing is lost", fact.name)
             break
     if not setup.iterable or not setup.workers:
         return
     for workers in _nearest(setup.workers, least=1):
-        if _clean(fact, replace(setup, workers=workers)):
+        if _clean(fact, setup._replace(workers=workers)):
             detail = f"use {workers} workers instead of {setup.workers}, nothing is lost"
             yield Suggestion("workers", detail.replace(" 1 workers", " 1 worker"), fact.name)
             break
@@ -144,7 +143,7 @@ def _world_sizes(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
     for world in _nearest(setup.world_size, least=1):
         # Uneven ranks and a sampler's drop_last mean nothing to a single process.
         alone = {"uneven": False, "sampler_drop_last": False} if world == 1 else {}
-        tried = _clean(fact, replace(setup, world_size=world, **alone))  # type: ignore[arg-type]
+        tried = _clean(fact, setup._replace(world_size=world, **alone))  # type: ignore[arg-type]
         if tried:
             ranks = f"{world:,} ranks" if world > 1 else "one rank"
             detail = f"train on {ranks} instead of {setup.world_size:,} ({layout(tried)})"

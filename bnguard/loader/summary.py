@@ -36,7 +36,7 @@ def describe(name: str, mode: Mode, samples: int, setup: Setup, notes: Iterable[
     if setup.iterable and setup.workers > 1 and setup.shard is None:
         return _unknown_shard(bare, samples, setup)
     if setup.iterable and setup.workers == 1 and setup.shard is None:
-        setup = replace(setup, shard="none")  # one worker yields everything under every sharding
+        setup = setup._replace(shard="none")  # one worker yields everything under every sharding
     plan = make_plan(samples, setup)
     return summarise(bare, plan)
 
@@ -57,7 +57,7 @@ def summarise(bare: LoaderFact, plan: Plan) -> LoaderFact:
 def _unknown_shard(bare: LoaderFact, samples: int, setup: Setup) -> LoaderFact:
     said = []
     for shard in ("ceil", "stride", "none"):
-        fact = summarise(bare, make_plan(samples, replace(setup, shard=shard)))
+        fact = summarise(bare, make_plan(samples, setup._replace(shard=shard)))
         lone = fact.first_single
         tail = f"a batch of one (worker {lone.worker})" if lone else "no batch of one"
         said.append(f"if the dataset shards by {shard!r}: {tail}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
 import torch
@@ -31,11 +30,11 @@ def real_sizes(n: int, setup: Setup) -> list[list[int]]:
 
 def applied(setup: Setup, way: Suggestion) -> Setup | None:
     if way.kind == "batch-size":
-        return replace(setup, batch_size=way.batch_size)
+        return setup._replace(batch_size=way.batch_size)
     if way.kind == "drop-last":
-        return replace(setup, drop_last=True)
+        return setup._replace(drop_last=True)
     if way.kind == "world-size":
-        return replace(setup, world_size=way.world_size)
+        return setup._replace(world_size=way.world_size)
     return None
 
 
