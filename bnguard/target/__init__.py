@@ -1,0 +1,13 @@
+"""From the text of a target to the object it names: reading the text, importing the user's file, wording what fails.
+
+``model.py`` · ``model.py:Net`` · ``model.py:Net(num_classes=3)`` · ``package.module:attr(…)``
+"""
+
+from __future__ import annotations
+
+from bnguard.target.blame import explained
+from bnguard.target.evaluating import evaluate, load_object
+from bnguard.target.importing import environment, import_module
+from bnguard.target.text import Target, near_files, parse
+
+__all__ = ["Target", "environment", "evaluate", "explained", "import_module", "load_object", "near_files", "parse"]

@@ -1,0 +1,138 @@
+"""Importing the user's file as Python would run it, and leaving the process as it was."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from bnguard.errors import TargetError
+from bnguard.stubs import stubbed
+from bnguard.target.text import Target
+from bnguard.usercode import whose
+
+
+@contextmanager
+def environment(target: Target, *, argv: Sequence[str] = (), stubs: Sequence[str] = ()) -> Iterator[None]:
+    """Within the block ``sys.path``, ``sys.argv`` and stand-in packages are as the user's file expects.
+
+    Afterwards they are as before, as are the working folder, the environment variables and the recursion limit;
+    the modules that came from the file's folder are forgotten, so that another target whose files have the same
+    names is not mistaken for this one.
+    """
+    with ExitStack() as stack:
+        _restore_afterwards(stack)
+        stack.callback(_restore_modules, dict(sys.modules), target.roots)
+        stack.enter_context(stubbed(stubs))
+        sys.path[:0] = target.roots
+        sys.argv = [str(target.path or target.module), *argv]
+        yield
+
+
+def _restore_afterwards(stack: ExitStack) -> None:
+    path, argv, variables = list(sys.path), sys.argv, dict(os.environ)
+
+    def restore_path() -> None:
+        sys.path[:] = path
+        sys.argv = argv
+
+    def restore_environ() -> None:
+        if os.environ != variables:
+            os.environ.clear()
+            os.environ.update(variables)
+
+    stack.callback(restore_path)
+    stack.callback(restore_environ)
+    stack.callback(sys.setrecursionlimit, sys.getrecursionlimit())
+    stack.callback(os.chdir, Path.cwd())
+
+
+def _restore_modules(before: dict[str, ModuleType], roots: Sequence[str]) -> None:
+    for name, module in list(sys.modules.items()):
+        if before.get(name) is not module and _is_users(module, roots):
+            del sys.modules[name]
+    for name, module in before.items():
+        sys.modules.setdefault(name, module)
+
+
+def import_module(target: Target) -> ModuleType:
+    """Import the target's module afresh (a file), or as usual (an installed module).
+
+    Raises:
+        Exception: whatever the user's file raises; see ``bnguard.target.blame``.
+
+    """
+    if target.path is None:
+        return importlib.import_module(target.module)
+    _set_aside(target.roots)
+    return _import_file(target.path.resolve(), _free_name(target.module))
+
+
+def _set_aside(roots: Sequence[str]) -> None:
+    """Take modules out of ``sys.modules`` whose names the user's folder has files for: its own shall be found.
+
+    These are what an earlier import of this very folder left, and files of the same name in other places.
+    """
+    files, folders = _names_in(roots)
+    for name, module in list(sys.modules.items()):
+        top = name.partition(".")[0]
+        if name in ("__main__", "__mp_main__") or top not in files | folders:
+            continue
+        owner = whose(_file(module)) if _file(module) else "user"
+        if owner == "user" or (owner == "library" and top in files):
+            del sys.modules[name]
+
+
+def _names_in(roots: Sequence[str]) -> tuple[set[str], set[str]]:
+    """Return the names of modules and packages in these folders, and those of their plain folders."""
+    files: set[str] = set()
+    folders: set[str] = set()
+    for path in (p for root in roots for p in Path(root).iterdir()):
+        if path.suffix == ".py" or (path / "__init__.py").is_file():
+            files.add(path.stem)
+        elif path.is_dir():
+            folders.add(path.name)
+    return files, folders
+
+
+def _free_name(module: str) -> str:
+    """Keep a user's ``types.py`` from becoming everybody's ``types``, and ``torch.py`` from becoming torch."""
+    known = sys.modules.get(module)
+    taken = module in sys.stdlib_module_names or (known is not None and bool(_file(known)))
+    return f"user_{module}" if taken else module
+
+
+def _import_file(path: Path, name: str) -> ModuleType:
+    parent, _, leaf = name.rpartition(".")
+    if parent:
+        importlib.import_module(parent)
+    if name in sys.modules:  # the package's __init__ imports it
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise TargetError(f"{path.name} is not a Python file", hint="name a file that ends in .py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    if parent:
+        setattr(sys.modules[parent], leaf, module)
+    return module
+
+
+def _is_users(module: ModuleType, roots: Sequence[str]) -> bool:
+    """Whether a module, or the folder of a package without ``__init__``, lies in the user's folders."""
+    places = [_file(module)] if _file(module) else [f"{p}/" for p in getattr(module, "__path__", ())]
+    return any(p.startswith(f"{root.rstrip('/')}/") and whose(p) == "user" for p in places for root in roots)
+
+
+def _file(module: ModuleType) -> str:
+    file = getattr(module, "__file__", None)
+    return file if isinstance(file, str) else ""
