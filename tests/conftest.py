@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("COLUMNS", "80")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors: a second thread only waits for the other core
 GOLDEN = Path(__file__).parent / "golden"
 
 

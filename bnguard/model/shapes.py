@@ -215,7 +215,8 @@ class ShapeAnswers:
         parts = args[0] if args else None
         if type(dim) is int and len(args) + len(kwargs) <= 2 and isinstance(parts, (list, tuple)) and parts:
             first = parts[0]
-            if all(_plain(p) and p.dim() == first.dim() and p.dtype is first.dtype for p in parts) and first.dim():
+            alike = all(_plain(p) and p.dim() == first.dim() and p.dtype is first.dtype for p in parts)
+            if alike and -first.dim() <= dim < first.dim():
                 dim %= first.dim()
                 sizes = [list(p.shape) for p in parts]
                 total = sum(size.pop(dim) for size in sizes)

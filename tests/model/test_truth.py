@@ -86,7 +86,7 @@ def networks(draw: st.DrawFn) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(net=networks(), size=st.integers(1, 40), batch=st.integers(1, 3), seed=st.integers(0, 9))
 def test_the_scan_says_what_a_real_forward_does(net: nn.Sequential, size: int, batch: int, seed: int) -> None:
     torch.manual_seed(seed)
@@ -100,7 +100,7 @@ def test_the_scan_says_what_a_real_forward_does(net: nn.Sequential, size: int, b
             assert fact.method == "meta"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(net=networks(), size=st.integers(8, 40))
 def test_min_batch_size_is_where_the_real_layer_begins_to_hold(net: nn.Sequential, size: int) -> None:
     spec = SpecInputs((TensorSpec((net[0].in_channels, size, size)),), "given")
