@@ -20,7 +20,7 @@ def _option(names: str, text: str, panel: str = "The loader", metavar: str | Non
     return typer.Option(*names.split(), help=text, rich_help_panel=panel, metavar=metavar)
 
 
-def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
+def command(  # noqa: PLR0913 - one parameter for each option
     ctx: typer.Context,
     targets: Annotated[
         list[str] | None,

@@ -202,7 +202,7 @@ def facts_of(request: Request) -> tuple[LoaderFact, ...]:
     for n in request.sizes:
         try:
             facts = _at(request, n, names)
-        except UsageError as error:  # noqa: PERF203 - a range may start below what a split or the folds need
+        except UsageError as error:
             refused = error
         else:
             found += [replace(f, name=f"n={n}" if names == ("train",) else f"{f.name} n={n}") for f in facts]

@@ -126,12 +126,13 @@ def _length(loader: DataLoader[Any], sampler: Any, asked: Inspection) -> int:  #
     """Return how many items a sampler yields: its length where that is law, else by following a copy."""
     if isinstance(sampler, (list, tuple, range)) or _inherits(sampler, _LAWFUL) or _trusted(sampler):
         try:
-            return int(len(sampler))
+            return len(sampler)
         except Exception as error:
             raise user_error(f"len() of the {type(sampler).__name__}", error) from error
     if _inherits(sampler, (BatchSampler,)):
         length = _length(loader, sampler.sampler, asked)
-        return length // sampler.batch_size if sampler.drop_last else -(-length // sampler.batch_size)
+        full, rest = divmod(length, int(sampler.batch_size))
+        return full if sampler.drop_last or not rest else full + 1
     seen = follow(sampler, loader.dataset, lambda _index: 1, asked.progress)
     if not seen[0].ended:
         raise _endless(asked.name, "sampler")

@@ -48,7 +48,7 @@ def random_state_kept() -> Iterator[None]:
     numpy = sys.modules.get("numpy")
     state = random.getstate()
     array = numpy.random.get_state() if numpy else None
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    cuda = torch.cuda.get_rng_state_all() if _cuda_in_use() else None
     try:
         with torch.random.fork_rng(devices=[]):
             yield
@@ -58,6 +58,10 @@ def random_state_kept() -> Iterator[None]:
             numpy.random.set_state(array)
         if cuda is not None:
             torch.cuda.set_rng_state_all(cuda)
+
+
+def _cuda_in_use() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 def private_copy(sampler: object, dataset: object) -> Any:  # noqa: ANN401 - the type of what is copied

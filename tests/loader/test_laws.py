@@ -15,7 +15,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler, get_worker_info, random_split
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    SequentialSampler,
+    get_worker_info,
+    random_split,
+)
 from torch.utils.data.distributed import DistributedSampler
 
 from bnguard.errors import UsageError
@@ -46,7 +53,8 @@ def test_plain_loaders():
 
 FRACTIONS = [
     (0.8, 0.2), (0.5, 0.3, 0.2), (0.7, 0.15, 0.15), (0.6, 0.2, 0.2), (0.9, 0.1), (0.29, 0.71), (0.57, 0.43),
-    (0.99, 0.01), (1 / 3, 1 / 3, 1 / 3), (0.1,) * 10, (0.25,) * 4, (1.0,), (1.0, 0.0), (0.05, 0.95), (0.4, 0.3, 0.2, 0.1),
+    (0.99, 0.01), (1 / 3, 1 / 3, 1 / 3), (0.1,) * 10, (0.25,) * 4, (1.0,), (1.0, 0.0), (0.05, 0.95),
+    (0.4, 0.3, 0.2, 0.1),
 ]  # fmt: skip
 
 
@@ -118,7 +126,8 @@ def test_train_test_split():
 def test_nested_train_test_split():
     from sklearn.model_selection import train_test_split
 
-    for n, (train, val, test) in itertools.product(range(3, 150), [(0.5, 0.3, 0.2), (0.6, 0.2, 0.2), (0.7, 0.15, 0.15)]):
+    parts = [(0.5, 0.3, 0.2), (0.6, 0.2, 0.2), (0.7, 0.15, 0.15)]
+    for n, (train, val, test) in itertools.product(range(3, 150), parts):
         try:
             rest, last = train_test_split(range(n), test_size=test)
             first, middle = train_test_split(rest, test_size=val / math.fsum((train, val)))

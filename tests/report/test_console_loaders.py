@@ -13,7 +13,9 @@ from bnguard.findings import Report
 from bnguard.report.console_loaders import print_loaders
 
 
-def shown(width: int = 80, encoding: str = "utf-8", quiet: bool = False, report: Report | None = None, **options) -> str:
+def shown(
+    width: int = 80, encoding: str = "utf-8", quiet: bool = False, report: Report | None = None, **options
+) -> str:
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding)
     console = Console(file=file, width=width, highlight=False, color_system=None)
