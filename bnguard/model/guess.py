@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from math import isqrt
 
 import torch
@@ -29,8 +30,10 @@ def guesses(model: nn.Module) -> Iterator[Inputs]:
         yield DetectionInputs()
         return
     count = _required_arguments(model)
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     tried: set[TensorSpec] = set()
-    for spec in _specs(model):
+    for guess in _specs(model):
+        spec = replace(guess, dtype=dtype) if guess.dtype.is_floating_point else guess
         if spec in tried:
             continue
         tried.add(spec)

@@ -185,7 +185,7 @@ def given(inputs: Any) -> Inputs:  # noqa: ANN401 - the library accepts several 
         return SpecInputs(tuple(_named(v, k) for k, v in inputs.items()), "given")
     if isinstance(inputs, str) or _is_shape(inputs):
         return SpecInputs((_named(inputs, None),), "given")
-    if isinstance(inputs, Sequence):
+    if isinstance(inputs, Sequence) and inputs:
         return SpecInputs(tuple(_named(v, None) for v in inputs), "given")
     raise InputError(f"inputs cannot be of type {type(inputs).__name__}", hint="give a shape such as (3, 224, 224)")
 

@@ -1,18 +1,13 @@
 """Which line of the user's code created a layer.
 
-While a model is built the creating frame is recorded; for a model that was built before, the line that
-assigns the attribute is looked up in the source of the class that owns it.
+While a model is built the creating frame is recorded; for a model that was built before, see ``assigned.py``.
 """
 
 from __future__ import annotations
 
-import ast
-import inspect
 import sys
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from types import FrameType
 from typing import Any
 
@@ -81,41 +76,3 @@ def _creating_line(module: nn.Module, frame: FrameType | None) -> tuple[str, int
 def _is_own_constructor(module: nn.Module, frame: FrameType) -> bool:
     code = frame.f_code
     return code.co_name == "__init__" and frame.f_locals.get(code.co_varnames[0]) is module
-
-
-def assignment_line(root: nn.Module, name: str) -> SourceLine | None:
-    """Return the line ``self.attribute = …`` that gave the layer its place, read from the owner's source.
-
-    Args:
-        root: the model.
-        name: dotted path of the layer; trailing indices belong to a Sequential or list built on that line.
-
-    """
-    parts = name.split(".")
-    for cut in range(len(parts) - 1, -1, -1):
-        try:
-            owner = root.get_submodule(".".join(parts[:cut]))
-        except AttributeError:
-            continue
-        cls: Any = type(owner)  # mypy does not see that a class of modules can be hashed
-        line = _assigned_in(cls, parts[cut])
-        if line is not None:
-            return line
-    return None
-
-
-@lru_cache(maxsize=4096)
-def _assigned_in(cls: Any, attribute: str) -> SourceLine | None:
-    for base in cls.__mro__:
-        if base.__module__.split(".")[0] in ("torch", "builtins"):
-            return None
-        try:
-            lines, first = inspect.getsourcelines(base)
-            file = inspect.getsourcefile(base)
-            tree = ast.parse(textwrap.dedent("".join(lines)))
-        except (OSError, TypeError, SyntaxError, IndexError):
-            continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr == attribute:
-                return SourceLine(display_path(str(file)), first + node.lineno - 1)
-    return None

@@ -6,7 +6,7 @@ Nothing else in the package may name an underscore of torch.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -75,7 +75,18 @@ def batch_norm_backend(
     # about the smallest such shape makes one question of the fifty that a network's layers would be
     if prod(shape) < 2**31 - 1:
         shape = (shape[0], 1, *(1 for _ in shape[2:]))
-    return _ask_backend(shape, dtype, param_dtype, stats_dtype, training, eps, device)
+    with _no_modes():
+        return _ask_backend(shape, dtype, param_dtype, stats_dtype, training, eps, device)
+
+
+def _no_modes() -> AbstractContextManager[Any]:
+    """Return a context outside any FakeTensorMode that is being traced under."""
+    try:
+        from torch.utils._python_dispatch import _disable_current_modes
+    except ImportError:
+        return nullcontext()
+    context: AbstractContextManager[Any] = _disable_current_modes()
+    return context
 
 
 @lru_cache(maxsize=4096)
@@ -92,20 +103,17 @@ def _ask_backend(
     if select is None or mode is None or (device == "cuda" and not is_cuda_build()):
         return None
 
-    def make(size: tuple[int, ...], kind: torch.dtype | None) -> torch.Tensor | None:
-        return None if kind is None else fake_tensor(mode, torch.empty(size, dtype=kind, device="meta"), device)
+    # the function takes tensors only. Without weight and bias PyTorch uses its own kernel; running statistics may be
+    # missing in training, and then they do not matter to the choice (same source file)
+    if param_dtype is None or (stats_dtype is None and not training):
+        return "native"
 
-    channels = (shape[1],)
+    def make(size: tuple[int, ...], kind: torch.dtype) -> torch.Tensor:
+        return fake_tensor(mode, torch.empty(size, dtype=kind, device="meta"), device)
+
+    affine, stats = ([make((shape[1],), kind) for _ in range(2)] for kind in (param_dtype, stats_dtype or param_dtype))
     try:
-        chosen = select(
-            make(shape, dtype),
-            make(channels, param_dtype),
-            make(channels, param_dtype),
-            make(channels, stats_dtype),
-            make(channels, stats_dtype),
-            training,
-            eps,
-        )
+        chosen = select(make(shape, dtype), *affine, *stats, training, eps)
     except (RuntimeError, TypeError, IndexError):
         return None
     return str(getattr(chosen, "name", chosen)).rsplit(".", 1)[-1].lower()
@@ -119,7 +127,7 @@ def script_module_type() -> type | tuple[()]:
 
 def compiled_original(module: torch.nn.Module) -> torch.nn.Module | None:
     """Return the module inside ``torch.compile``'s wrapper, or None if it is not one."""
-    original = module.__dict__.get("_modules", {}).get("_orig_mod")
+    original = getattr(module, "_orig_mod", None)
     return original if isinstance(original, torch.nn.Module) else None
 
 
@@ -149,6 +157,9 @@ def nothing_incompatible() -> object:
 
 def own_tensor(module: torch.nn.Module, name: str) -> torch.Tensor | None:
     """Return the module's own tensor of that name, without the cost of a failing ``getattr`` on a module."""
+    if isinstance(module, script_module_type()):
+        value = getattr(module, name, None)
+        return value if isinstance(value, torch.Tensor) else None
     for space in (
         module.__dict__.get("_buffers") or {},
         module.__dict__,
@@ -171,8 +182,17 @@ def own_buffers(module: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
     return [(name, buffer) for name, buffer in module._buffers.items() if buffer is not None]
 
 
+def has_values(tensor: torch.Tensor) -> bool:
+    """Whether the tensor has numbers: it is neither on the meta device nor a FakeTensor."""
+    types = fake_tensor_types()
+    return not tensor.is_meta and not (types is not None and isinstance(tensor, types[1]))
+
+
 def named_modules(module: torch.nn.Module, prefix: str = "") -> Iterator[tuple[str, torch.nn.Module]]:
     """As ``module.named_modules(remove_duplicate=False)``, in a third of the time."""
+    if isinstance(module, script_module_type()):  # keeps its children elsewhere
+        yield from module.named_modules(prefix=prefix, remove_duplicate=False)
+        return
     found = [(prefix, module)]
     while found:
         name, current = found.pop()

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from bnguard.model import private
+
 
 @dataclass(frozen=True)
 class Behaviour:
@@ -70,7 +72,7 @@ def _real_copy(layer: nn.Module) -> nn.Module:
 
 
 def _values(name: str, tensor: Tensor) -> Tensor:
-    if not tensor.is_meta:
+    if private.has_values(tensor):
         return (
             tensor.detach().clone().cpu()
             if not isinstance(tensor, nn.Parameter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from types import FrameType
 from typing import Any, NoReturn
@@ -17,6 +18,8 @@ from torch.overrides import TorchFunctionMode
 from bnguard.facts import NormCall
 from bnguard.model import private
 from bnguard.model.shapes import ShapeAnswers
+
+DEFAULT_EPS = 1e-5
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,15 @@ class NormRecorder(TorchFunctionMode):
         stats = training or running_mean is None
         values = shape[0] * prod(shape[2:])
         params = weight if weight is not None else bias
+        backend = partial(
+            private.batch_norm_backend,
+            shape,
+            input.dtype,
+            None if weight is None or bias is None else weight.dtype,
+            None if running_mean is None or running_var is None else running_mean.dtype,
+            bool(stats),
+            device=self._device,
+        )
         call = NormCall(
             shape=shape,
             values_per_statistic=values,
@@ -104,15 +116,8 @@ class NormRecorder(TorchFunctionMode):
             raises=checked and training and values == 1,
             dtype=_name(input.dtype),
             param_dtype=_name(params.dtype) if params is not None else _name_of(running_mean),
-            backend=private.batch_norm_backend(
-                shape,
-                input.dtype,
-                None if weight is None or bias is None else weight.dtype,
-                None if running_mean is None or running_var is None else running_mean.dtype,
-                bool(stats),
-                float(eps),
-                self._device,
-            ),
+            backend=backend(float(eps)),
+            eps_avoids_cudnn=0 < eps < DEFAULT_EPS and backend(float(eps)) != "cudnn" == backend(DEFAULT_EPS),
             rejected=_rejected(input.dtype, _dtype(params), _dtype(running_mean)) or _bad_eps(eps, training=training),
         )
         self._record("batch_norm", call, (running_mean, weight), params is not None, momentum, eps)

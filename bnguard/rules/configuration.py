@@ -12,9 +12,6 @@ from bnguard.rules.words import and_others
 KERAS_MOMENTUM = 0.9
 """From here on a momentum reads like Keras' share to keep, not PyTorch's share to take in."""
 
-CUDNN_MIN_EPS = 1e-5
-"""cuDNN's CUDNN_BN_MIN_EPSILON as PyTorch checks it before choosing cuDNN."""
-
 
 def _batch(model: ModelFact) -> Iterable[LayerFact]:
     return (x for x in model.layers if x.kind == "batch")
@@ -109,14 +106,14 @@ def _eps(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             layer=first.name,
             location=first.source,
         )
-    small = [x for x in _batch(model) if 0 < x.eps < CUDNN_MIN_EPS]
-    if small and model.device == "cuda":
+    small = [x for x in _batch(model) if any(c.eps_avoids_cudnn for c in x.calls)]
+    if small:
         first = small[0]
         yield Finding(
             rule.code,
             Severity.NOTE,
-            f"{first.label}{and_others(small)} has eps={first.eps:g}, below cuDNN's minimum of {CUDNN_MIN_EPS:g}: on a GPU "
-            "PyTorch uses its own kernel instead.",
+            f"{first.label}{and_others(small)} has eps={first.eps:g}, below this cuDNN's minimum: on a GPU PyTorch uses "
+            "its own kernel instead.",
             fix="Correct as it is; eps=1e-5 brings cuDNN back.",
             model=model.target,
             layer=first.name,
@@ -219,8 +216,9 @@ RULES: list[Rule] = [
         Severity.ERROR,
         "eps that training rejects, or (as a note) that keeps cuDNN from being used",
         why="""
-        eps keeps the division by the standard deviation finite. PyTorch rejects eps ≤ 0 in training. cuDNN asks for
-        at least 1e-5: below it PyTorch falls back to its own CUDA kernel, which is correct but may be slower.
+        eps keeps the division by the standard deviation finite. PyTorch rejects eps ≤ 0 in training. cuDNN up to
+        version 7 asked for at least 1e-5, later ones do not: where PyTorch says that it would avoid cuDNN for this eps
+        alone, its own CUDA kernel runs, which is correct but may be slower.
         """,
         fix="Use the default of 1e-5 unless a pretrained model was trained with another value.",
         check_model=_eps,
