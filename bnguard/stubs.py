@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -38,7 +39,7 @@ class Anything(metaclass=_AnyMeta):
         return stand_in(name)()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - a stand-in for anything
-        # as a decorator it must leave the function in place
+        """Give the stand-in itself, or as a decorator leave the function in place."""
         return args[0] if len(args) == 1 and not kwargs and callable(args[0]) else self
 
     def __iter__(self) -> Iterator[Any]:
@@ -54,14 +55,34 @@ class Anything(metaclass=_AnyMeta):
         return None
 
 
-def stand_in(name: str) -> type[Anything]:
-    """Return a new stand-in class of that name."""
-    made: type[Anything] = _AnyMeta(name, (Anything,), {"_stand_in": True})  # type: ignore[assignment]
-    return made
+def stand_in(name: str) -> type:
+    """Return a new stand-in class of that name; one called ``…Module`` is a base class for models."""
+    torch = sys.modules.get("torch")
+    base = _module_base(torch.nn.Module) if torch is not None and name.endswith("Module") else Anything
+    return _AnyMeta(name, (base,), {"_stand_in": True})
+
+
+@lru_cache(maxsize=1)
+def _module_base(module: Any) -> type:  # noqa: ANN401 - nn.Module; this file does not import torch
+    """Return a stand-in for ``LightningModule``, ``BaseModule`` and the like: an nn.Module with any method."""
+
+    def __init__(self: Any, *_: Any, **__: Any) -> None:  # noqa: ANN401, N807
+        module.__init__(self)
+
+    def __getattr__(self: Any, name: str) -> Any:  # noqa: ANN401, N807
+        try:
+            return module.__getattr__(self, name)
+        except AttributeError:
+            if name.startswith("_"):
+                raise
+            return stand_in(name)()
+
+    return _AnyMeta("AnyModule", (module,), {"__init__": __init__, "__getattr__": __getattr__})
 
 
 class _StubModule(ModuleType):
     __path__: list[str] = []  # noqa: RUF012 - a package, so that submodules are asked for
+    __version__ = "0.0.0"
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a stand-in for anything
         if name.startswith("__") and name.endswith("__"):
@@ -98,4 +119,12 @@ def stubbed(names: Sequence[str]) -> Iterator[None]:
         if names:
             sys.meta_path.remove(finder)
             for name in [n for n, m in sys.modules.items() if isinstance(m, _StubModule)]:
-                del sys.modules[name]
+                _remove(name)
+
+
+def _remove(name: str) -> None:
+    stub = sys.modules.pop(name)
+    parent, _, leaf = name.rpartition(".")
+    package = vars(sys.modules[parent]) if parent in sys.modules else {}
+    if package.get(leaf) is stub:  # a real package, of which one part was stood in for
+        del package[leaf]

@@ -55,7 +55,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     import_torch()
     from bnguard.model import scan
     from bnguard.model.inputs import SpecInputs, parse_input
-    from bnguard.model.resolve import parse_settings
+    from bnguard.model.settings import parse_settings
     from bnguard.report.render import emit
 
     recipe = SpecInputs(tuple(map(parse_input, inputs)), "given") if inputs else None

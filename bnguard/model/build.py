@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import gc
+import sys
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FunctionType
@@ -26,11 +28,19 @@ class TrainingStarted(BaseException):
     """The user's file began to train while it was only to be imported; not an Exception, so it passes `except`."""
 
 
-class SkippedWeights(dict[str, Any]):
-    """Stands for a state dict that was not downloaded: any key leads to more of the same."""
+class SkippedWeights(OrderedDict[str, Any]):
+    """Stands for a state dict that was not downloaded: any key leads to more of the same, and can be deleted."""
 
     def __missing__(self, key: str) -> SkippedWeights:
         return SkippedWeights()
+
+    def __delitem__(self, key: str) -> None:
+        if key in self:
+            super().__delitem__(key)
+
+    def copy(self) -> SkippedWeights:
+        """Return another of these: a plain dict would not let its keys be deleted."""
+        return SkippedWeights(self)
 
     def pop(self, key: str, *default: Any) -> Any:  # noqa: ANN401 - as dict.pop
         """Give nothing for any key, as deleting the head's weights is the usual reason to ask."""
@@ -56,13 +66,20 @@ def skipped_weights(url: str) -> SkippedWeights:
 
 
 @contextmanager
-def watched(construction: Construction) -> Iterator[None]:
-    """Record creation lines, answer downloads, and stop at the first sign of training; all undone afterwards."""
+def watched(construction: Construction, *, download: bool = False) -> Iterator[None]:
+    """Record creation lines, answer downloads, and stop at the first sign of training; all undone afterwards.
+
+    Args:
+        construction: takes what is recorded.
+        download: let downloads happen instead.
+
+    """
     with ExitStack() as stack:
         _active.append(construction)
         stack.callback(_active.pop)
         stack.enter_context(recording(construction.origins))
-        stack.enter_context(_without_downloads(construction))
+        if not download:
+            stack.enter_context(_without_downloads(construction))
         stack.enter_context(_refusing_to_train())
         yield
 
@@ -77,6 +94,8 @@ def weightless(construction: Construction) -> Iterator[None]:
         _patch(stack, nn.Module, "__setattr__", _setting_plainly(nn.Module.__setattr__))
         for initialiser in _INITIALISERS:
             _exchange_code(stack, initialiser, _leave_as_is)
+        if isinstance(torch.save, FunctionType):
+            _exchange_code(stack, torch.save, _refuse_to_save)
         yield
 
 
@@ -97,6 +116,11 @@ _INITIALISERS = tuple(
     for n, f in vars(nn.init).items()
     if n.endswith("_") and not n.startswith("_") and isinstance(f, FunctionType) and f.__closure__ is None
 )
+
+
+def _refuse_to_save(*_: Any, **__: Any) -> None:  # noqa: ANN401 - of any signature
+    # a file that saves its model while it is imported must not save one without weights over the user's checkpoint
+    raise NotImplementedError("meta tensors are not saved")
 
 
 def _leave_as_is(tensor: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:  # noqa: ANN401 - of any signature
@@ -164,7 +188,6 @@ def _exchange_code(stack: ExitStack, function: FunctionType, stub: Any) -> None:
 @contextmanager
 def _without_downloads(construction: Construction) -> Iterator[None]:
     """Answer ``load_state_dict_from_url`` under every name it was imported by, and loading what it answered."""
-    function = torch.hub.load_state_dict_from_url
     original_load = nn.Module.load_state_dict
 
     @functools.wraps(original_load)
@@ -174,8 +197,10 @@ def _without_downloads(construction: Construction) -> Iterator[None]:
         return original_load(self, state_dict, *args, **kwargs)
 
     with ExitStack() as stack:
-        if isinstance(function, FunctionType):
-            _exchange_code(stack, function, _answer_without_network)
+        for module, name, answer in _DOWNLOADS:
+            function = getattr(sys.modules.get(module), name, None)
+            if isinstance(function, FunctionType) and function.__closure__ is None:
+                _exchange_code(stack, function, answer)
         _patch(stack, nn.Module, "load_state_dict", load_state_dict)
         yield
 
@@ -184,6 +209,19 @@ def _answer_without_network(url: str, *_: Any, **__: Any) -> Any:  # noqa: ANN40
     from bnguard.model.build import skipped_weights
 
     return skipped_weights(url)
+
+
+def _load_nothing(*_: Any, **__: Any) -> None:  # noqa: ANN401 - runs with timm's globals
+    from bnguard.model.build import skipped_weights
+
+    skipped_weights("timm")
+
+
+_DOWNLOADS = (
+    ("torch.hub", "load_state_dict_from_url", _answer_without_network),  # torchvision's and model_zoo's as well
+    ("timm.models._builder", "load_pretrained", _load_nothing),  # timm fetches from its own hub, and then adapts
+)
+"""Functions that fetch weights, where their module is loaded, and what takes their place."""
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ from torch import Tensor
 from bnguard.errors import TargetError
 from bnguard.facts import LayerFact, Mode, ModelFact
 from bnguard.model.statistics import statistics_fact
+from bnguard.target import near_files
 from bnguard.usercode import display_path, one_line
 
 ENDINGS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
 _NESTS = ("state_dict", "model_state_dict", "model", "net", "weights", "module", "ema")
+_DEEPEST = 4
 
 
 def is_checkpoint(text: str) -> bool:
@@ -74,7 +76,7 @@ def _layer(name: str, state: Mapping[str, Tensor], mode: Mode) -> LayerFact:
 def _state_dict(text: str) -> Mapping[str, Tensor]:
     path = Path(text).expanduser()
     if not path.is_file():
-        raise TargetError(f"there is no file {text}", hint="a checkpoint is a file such as model.pth")
+        raise TargetError(f"there is no file {text}", hint=near_files(path))
     loaded = _load_safetensors(path) if path.suffix.lower() == ".safetensors" else _load_pickle(path)
     found = _find(loaded)
     if found is None:
@@ -82,13 +84,20 @@ def _state_dict(text: str) -> Mapping[str, Tensor]:
     return found
 
 
-def _find(value: Any) -> Mapping[str, Tensor] | None:  # noqa: ANN401 - whatever was saved
-    if not isinstance(value, Mapping):
-        return None
-    if value and any(isinstance(v, Tensor) for v in value.values()):
-        return {str(k): v for k, v in value.items() if isinstance(v, Tensor)}
-    inner = (value[k] for k in (*_NESTS, *value) if k in value)
-    return next((found for v in inner if (found := _find(v)) is not None), None)
+def _find(loaded: object) -> Mapping[str, Tensor] | None:
+    """Return the state dict within what was saved: the one with running statistics, else the first with tensors."""
+    found = list(_mappings(loaded))
+    return next((m for m in found if _owners(m)), found[0] if found else None)
+
+
+def _mappings(value: object, depth: int = 0) -> Iterator[dict[str, Tensor]]:
+    if not isinstance(value, Mapping) or depth > _DEEPEST:
+        return
+    tensors = {str(k): v for k, v in value.items() if isinstance(v, Tensor)}
+    if tensors:
+        yield tensors
+    for key in sorted(value, key=lambda k: k not in _NESTS):  # the usual names first
+        yield from _mappings(value[key], depth + 1)
 
 
 def _load_pickle(path: Path) -> Any:  # noqa: ANN401 - whatever was saved

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any, Literal
 
 from torch import nn
+
+from bnguard.model.signature import required
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,14 @@ def candidates(module: ModuleType) -> list[Candidate]:
     """Return what a module offers: instances first, then factories, then classes, each in order of definition.
 
     A function counts as a factory when its annotation or its return statements say that it gives an nn.Module;
-    functions that merely might are not called, since they could train or download.
+    functions that merely might, or that train as well, are not called.
     """
     names = vars(module)
     instances = [Candidate(n, "instance", v, ()) for n, v in names.items() if _is_model_instance(n, v)]
     own = {n: v for n, v in names.items() if getattr(v, "__module__", None) == module.__name__}
-    classes = [Candidate(n, "class", v, _required(v.__init__)) for n, v in own.items() if _is_model_class(v)]
+    classes = [Candidate(n, "class", v, required(v)) for n, v in own.items() if _is_model_class(v)]
     makers = _factories({n: v for n, v in own.items() if isinstance(v, FunctionType)}, names)
-    factories = [Candidate(n, "factory", f, _required(f, bound=False)) for n, f in makers]
+    factories = [Candidate(n, "factory", f, required(f)) for n, f in makers]
     return [*instances, *factories, *classes]
 
 
@@ -55,69 +57,118 @@ def _is_model_class(value: object) -> bool:
     return getattr(value.forward, "__name__", "") != "_forward_unimplemented"
 
 
-def _required(function: Callable[..., Any], *, bound: bool = True) -> tuple[str, ...]:
-    try:
-        parameters = list(inspect.signature(function).parameters.values())[1 if bound else 0 :]
-    except (TypeError, ValueError):
-        return ()
-    plain = (
-        inspect.Parameter.POSITIONAL_ONLY,
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-        inspect.Parameter.KEYWORD_ONLY,
-    )
-    return tuple(p.name for p in parameters if p.default is p.empty and p.kind in plain)
-
-
 def _factories(functions: dict[str, FunctionType], names: dict[str, Any]) -> Iterator[tuple[str, FunctionType]]:
+    bodies = {n: body for n, f in functions.items() if (body := _Body.of(f)) is not None}
     known: set[str] = set()
-    pending = dict(functions)
     while True:  # a factory may return what another factory makes
-        found = [n for n, f in pending.items() if _returns_model(f, names, known)]
+        found = {n for n, f in functions.items() if n not in known and _returns_model(f, bodies.get(n), names, known)}
         if not found:
             break
-        known.update(found)
-        for name in found:
-            del pending[name]
+        known |= found
     yield from ((n, f) for n, f in functions.items() if n in known and not n.startswith("_"))
 
 
-def _returns_model(function: FunctionType, names: dict[str, Any], known: set[str]) -> bool:
-    annotation = function.__annotations__.get("return")
-    if isinstance(annotation, str):
-        annotation = names.get(annotation)
-    if isinstance(annotation, type):
-        return issubclass(annotation, nn.Module)
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, SyntaxError, TypeError):
+def _returns_model(function: FunctionType, body: _Body | None, names: dict[str, Any], known: set[str]) -> bool:
+    if body is not None and body.trains:
         return False
-    made = {
-        target.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Assign) and _makes_model(node.value, names, known)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    returned = [node.value for node in ast.walk(tree) if isinstance(node, ast.Return) and node.value is not None]
-    return any(
-        _makes_model(value, names, known) or (isinstance(value, ast.Name) and value.id in made) for value in returned
-    )
+    said = _annotated(function)
+    if said is not None:
+        return issubclass(said, nn.Module)
+    return body is not None and _Reader(names, known).returns_model(body)
 
 
-def _makes_model(node: ast.expr, names: dict[str, Any], known: set[str]) -> bool:
-    if not isinstance(node, ast.Call):
-        return False
-    try:
-        path = ast.unparse(node.func).split(".")
-    except ValueError:
-        return False
-    if path[0] in known and len(path) == 1:
-        return True
-    value: Any = names.get(path[0])
-    for part in path[1:]:
-        value = getattr(value, part, None)
-    if isinstance(value, type):
-        return issubclass(value, nn.Module)
-    # torchvision.models.resnet18 and its kin say what they return
-    annotation = getattr(value, "__annotations__", {}).get("return")
-    return isinstance(annotation, type) and issubclass(annotation, nn.Module)
+_TRAINING = frozenset({"backward", "zero_grad", "fit", "fit_one_cycle"})
+
+
+class _Body:
+    """The statements of a function, without those of functions within it."""
+
+    def __init__(self, tree: ast.AST) -> None:
+        nodes = list(_own_nodes(tree))
+        self.returned = [n.value for n in nodes if isinstance(n, ast.Return) and n.value is not None]
+        self.assigned = [
+            (target.id, n.value)
+            for n in nodes
+            if isinstance(n, (ast.Assign, ast.AnnAssign)) and n.value is not None
+            for target in (n.targets if isinstance(n, ast.Assign) else [n.target])
+            if isinstance(target, ast.Name)
+        ]
+        self.trains = any(isinstance(n, ast.Attribute) and n.attr in _TRAINING for n in nodes)
+
+    @classmethod
+    def of(cls, function: FunctionType) -> _Body | None:
+        """Read a function's source; None where there is none."""
+        try:
+            return cls(ast.parse(textwrap.dedent(inspect.getsource(function))).body[0])
+        except (OSError, SyntaxError, TypeError, IndexError):
+            return None
+
+
+def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            yield child
+            yield from _own_nodes(child)
+
+
+_GIVE_ITSELF = frozenset({"to", "cuda", "cpu", "eval", "train", "float", "half", "double", "requires_grad_", "apply"})
+"""Methods of nn.Module that return the module."""
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads whether an expression makes a model, with the names of the file and its known factories."""
+
+    names: Mapping[str, Any]
+    known: set[str]
+
+    def returns_model(self, body: _Body) -> bool:
+        made: set[str] = set()
+        for name, value in body.assigned:
+            if self._makes(value, made):
+                made.add(name)
+        return any(self._makes(value, made) for value in body.returned)
+
+    def _makes(self, node: ast.expr, made: set[str]) -> bool:
+        if isinstance(node, ast.Name):
+            return node.id in made
+        if isinstance(node, ast.IfExp):
+            return self._makes(node.body, made) or self._makes(node.orelse, made)
+        if not isinstance(node, ast.Call):
+            return False
+        function = node.func
+        if isinstance(function, ast.Attribute) and function.attr in _GIVE_ITSELF:
+            return self._makes(function.value, made)
+        return self._is_maker(function)
+
+    def _is_maker(self, function: ast.expr) -> bool:
+        if isinstance(function, ast.Name) and function.id in self.known:
+            return True
+        value = _looked_up(function, self.names)
+        if isinstance(value, type):
+            return issubclass(value, nn.Module)
+        if inspect.ismethod(value) and isinstance(value.__self__, type):
+            return issubclass(value.__self__, nn.Module)  # Net.from_name("b0")
+        # torchvision.models.resnet18 and its kin say what they return
+        said = _annotated(value)
+        return said is not None and issubclass(said, nn.Module)
+
+
+def _looked_up(node: ast.expr | None, names: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any object of the user's file
+    if isinstance(node, ast.Name):
+        return names.get(node.id)
+    if isinstance(node, ast.Attribute):
+        return getattr(_looked_up(node.value, names), node.attr, None)
+    return None
+
+
+def _annotated(function: Any) -> type | None:  # noqa: ANN401 - any object
+    """Return the class that a function says it returns, or None where it names none."""
+    said = getattr(function, "__annotations__", {}).get("return")
+    if isinstance(said, str):  # from __future__ import annotations
+        try:
+            tree = ast.parse(said, mode="eval").body
+        except (SyntaxError, ValueError):
+            return None
+        said = _looked_up(tree, getattr(function, "__globals__", {}))
+    return said if isinstance(said, type) else None

@@ -17,10 +17,11 @@ from bnguard.facts import LayerFact, Mode, ModelFact, StatisticsFact
 from bnguard.findings import Report
 from bnguard.model import checkpoint, private
 from bnguard.model.assemble import first_failure, layer_facts, smallest_batches
+from bnguard.model.assigned import assignment_line
 from bnguard.model.guess import guesses
 from bnguard.model.inputs import Inputs, declared, given
 from bnguard.model.layers import find_layers, running_statistics
-from bnguard.model.origin import Origins, assignment_line
+from bnguard.model.origin import Origins
 from bnguard.model.resolve import Built, models_of
 from bnguard.model.statistics import statistics_fact
 from bnguard.model.trace import Subject, Trace
