@@ -9,15 +9,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bnguard.loader_facts import (
-    TIMES as TIMES,
-    LoaderFact as LoaderFact,
-    LoneSample as LoneSample,
-    Runs as Runs,
-    Stream as Stream,
-    Suggestion as Suggestion,
-    runs_text as runs_text,
-)
+from bnguard.loader_facts import LoaderFact, LoneSample, Runs, Stream, Suggestion
+
+__all__ = [
+    "THIN_VALUES",
+    "InputFact",
+    "LayerFact",
+    "LoaderFact",
+    "LoneSample",
+    "Method",
+    "Mode",
+    "ModelFact",
+    "NormCall",
+    "NormKind",
+    "Runs",
+    "SourceLine",
+    "StatisticsFact",
+    "Stream",
+    "Suggestion",
+    "Verdict",
+]
 
 Mode = Literal["train", "eval"]
 Verdict = Literal["fails", "single-sample", "thin", "ok", "frozen", "not-reached", "unknown"]
@@ -56,6 +67,7 @@ class InputFact:
         dtype: torch's name without the prefix, such as ``float32``.
         source: where it comes from: ``given``, ``bnguard_inputs``, ``example_input_array``,
             ``pretrained_cfg`` or ``assumed``.
+
     """
 
     name: str | None
@@ -83,6 +95,7 @@ class NormCall:
         backend: what PyTorch chooses on the predicted device (``cudnn``, ``native``, …), None if not known.
         eps_avoids_cudnn: whether cuDNN would be chosen with the default eps, but not with this one.
         rejected: the message of the error that torch raises for this mix of types or shapes, or None.
+
     """
 
     shape: tuple[int, ...]
@@ -125,6 +138,7 @@ class StatisticsFact:
         never_updated: counter at 0, mean 0 and variance 1 everywhere.
         collapsed: share of the channels, 0 to 1, whose variance has fallen towards 0.
         batches_tracked: the counter, None where the layer has none.
+
     """
 
     nonfinite: int
@@ -157,6 +171,7 @@ class LayerFact:
         order: the position of its first call among all normalisation calls, None if not reached.
         statistics: None where the layer has no running statistics or no real values.
         reason: why the verdict is ``unknown``, else None.
+
     """
 
     name: str
@@ -234,6 +249,7 @@ class ModelFact:
         first_failure: name of the layer at which a real forward would raise first, or None.
         layers: in ``named_modules`` order, functional calls after them.
         notes: what the reader should know about how this was found (weights skipped, input assumed …).
+
     """
 
     target: str

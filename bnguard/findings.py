@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bnguard.facts import LoaderFact, ModelFact, SourceLine, Suggestion
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from bnguard.facts import LoaderFact, ModelFact, SourceLine, Suggestion
 
 
 class Severity(IntEnum):

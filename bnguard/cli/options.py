@@ -46,14 +46,15 @@ def report_options(
     quiet: bool,
 ) -> ReportOptions:
     """Check the shared options and return them as one object, or raise UsageError."""
-    from bnguard.rules import CATALOGUE
-
     if fmt not in FORMATS:
         raise UsageError(f"--format {fmt!r} is not known", hint=f"one of {', '.join(FORMATS)}")
     if fail_on not in ("error", "warning", "never"):
         raise UsageError(f"--fail-on {fail_on!r} is not known", hint="one of error, warning, never")
     chosen, dropped = codes(select), codes(ignore)
-    CATALOGUE.require_prefixes((*chosen, *dropped))
+    if chosen or dropped:
+        from bnguard.rules import CATALOGUE
+
+        CATALOGUE.require_prefixes((*chosen, *dropped))
     return ReportOptions(fmt, output, fail_on, chosen, dropped, quiet)
 
 

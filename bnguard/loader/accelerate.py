@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
-from bnguard.facts import Runs, Stream
 from bnguard.loader.sizes import runs
+from bnguard.loader_facts import Runs, Stream
 
 
 def whole_batches(

@@ -14,7 +14,7 @@ from bnguard.loader.names import mode_of
 from bnguard.loader.numbers import check_setup
 from bnguard.loader.one_loader import Inspected, Inspection, inspect
 from bnguard.loader.suggest import suggest
-from bnguard.rules import CATALOGUE
+from bnguard.rules.loaders import judge
 
 if TYPE_CHECKING:
     from bnguard.facts import Mode
@@ -58,7 +58,7 @@ def audit_live(loader: object, request: LiveRequest) -> Report:
         command="audit-loader",
         loaders=facts,
         suggestions=ways,
-        findings=CATALOGUE.judge(loaders=facts),
+        findings=judge(facts),
         torch=torch.__version__,
     )
 

@@ -23,7 +23,8 @@ from bnguard.loader.summary import describe
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bnguard.facts import LoaderFact, Mode
+    from bnguard.facts import Mode
+    from bnguard.loader_facts import LoaderFact
 
 MOST_SIZES = 1000
 """How many dataset sizes one range may hold: each is audited and reported on its own."""
@@ -159,7 +160,7 @@ def _exclusions(setup: Setup) -> Iterator[tuple[bool, str, str]]:
 def audit_numbers(request: Request) -> Report:
     """Return the report on loaders given by numbers; see ``facts_of`` for what it raises."""
     from bnguard.loader.suggest import suggest, suggest_for_range
-    from bnguard.rules import CATALOGUE
+    from bnguard.rules.loaders import judge
 
     facts = facts_of(request)
     one = len(request.sizes) == 1
@@ -173,7 +174,7 @@ def audit_numbers(request: Request) -> Report:
         command="audit-loader",
         loaders=facts,
         suggestions=tuple(ways),
-        findings=CATALOGUE.judge(loaders=facts),
+        findings=judge(facts),
         extra=span,
     )
 

@@ -17,15 +17,17 @@ from torch.utils.data import (
 from torch.utils.data.distributed import DistributedSampler
 
 from bnguard.errors import TargetError, UsageError
-from bnguard.facts import LoaderFact, Mode, Runs, Stream
 from bnguard.loader import loader_notes
 from bnguard.loader.numbers import check_setup
 from bnguard.loader.plan import Plan, Setup, samples_per_rank
 from bnguard.loader.summary import describe, summarise
 from bnguard.loader.untouched import MOST_BATCHES, CannotCopyError, Seen, count_items, follow, user_error
+from bnguard.loader_facts import LoaderFact, Runs, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from bnguard.facts import Mode
 
 _LAWFUL = (SequentialSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 """Samplers that yield exactly ``len(sampler)`` indices."""

@@ -11,9 +11,9 @@ import math
 from typing import NamedTuple
 
 from bnguard.errors import UsageError
-from bnguard.facts import Runs, Stream
 from bnguard.loader import accelerate
 from bnguard.loader.sizes import batches, runs
+from bnguard.loader_facts import Runs, Stream
 
 SHARDINGS = ("distributed-sampler", "accelerate", "accelerate-split", "accelerate-dispatch")
 WORKER_SHARDS = ("ceil", "stride", "none")

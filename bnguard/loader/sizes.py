@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bnguard.facts import Runs
+    from bnguard.loader_facts import Runs
 
 
 def batches(samples: int, batch_size: int, drop_last: bool, tail: str = "keep") -> Runs:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bnguard.errors import UsageError
-from bnguard.facts import LoaderFact, Suggestion, runs_text
 from bnguard.loader.summary import describe
+from bnguard.loader_facts import LoaderFact, Suggestion, runs_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

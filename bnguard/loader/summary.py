@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bnguard.facts import LoaderFact, LoneSample, Mode, Runs, Stream
 from bnguard.loader.plan import Plan, Setup, make_plan
 from bnguard.loader.sizes import chunks, even_pieces
+from bnguard.loader_facts import LoaderFact, LoneSample, Runs, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from bnguard.facts import Mode
 
 
 def describe(name: str, mode: Mode, samples: int, setup: Setup, notes: Iterable[str] = ()) -> LoaderFact:

@@ -19,7 +19,7 @@ from bnguard.loader.sizes import runs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from bnguard.facts import Runs
+    from bnguard.loader_facts import Runs
 
 MOST_BATCHES = 1_000_000
 """A batch_sampler is followed this far; an endless one has no epoch to speak of."""

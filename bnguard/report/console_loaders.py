@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from bnguard.facts import LoaderFact, Stream, runs_text
 from bnguard.findings import Finding, Report, Severity
+from bnguard.loader_facts import LoaderFact, Stream, runs_text
 from bnguard.report import console_strip
 from bnguard.report.style import SEVERITY_STYLE
 from bnguard.report.symbols import Symbols

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from bnguard.facts import TIMES, Stream
+from bnguard.loader_facts import TIMES, Stream
 
 WIDEST = 24
 """Cells of an epoch's picture."""

@@ -5,9 +5,22 @@ A new rule is one ``Rule`` in one of the lists joined here, plus its fixtures in
 
 from __future__ import annotations
 
-from bnguard.rules import batch_size, configuration, loaders, running_statistics
+from typing import TYPE_CHECKING
+
 from bnguard.rules.registry import Catalogue, Rule
 
-CATALOGUE = Catalogue([*batch_size.RULES, *configuration.RULES, *running_statistics.RULES, *loaders.RULES])
+if TYPE_CHECKING:
+    CATALOGUE: Catalogue
 
 __all__ = ["CATALOGUE", "Catalogue", "Rule"]
+
+
+def __getattr__(name: str) -> Catalogue:
+    """Build the catalogue when it is first asked for: judging loaders alone needs no facts of models."""
+    if name != "CATALOGUE":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from bnguard.rules import batch_size, configuration, loaders, running_statistics
+
+    every = [*batch_size.RULES, *configuration.RULES, *running_statistics.RULES, *loaders.RULES]
+    globals()["CATALOGUE"] = catalogue = Catalogue(every)
+    return catalogue

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bnguard.facts import TIMES, LoaderFact
 from bnguard.findings import Finding, Severity
-from bnguard.rules.registry import Rule
+from bnguard.loader_facts import TIMES, LoaderFact
+from bnguard.rules.registry import Catalogue, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 LARGE_SHARE = 0.1
 """DL108 speaks from this share of discarded samples on."""
@@ -18,9 +18,7 @@ SMALL_TAIL = 4
 """DL107 speaks where the tail is smaller than the other batches by more than this factor."""
 
 
-def _finding(
-    fact: LoaderFact, rule: Rule, message: str, fix: str, severity: Severity | None = None
-) -> Finding:
+def _finding(fact: LoaderFact, rule: Rule, message: str, fix: str, severity: Severity | None = None) -> Finding:
     return Finding(
         code=rule.code,
         severity=rule.severity if severity is None else severity,
@@ -138,9 +136,7 @@ def _check_inside(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     step = f"step {lone.step:,} of {lone.steps:,}"
     if lone.size == 1:
         total = _step_total(fact)
-        message = (
-            f"{step} holds {_samples(total)} for {fact.world_size:,} ranks, and rank {lone.rank:,} gets 1"
-        )
+        message = f"{step} holds {_samples(total)} for {fact.world_size:,} ranks, and rank {lone.rank:,} gets 1"
         fix = f"use a batch size of at least {2 * fact.world_size:,}, two samples a rank"
     else:
         who, whole = _replica_words(fact)
@@ -172,9 +168,7 @@ def _check_no_batch(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     if fact.unknown or fact.samples is None or fact.steps != 0:
         return
     if fact.samples == 0:
-        yield _finding(
-            fact, rule, "no batch at all: it has no samples", "give this part at least two samples"
-        )
+        yield _finding(fact, rule, "no batch at all: it has no samples", "give this part at least two samples")
         return
     size = f", fewer than batch_size={fact.batch_size:,} with drop_last=True" if fact.batch_size else ""
     if fact.world_size > 1:
@@ -189,9 +183,7 @@ def _check_worker_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     lone = fact.first_single
     assert lone is not None
     last = max(s.workers[1] for s in fact.streams if s.workers and (1, 1) in s.batches)
-    many = (
-        f"workers {lone.worker} to {last} each end" if last != lone.worker else f"worker {lone.worker} ends"
-    )
+    many = f"workers {lone.worker} to {last} each end" if last != lone.worker else f"worker {lone.worker} ends"
     message = f"{many} with a batch of 1 sample, first at step {lone.step:,} of {lone.steps:,}"
     message += f" ({fact.workers:,} workers batch their own shares)"
     severity = rule.severity
@@ -215,12 +207,8 @@ def _check_small_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
             continue
         full, tail = stream.batches[0][0], stream.batches[-1][0]
         if tail > 1 and tail * SMALL_TAIL < full:
-            message = (
-                f"the tail batch holds {tail:,} samples, the others {full:,}: its statistics are noisier"
-            )
-            yield _finding(
-                fact, rule, message, "balance the batches if the last step of an epoch is unstable"
-            )
+            message = f"the tail batch holds {tail:,} samples, the others {full:,}: its statistics are noisier"
+            yield _finding(fact, rule, message, "balance the batches if the last step of an epoch is unstable")
             return
 
 
@@ -231,9 +219,7 @@ def _check_large_loss(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     if share >= LARGE_SHARE:
         loss = "an epoch never shows" if fact.mode == "train" else "the evaluation leaves out"
         message = f"{loss} {fact.unused:,} of {_samples(fact.samples)} ({share:.1%})"
-        yield _finding(
-            fact, rule, message, "balance the batches instead of dropping the last one: nothing is lost"
-        )
+        yield _finding(fact, rule, message, "balance the batches instead of dropping the last one: nothing is lost")
 
 
 RULES: list[Rule] = [
@@ -386,3 +372,8 @@ RULES: list[Rule] = [
         check_loader=_check_large_loss,
     ),
 ]
+
+
+def judge(facts: Iterable[LoaderFact]) -> tuple[Finding, ...]:
+    """Return what the rules of this file say of these loaders: all that any rule says of a loader."""
+    return Catalogue(RULES).judge(loaders=facts)

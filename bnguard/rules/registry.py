@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bnguard.errors import UsageError
-from bnguard.facts import LoaderFact, ModelFact
 from bnguard.findings import Finding, Severity
 
-ModelCheck = Callable[[ModelFact, "Rule"], Iterable[Finding]]
-LoaderCheck = Callable[[LoaderFact, "Rule"], Iterable[Finding]]
+if TYPE_CHECKING:
+    from bnguard.facts import LoaderFact, ModelFact
+
+ModelCheck = Callable[["ModelFact", "Rule"], Iterable[Finding]]
+LoaderCheck = Callable[["LoaderFact", "Rule"], Iterable[Finding]]
 
 
 @dataclass(frozen=True)
