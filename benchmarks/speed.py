@@ -108,7 +108,7 @@ def memory() -> None:
     scan = _peak([sys.executable, "-m", "bnguard", "scan", "torchvision.models:regnet_y_128gf"])
     plain = _peak([sys.executable, "-c", "import torch, torchvision"])
     print(
-        f"peak memory: scan of regnet_y_128gf {scan:.0f} MB, import alone {plain:.0f} MB, difference {scan - plain:.0f} MB"
+        f"peak memory: scan of regnet_y_128gf {scan:.0f} MB, import alone {plain:.0f} MB, more: {scan - plain:.0f} MB"
     )
 
 

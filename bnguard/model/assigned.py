@@ -46,7 +46,7 @@ def assignment_line(root: nn.Module, name: str) -> SourceLine | None:
 def _at(root: nn.Module, parts: Sequence[str]) -> nn.Module | None:
     try:
         return root.get_submodule(".".join(parts))
-    except AttributeError:
+    except (AttributeError, RuntimeError):  # RuntimeError: TorchScript modules refuse to be asked
         return None
 
 

@@ -88,12 +88,16 @@ def _as_layer(module: nn.Module, names: tuple[str, ...], kind: NormKind) -> Laye
         num_features=features if isinstance(features, int) and features > 0 else None,
         affine=bool(own) or getattr(module, "affine", False) or private.own_tensor(module, "weight") is not None,
         affine_trains=any(p.requires_grad for p in own),
-        # a lazy layer has its statistics only after the first forward
-        track_running_stats=pair is not None or (kind == "batch" and bool(getattr(module, "track_running_stats", False))),
+        track_running_stats=pair is not None or (kind == "batch" and _is_told_to_track(module)),
         momentum=float(momentum) if isinstance(momentum, (int, float)) else None,
         eps=float(eps) if isinstance(eps, (int, float)) else 1e-5,
         num_groups=module.num_groups if isinstance(module, nn.GroupNorm) else None,
     )
+
+
+def _is_told_to_track(module: nn.Module) -> bool:
+    """Whether a lazy layer will have running statistics after its first forward."""
+    return bool(getattr(module, "track_running_stats", False))
 
 
 def _first(module: nn.Module, names: tuple[str, ...]) -> object:

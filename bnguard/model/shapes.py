@@ -1,9 +1,10 @@
 """Answers about shapes that need not be asked twice, or at all, on the meta device.
 
-Asking PyTorch's meta kernels costs 50 to 200 us an operator, most of it Python. An elementwise operator's
-answer is its input; convolutions, linear layers, concatenations and global pools follow one formula each, used where
-nothing unusual is asked of them; every other pure operator is asked once per distinct shape and remembered as
-long as the trace lasts. ``tests/model/test_shapes.py`` holds each answer against PyTorch's own. Values do not exist on the meta device, so that one tensor may stand for several.
+Asking PyTorch's meta kernels costs 50 to 200 us an operator, most of it Python. An elementwise operator's answer is its
+input; convolutions, linear layers, concatenations and global pools follow one formula each, used where nothing unusual
+is asked of them; every other pure operator is asked once per distinct shape and remembered as long as the trace lasts.
+Values do not exist on the meta device, so that one tensor may stand for several.
+``tests/model/test_shapes.py`` holds each answer against PyTorch's own.
 """
 
 from __future__ import annotations

@@ -100,8 +100,9 @@ def _inputs(model: ModelFact) -> str | None:
     }[model.method]
     source = model.inputs[0].source
     if source == "assumed":
-        return f"input {shapes} assumed, {how}; give yours with --input {','.join(map(str, model.inputs[0].shape[1:])) or '…'}"
-    return f"input {shapes} ({source.replace('_', ' ') if source == 'given' else source}), {how}"
+        example = ",".join(map(str, model.inputs[0].shape[1:])) or "…"
+        return f"input {shapes} assumed, {how}; give yours with --input {example}"
+    return f"input {shapes} ({source}), {how}"
 
 
 # ------------------------------------------------------------------------------------ the tree

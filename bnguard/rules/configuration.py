@@ -52,7 +52,8 @@ def _half_frozen(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         yield Finding(
             rule.code,
             rule.severity,
-            f"{first.label}{and_others(moving)} has requires_grad=False on weight and bias, but is in training mode: its "
+            f"{first.label}{and_others(moving)} has requires_grad=False on weight and bias, but is in training "
+            f"mode: its "
             "running statistics still move with every batch.",
             fix="Put these layers into eval mode after every model.train(), or override train() of the module that "
             "owns them.",
@@ -65,7 +66,8 @@ def _half_frozen(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         yield Finding(
             rule.code,
             Severity.NOTE,
-            f"{first.label}{and_others(still)} stays in eval mode under model.train(), so that its running statistics are "
+            f"{first.label}{and_others(still)} stays in eval mode under model.train(), so that its running "
+            f"statistics are "
             "frozen, but its weight and bias still learn.",
             fix="If the layer is meant to be frozen, set requires_grad=False on its weight and bias as well.",
             model=model.target,
@@ -84,8 +86,8 @@ def _dtype_mix(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             rule.severity,
             f"{first.label}{and_others(layers)} gets {call.dtype} input, but its parameters are {call.param_dtype}: "
             f"batch_norm rejects the mix ({call.rejected}).",
-            fix=f"Convert the layer with the rest of the model, or the input to {call.param_dtype}; under autocast leave "
-            "the model in float32.",
+            fix=f"Convert the layer with the rest of the model, or the input to {call.param_dtype}; under autocast "
+            "leave the model in float32.",
             model=model.target,
             layer=first.name,
             location=first.source,
@@ -99,7 +101,8 @@ def _eps(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         yield Finding(
             rule.code,
             rule.severity,
-            f"{first.label}{and_others(refused)} has eps={first.eps:g}: training divides by a variance that may be 0, and "
+            f"{first.label}{and_others(refused)} has eps={first.eps:g}: training divides by a variance that may "
+            f"be 0, and "
             "PyTorch refuses it.",
             fix="Use the default, eps=1e-5.",
             model=model.target,
@@ -112,7 +115,8 @@ def _eps(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         yield Finding(
             rule.code,
             Severity.NOTE,
-            f"{first.label}{and_others(small)} has eps={first.eps:g}, below this cuDNN's minimum: on a GPU PyTorch uses "
+            f"{first.label}{and_others(small)} has eps={first.eps:g}, below this cuDNN's minimum: on a GPU "
+            f"PyTorch uses "
             "its own kernel instead.",
             fix="Correct as it is; eps=1e-5 brings cuDNN back.",
             model=model.target,
@@ -144,7 +148,8 @@ def _replacement(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             yield Finding(
                 rule.code,
                 Severity.WARNING,
-                f"{first.label}{and_others(silent)} ({function}) normalises one value per statistic: nothing raises, but its "
+                f"{first.label}{and_others(silent)} ({function}) normalises one value per statistic: nothing "
+                f"raises, but its "
                 "output is its bias, whatever the input.",
                 fix=_more_values(first),
                 model=model.target,

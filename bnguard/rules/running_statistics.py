@@ -25,7 +25,8 @@ def _nonfinite(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         yield Finding(
             rule.code,
             rule.severity,
-            f"{first.label}{and_others(layers)}: the running statistics of {count} of {first.num_features} channels are NaN "
+            f"{first.label}{and_others(layers)}: the running statistics of {count} of {first.num_features} "
+            f"channels are NaN "
             "or infinite; in eval mode every output of these channels is too.",
             fix="Load an earlier checkpoint, or reset with reset_running_stats() and run training batches through.",
             model=model.target,
@@ -42,7 +43,8 @@ def _never_updated(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         yield Finding(
             rule.code,
             rule.severity,
-            f"{first.label}{and_others(used)} is used in eval mode, but its running statistics were never updated: mean 0 "
+            f"{first.label}{and_others(used)} is used in eval mode, but its running statistics were never "
+            f"updated: mean 0 "
             "and variance 1 stand where the data's should.",
             fix="Load trained weights, or run training batches through the model in train mode first.",
             model=model.target,
@@ -59,7 +61,8 @@ def _collapsed(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         yield Finding(
             rule.code,
             rule.severity,
-            f"{worst.label}{and_others(layers)}: the running variance of {share:.0%} of the channels has collapsed to 0, the "
+            f"{worst.label}{and_others(layers)}: the running variance of {share:.0%} of the channels has "
+            f"collapsed to 0, the "
             "mark of training on single samples or of dead inputs.",
             fix="Train with batches of at least two samples; reset_running_stats() starts the averages anew.",
             model=model.target,
@@ -79,7 +82,7 @@ RULES: list[Rule] = [
         NaN for ever. Training goes on unharmed, since it uses the batch; evaluation returns NaN. A channel whose one
         value was pushed through torch.batch_norm directly also leaves NaN: the unbiased variance divides by n - 1 = 0.
         """,
-        fix="Load an earlier checkpoint, or call reset_running_stats() and pass training batches through in train mode.",
+        fix="Load an earlier checkpoint, or call reset_running_stats() and run training batches in train mode.",
         check_model=_nonfinite,
     ),
     Rule(

@@ -138,9 +138,15 @@ def half() -> nn.Module:
 @pytest.mark.parametrize(
     ("build", "first"),
     [
-        (Siamese, (1, 3, 224, 224)), (TwoBranches, (1, 3, 224, 224)), (Cifar, (1, 3, 32, 32)),
-        (FlatMnist, (1, 1, 28, 28)), (Sequence, (1, 128, 12)), (Tokens, (1, 128)), (volume, (1, 1, 16, 112, 112)),
-        (generator, (1, 100, 1, 1)), (half, (1, 4)),
+        (Siamese, (1, 3, 224, 224)),
+        (TwoBranches, (1, 3, 224, 224)),
+        (Cifar, (1, 3, 32, 32)),
+        (FlatMnist, (1, 1, 28, 28)),
+        (Sequence, (1, 128, 12)),
+        (Tokens, (1, 128)),
+        (volume, (1, 1, 16, 112, 112)),
+        (generator, (1, 100, 1, 1)),
+        (half, (1, 4)),
     ],
 )
 def test_a_guess_is_found_that_really_runs(build, first: tuple[int, ...]) -> None:

@@ -21,11 +21,19 @@ def by_name(fact: ModelFact) -> dict[str, LayerFact]:
 
 
 def test_every_class_of_torch_is_found() -> None:
-    model = nn.ModuleDict({
-        "one": nn.BatchNorm1d(4), "two": nn.BatchNorm2d(4), "three": nn.BatchNorm3d(4), "sync": nn.SyncBatchNorm(4),
-        "lazy": nn.LazyBatchNorm1d(), "instance": nn.InstanceNorm2d(4), "group": nn.GroupNorm(2, 4),
-        "layer": nn.LayerNorm(4), "linear": nn.Linear(4, 4),
-    })
+    model = nn.ModuleDict(
+        {
+            "one": nn.BatchNorm1d(4),
+            "two": nn.BatchNorm2d(4),
+            "three": nn.BatchNorm3d(4),
+            "sync": nn.SyncBatchNorm(4),
+            "lazy": nn.LazyBatchNorm1d(),
+            "instance": nn.InstanceNorm2d(4),
+            "group": nn.GroupNorm(2, 4),
+            "layer": nn.LayerNorm(4),
+            "linear": nn.Linear(4, 4),
+        }
+    )
     fact = scan(model)  # a ModuleDict has no forward
     assert [x.name for x in fact.layers] == ["one", "two", "three", "sync", "lazy", "instance", "group"]
     assert {x.verdict for x in fact.layers} == {"unknown"}
@@ -193,8 +201,14 @@ def test_the_backend_that_pytorch_would_choose_on_a_gpu() -> None:
 
     if not private.is_cuda_build():
         pytest.skip("this torch was built without CUDA: it cannot be asked")
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4, affine=False),
-                          nn.BatchNorm2d(4, track_running_stats=False), nn.Flatten(), nn.BatchNorm1d(144))
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.BatchNorm2d(4, affine=False),
+        nn.BatchNorm2d(4, track_running_stats=False),
+        nn.Flatten(),
+        nn.BatchNorm1d(144),
+    )
     assert [x.calls[0].backend for x in scan(model, (3, 8, 8)).layers] == ["cudnn", "native", "cudnn", "native"]
     assert {x.calls[0].backend for x in scan(model, (3, 8, 8), device="cpu").layers} == {"native"}
 

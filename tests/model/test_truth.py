@@ -82,7 +82,7 @@ def networks(draw: st.DrawFn) -> nn.Sequential:
             layers.append(nn.MaxPool2d(2, ceil_mode=draw(st.booleans())))
     layers.append(nn.AdaptiveAvgPool2d(draw(st.sampled_from([1, 2]))))
     layers += [nn.Flatten(), nn.LazyLinear(8)]
-    layers.append(draw(st.sampled_from([nn.Identity, lambda: nn.BatchNorm1d(8), nn.LazyBatchNorm1d])) ())
+    layers.append(draw(st.sampled_from([nn.Identity, lambda: nn.BatchNorm1d(8), nn.LazyBatchNorm1d]))())
     return nn.Sequential(*layers)
 
 

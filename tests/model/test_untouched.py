@@ -43,12 +43,19 @@ class Busy(nn.Module):
 
 
 def snapshot(model: nn.Module) -> dict[str, object]:
-    state = {
+    return {
         "modes": {n: m.training for n, m in model.named_modules()},
-        "tensors": {n: (id(t), t.detach().clone(), t._version) for n, t in [*model.named_parameters(), *model.named_buffers()]},
+        "tensors": {
+            n: (id(t), t.detach().clone(), t._version) for n, t in [*model.named_parameters(), *model.named_buffers()]
+        },
         "grads": {n: p.requires_grad for n, p in model.named_parameters()},
-        "hooks": {n: (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for n, m in model.named_modules()},
-        "attributes": {n: {k: repr(v) for k, v in vars(m).items() if not k.startswith("_")} for n, m in model.named_modules()},
+        "hooks": {
+            n: (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks))
+            for n, m in model.named_modules()
+        },
+        "attributes": {
+            n: {k: repr(v) for k, v in vars(m).items() if not k.startswith("_")} for n, m in model.named_modules()
+        },
         "rng": (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tobytes()),
         "grad mode": torch.is_grad_enabled(),
         "dtype": torch.get_default_dtype(),
@@ -57,7 +64,6 @@ def snapshot(model: nn.Module) -> dict[str, object]:
         "stdout": id(sys.stdout),
         "module class": {k: id(v) for k, v in vars(nn.Module).items()},
     }
-    return state
 
 
 def assert_unchanged(before: dict[str, object], after: dict[str, object]) -> None:
@@ -118,10 +124,13 @@ def test_a_real_forward_moves_no_buffer() -> None:
 
 
 def test_lazy_layers_stay_lazy() -> None:
-    model = nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(2), nn.LazyBatchNorm1d())
+    model = nn.Sequential(
+        nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(2), nn.LazyBatchNorm1d()
+    )
     fact = bnguard.scan(model, (3, 8, 8)).models[0]
     assert [(x.name, x.type, x.num_features, x.verdict) for x in fact.layers] == [
-        ("1", "LazyBatchNorm2d", 4, "single-sample"), ("4", "LazyBatchNorm1d", 2, "fails"),
+        ("1", "LazyBatchNorm2d", 4, "single-sample"),
+        ("4", "LazyBatchNorm1d", 2, "fails"),
     ]
     assert all(nn.parameter.is_lazy(p) for p in model.parameters())
     assert model[1].has_uninitialized_params()

@@ -1,0 +1,212 @@
+"""Every BN rule: real models that it speaks about, and real models that it leaves alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+import bnguard
+from bnguard.findings import Finding, Severity
+from bnguard.rules import CATALOGUE, batch_size, configuration, running_statistics
+
+Case = tuple[Callable[[], nn.Module], dict[str, object]]
+
+
+def mlp(norm: Callable[[], nn.Module] = lambda: nn.BatchNorm1d(4)) -> Callable[[], nn.Module]:
+    return lambda: nn.Sequential(nn.Linear(4, 4), norm())
+
+
+def cnn(norm: Callable[[], nn.Module] = lambda: nn.BatchNorm2d(4), kernel: int = 3) -> Callable[[], nn.Module]:
+    return lambda: nn.Sequential(nn.Conv2d(3, 4, kernel), norm())
+
+
+def bn(**options: object) -> Callable[[], nn.Module]:
+    return lambda: nn.BatchNorm2d(4, **options)
+
+
+def frozen_affine() -> nn.Module:
+    model = cnn()()
+    model[1].requires_grad_(False)
+    return model
+
+
+class StaysInEval(nn.Sequential):
+    def train(self, mode: bool = True):
+        super().train(mode)
+        self[1].eval()
+        return self
+
+
+def stays_in_eval(*, trains: bool) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        model = StaysInEval(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        model[1].requires_grad_(trains)
+        return model
+
+    return build
+
+
+class Casts(nn.Module):
+    """A layer converted on its own meets float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).half()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.bn(self.conv(x))
+
+
+def holding(mean: float = 0.0, var: float = 1.0, count: int = 7, share: float = 1.0) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        model = nn.Sequential(nn.Conv2d(3, 10, 3), nn.BatchNorm2d(10))
+        with torch.no_grad():
+            model[1].running_mean[: round(10 * share)] = mean
+            model[1].running_var[: round(10 * share)] = var
+            model[1].num_batches_tracked.fill_(count)
+        return model
+
+    return build
+
+
+IMAGE = {"inputs": (3, 8, 8)}
+FIRES: dict[str, list[Case]] = {
+    "BN101": [(mlp(), {"inputs": (4,)}), (cnn(), {"inputs": (3, 3, 3)})],
+    "BN102": [(cnn(), IMAGE), (cnn(), IMAGE | {"batch_size": 1})],
+    "BN103": [(mlp(), {"inputs": (4,), "batch_size": 8}), (cnn(), {"inputs": (3, 4, 4), "batch_size": 3})],
+    "BN104": [(cnn(bn(track_running_stats=False)), IMAGE | {"batch_size": 4, "mode": m})
+              for m in ("train", "eval")],
+    "BN201": [(cnn(bn(momentum=m)), IMAGE) for m in (0.9, 0.99, 0.999)],
+    "BN202": [(frozen_affine, IMAGE), (stays_in_eval(trains=True), IMAGE)],
+    "BN203": [(Casts, IMAGE)],
+    "BN204": [(cnn(bn(eps=0.0)), IMAGE), (cnn(bn(eps=-1e-5)), IMAGE)],
+    "BN205": [
+        (cnn(lambda: nn.GroupNorm(4, 4)), {"inputs": (3, 3, 3)}),
+        (cnn(lambda: nn.GroupNorm(4, 4)), {"inputs": (3, 3, 3), "batch_size": 4}),
+        (cnn(lambda: nn.InstanceNorm2d(4)), {"inputs": (3, 3, 3), "batch_size": 4}),
+    ],
+    "BN301": [(holding(mean=float("nan")), IMAGE), (holding(var=float("inf"), share=0.1), IMAGE | {"mode": "eval"})],
+    "BN302": [(holding(count=0), IMAGE | {"mode": "eval"})],
+    "BN303": [(holding(var=0.0, share=0.5), IMAGE), (holding(mean=2.0, var=1e-12), IMAGE | {"mode": "eval"})],
+}  # fmt: skip
+
+SILENT: dict[str, list[Case]] = {
+    "BN101": [(mlp(), {"inputs": (4,), "batch_size": 2}), (mlp(), {"inputs": (4,), "mode": "eval"}), (cnn(), IMAGE)],
+    "BN102": [
+        (cnn(), IMAGE | {"batch_size": 2}),
+        (cnn(), IMAGE | {"mode": "eval"}),
+        (cnn(lambda: nn.GroupNorm(2, 4)), IMAGE),
+    ],
+    "BN103": [(mlp(), {"inputs": (4,), "batch_size": 16}), (cnn(), IMAGE | {"batch_size": 2})],
+    "BN104": [(cnn(), IMAGE), (cnn(), IMAGE | {"mode": "eval"})],
+    "BN201": [(cnn(bn(momentum=m)), IMAGE) for m in (0.1, 0.01, None, 0.5)],
+    "BN202": [(cnn(), IMAGE), (stays_in_eval(trains=False), IMAGE), (frozen_affine, IMAGE | {"mode": "eval"})],
+    "BN203": [(cnn(), IMAGE), (lambda: cnn()().half(), {})],
+    "BN204": [(cnn(bn(eps=e)), IMAGE) for e in (1e-5, 1e-3)],
+    "BN205": [(cnn(lambda: nn.GroupNorm(2, 4)), {"inputs": (3, 3, 3)}), (cnn(lambda: nn.InstanceNorm2d(4)), IMAGE)],
+    "BN301": [(holding(), IMAGE), (cnn(), IMAGE)],
+    "BN302": [(holding(count=7, mean=0.5), IMAGE | {"mode": "eval"}), (holding(count=0), IMAGE)],
+    "BN303": [(holding(var=0.5), IMAGE), (holding(), IMAGE)],
+}  # fmt: skip
+
+OURS = [*batch_size.RULES, *configuration.RULES, *running_statistics.RULES]
+
+
+def found(code: str, case: Case) -> list[Finding]:
+    build, options = case
+    return [f for f in bnguard.scan(build(), **options).findings if f.code == code]
+
+
+def cases(table: dict[str, list[Case]]) -> list[tuple[str, Case]]:
+    return [(code, case) for code, several in table.items() for case in several]
+
+
+@pytest.mark.parametrize(("code", "case"), cases(FIRES))
+def test_fires(code: str, case: Case) -> None:
+    findings = found(code, case)
+    assert findings
+    for finding in findings:
+        assert finding.layer is not None
+        assert finding.layer in finding.message
+        assert "\n" not in finding.message
+
+
+@pytest.mark.parametrize(("code", "case"), cases(SILENT))
+def test_stays_silent(code: str, case: Case) -> None:
+    assert found(code, case) == []
+
+
+def test_each_rule_has_fixtures_of_both_kinds() -> None:
+    assert set(FIRES) == set(SILENT) == {r.code for r in OURS}
+
+
+def test_one_finding_a_model_for_single_samples() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
+    assert len(found("BN102", (lambda: model, IMAGE))) == 1
+
+
+def test_every_failing_layer_is_found_and_the_first_is_said_to_be() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 4), nn.BatchNorm1d(4))
+    first, second = found("BN101", (lambda: model, {"inputs": (4,)}))
+    assert (first.layer, second.layer) == ("1", "3")
+    assert "training stops here first" in first.message
+    assert first.fix
+    assert "2 samples" in first.fix
+
+
+def test_the_remedy_of_a_larger_input_is_one_that_works() -> None:
+    (finding,) = found("BN101", (cnn(), {"inputs": (3, 3, 3)}))
+    assert "3×6×6" in str(finding.fix)
+    assert found("BN101", (cnn(), {"inputs": (3, 6, 6)})) == []
+    pooled = lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(4))  # noqa: E731
+    (finding,) = found("BN101", (pooled, IMAGE))
+    assert "input" not in str(finding.fix)
+
+
+def test_the_half_precision_message_is_torchs_own() -> None:
+    (finding,) = found("BN203", (Casts, IMAGE))
+    with pytest.raises(RuntimeError) as real:
+        Casts()(torch.zeros(2, 3, 8, 8))
+    assert str(real.value).splitlines()[0] in finding.message
+
+
+def test_the_group_count_that_is_proposed_works() -> None:
+    case: Case = (cnn(lambda: nn.GroupNorm(4, 4)), {"inputs": (3, 3, 3)})
+    (finding,) = found("BN205", case)
+    assert finding.severity is Severity.ERROR
+    assert "At most 2 groups" in str(finding.fix)
+    assert found("BN205", (cnn(lambda: nn.GroupNorm(2, 4)), {"inputs": (3, 3, 3)})) == []
+    silent = found("BN205", (case[0], {"inputs": (3, 3, 3), "batch_size": 4}))
+    assert [f.severity for f in silent] == [Severity.WARNING]
+    output = nn.GroupNorm(4, 4)(torch.randn(4, 4, 1, 1))
+    assert torch.allclose(output, torch.zeros_like(output), atol=1e-3)  # the bias, whatever the input
+
+
+def test_eps_is_refused_as_torch_refuses_it() -> None:
+    with pytest.raises(ValueError, match="eps"):
+        nn.BatchNorm2d(4, eps=0.0)(torch.zeros(2, 4, 3, 3))
+    (finding,) = found("BN204", (cnn(bn(eps=0.0)), IMAGE))
+    assert finding.severity is Severity.ERROR
+
+
+def test_select_and_ignore_take_prefixes() -> None:
+    report = bnguard.scan(cnn()(), (3, 3, 3))
+    assert {f.code for f in report.filtered(select=["BN1"]).findings} == {"BN101"}
+    assert report.filtered(ignore=["BN10"]).findings == ()
+    assert not report.ok
+    assert report.filtered(ignore=["BN101"]).ok
+
+
+def test_the_catalogue_is_whole() -> None:
+    codes = [r.code for r in CATALOGUE]
+    assert codes == sorted(set(codes))
+    for rule in CATALOGUE:
+        assert rule.code[:2] in ("BN", "DL", "RT")
+        assert rule.summary
+        assert "\n" not in rule.summary
+        assert len(rule.why.split()) > 20
+        assert len(rule.fix.split()) > 5
+        assert (rule.check_model is None) != (rule.check_loader is None)
