@@ -15,7 +15,7 @@ Owner = Literal["user", "library", "torch", "bnguard", "python"]
 _HERE = f"{Path(__file__).parent}/"
 _STDLIB = f"{sysconfig.get_path('stdlib')}/"
 _PACKAGES = ("/site-packages/", "/dist-packages/")
-_MOST_FRAMES = 20
+_MOST_FRAMES = 12
 
 
 @lru_cache(maxsize=4096)
