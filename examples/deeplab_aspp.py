@@ -5,7 +5,7 @@ python examples/deeplab_aspp.py
 """
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 

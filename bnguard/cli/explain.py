@@ -10,7 +10,7 @@ from bnguard.rules import CATALOGUE
 
 
 def rules(
-    fmt: Annotated[str, typer.Option("--format", metavar="console|json", help="How to print.")] = "console",
+    fmt: Annotated[str, typer.Option("--format", metavar="console|json|markdown", help="How to print.")] = "console",
 ) -> int:
     """List every rule: code, severity, what it finds."""
     from bnguard.report import catalogue

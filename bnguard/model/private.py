@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+FAKE_TENSOR_LOGGER = "torch._subclasses.fake_tensor"
+
 
 @lru_cache(maxsize=1)
 def fake_tensor_types() -> tuple[Any, Any] | None:

@@ -256,7 +256,7 @@ def _watch_hand_written(layers: list[Layer], recorder: NormRecorder) -> list[tor
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the user's prints off stdout, which belongs to the report, and warnings about shapes to ourselves."""
-    fake = logging.getLogger("torch._subclasses.fake_tensor")  # logs a traceback of its own for every error
+    fake = logging.getLogger(private.FAKE_TENSOR_LOGGER)  # it prints a traceback of its own for every error
     disabled, fake.disabled = fake.disabled, True
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(_Stderr()):

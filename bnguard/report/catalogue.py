@@ -26,8 +26,11 @@ def show_all(rules: Sequence[Rule], fmt: str) -> None:
         rows = [{"code": r.code, "name": r.name, "severity": r.severity.label, "summary": r.summary} for r in rules]
         sys.stdout.write(json.dumps({"rules": rows}, indent=2) + "\n")
         return
+    if fmt == "markdown":
+        sys.stdout.write(as_markdown(rules))
+        return
     if fmt != "console":
-        raise UsageError(f"--format {fmt!r} is not known", hint="one of console, json")
+        raise UsageError(f"--format {fmt!r} is not known", hint="one of console, json, markdown")
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for rule in rules:
         severity = Text(rule.severity.label, style=SEVERITY_STYLE[rule.severity])
@@ -35,6 +38,23 @@ def show_all(rules: Sequence[Rule], fmt: str) -> None:
     console = Console(highlight=False)
     console.print(table)
     console.print(Text("\nbnguard explain CODE says why, and what to do.", style="dim"))
+
+
+def as_markdown(rules: Sequence[Rule]) -> str:
+    """Return the catalogue as a page; docs/reference/rules.md is this text."""
+    lines = ["# Rules", "", "Made from the catalogue by `bnguard rules --format markdown`.", ""]
+    lines += ["| code | severity | finds |", "|---|---|---|"]
+    lines += [f"| [{r.code}](#{r.code.lower()}) | {r.severity.label} | {r.summary} |" for r in rules]
+    for rule in rules:
+        lines += ["", f"## {rule.code}", "", f"**{rule.name}** · {rule.severity.label} · {rule.summary}"]
+        for title, text in (("Why", rule.why), ("What to do", rule.fix)):
+            lines += ["", f"### {title} ({rule.code})", ""]
+            lines += ["\n\n".join(_paragraphs(text))]
+    return "\n".join(lines) + "\n"
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [" ".join(p.split()) for p in textwrap.dedent(text).strip().split("\n\n")]
 
 
 def show_one(rule: Rule) -> None:
@@ -47,5 +67,5 @@ def show_one(rule: Rule) -> None:
     console.print(Text(rule.summary))
     for title, text in (("Why", rule.why), ("What to do", rule.fix)):
         console.print(Text(f"\n{title}", style="bold"))
-        for paragraph in textwrap.dedent(text).strip().split("\n\n"):
-            console.print(Padding(Text(" ".join(paragraph.split())), (0, 0, 0, 2)))
+        for paragraph in _paragraphs(text):
+            console.print(Padding(Text(paragraph), (0, 0, 0, 2)))

@@ -28,16 +28,16 @@ def print_findings(findings: Iterable[Finding], console: Console, *, most: int =
             console.print(Text(f"  {len(full) - most} more like this; --format json lists them all", style="dim"))
         if brief:
             rest = f" and {len(brief) - most} more" if len(brief) > most else ""
-            console.print(Padding(Text.assemble(("as well: ", "bold"), ", ".join(brief[:most]) + rest), (0, 0, 0, 2)))
+            console.print(Padding(Text.assemble(("as well: ", "bold"), ", ".join(brief[:most]) + rest), (0, 0, 0, 2), expand=False))
 
 
 def _print_one(finding: Finding, console: Console) -> None:
     style = SEVERITY_STYLE[finding.severity]
     console.print(Text.assemble((f"{finding.severity.label} {finding.code}", style), "  ", finding.message))
     if finding.location is not None:
-        console.print(Padding(Text(f"built at {_short(finding.location)}", style="dim"), (0, 0, 0, 2)))
+        console.print(Padding(Text(f"built at {_short(finding.location)}", style="dim"), (0, 0, 0, 2), expand=False))
     if finding.fix:
-        console.print(Padding(Text.assemble(("fix: ", "bold"), finding.fix), (0, 0, 0, 2)))
+        console.print(Padding(Text.assemble(("fix: ", "bold"), finding.fix), (0, 0, 0, 2), expand=False))
 
 
 def _short(place: SourceLine) -> str:

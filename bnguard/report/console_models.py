@@ -18,6 +18,10 @@ from bnguard.report.style import VERDICT_STYLE
 MOST_LINES = 40
 """A tree longer than this hides what it is there to show; deeper branches are then drawn as one line."""
 
+_HOW_TO_GIVE_INPUTS = (
+    "another input: --input 3,224,224 (no batch dimension), or a function bnguard_inputs(batch_size) in the model's file"
+)
+
 
 def print_models(report: Report, console: Console, *, quiet: bool) -> None:
     """Print every model's section; with ``quiet`` only those findings that are there."""
@@ -39,6 +43,8 @@ def _print_model(model: ModelFact, findings: Sequence[Finding], console: Console
             console.print(Text(line, style="dim"))
     if model.trace_error:
         console.print(Text(f"the forward could not be followed to its end: {model.trace_error}", style="yellow"))
+    if model.method == "none" and model.layers and (model.inputs or not model.trace_error):
+        console.print(Text(_HOW_TO_GIVE_INPUTS, style="dim"))
     if model.trace_traceback and not model.first_failure:
         console.print(Text(model.trace_traceback.rstrip(), style="dim"))
     if model.layers:

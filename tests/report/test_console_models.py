@@ -1,0 +1,98 @@
+"""The console report of a scan: golden files at 80 columns, and names that try to be markup."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+
+import bnguard
+from bnguard.report import console
+from bnguard.report import json as as_json
+from bnguard.report.console_models import MOST_LINES, print_models
+
+
+def text(report: bnguard.Report, *, quiet: bool = False) -> str:
+    return console.render_text(report, quiet=quiet, width=80)
+
+
+class Mixed(nn.Module):
+    """One layer of each verdict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8))
+        self.frozen = nn.BatchNorm2d(8)
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 4, 1), nn.BatchNorm2d(4), nn.BatchNorm2d(4))
+        self.unused = nn.BatchNorm1d(4)
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        self.frozen.eval()
+        return self
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.pool(self.frozen(self.stem(x)))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_model_with_every_verdict(golden: Callable[[str, str], None], batch_size: int) -> None:
+    golden(f"scan-mixed-{batch_size}.txt", text(bnguard.scan(Mixed(), (3, 32, 32), batch_size=batch_size)))
+
+
+def test_a_model_without_normalisation(golden: Callable[[str, str], None]) -> None:
+    golden("scan-none.txt", text(bnguard.scan(nn.Linear(4, 4), (4,))))
+
+
+def test_a_forward_that_cannot_be_followed(golden: Callable[[str, str], None]) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    golden("scan-unknown.txt", text(bnguard.scan(model, (5,))))
+
+
+def test_quiet_prints_findings_alone() -> None:
+    shown = text(bnguard.scan(Mixed(), (3, 32, 32)), quiet=True)
+    assert shown.startswith("error BN101")
+    assert "├" not in shown
+    assert text(bnguard.scan(nn.BatchNorm1d(4), (4,), batch_size=64), quiet=True) == ""
+
+
+def test_the_first_line_answers_the_question() -> None:
+    lines = text(bnguard.scan(Mixed(), (3, 32, 32))).splitlines()
+    assert lines[0] == "Mixed"
+    assert "pool.2" in lines[1]
+    assert "fails first" in lines[1]
+
+
+@pytest.mark.parametrize("name", ["[red]bold[/red]", "[/]", "[link=x]", "a\nb", "\x1b[31m", "\\[", "ä✓\u202e"])
+def test_names_of_layers_are_never_markup(name: str) -> None:
+    model = nn.Sequential()
+    model.add_module(name, nn.BatchNorm1d(4))
+    report = bnguard.scan(model, (4,))
+    shown = text(report)
+    assert name.splitlines()[0].replace("\x1b", "") in shown.replace("\x1b", "")
+    assert json.loads(as_json.render(report))["models"][0]["first_failure"] == name
+
+
+def test_a_model_of_thousands_of_layers_stays_one_screen() -> None:
+    blocks = [nn.Sequential(nn.BatchNorm1d(4), nn.BatchNorm1d(4)) for _ in range(1000)]
+    report = bnguard.scan(nn.Sequential(*blocks), (4,))
+    shown = text(report)
+    assert len(report.findings) == 2000
+    assert len(shown.splitlines()) < MOST_LINES * 4
+
+
+def test_no_colour_in_a_pipe_and_colour_in_a_terminal() -> None:
+    report = bnguard.scan(Mixed(), (3, 32, 32))
+    assert "\x1b" not in text(report)
+    terminal = io.StringIO()
+    print_models(report, Console(file=terminal, force_terminal=True, width=80, color_system="standard"), quiet=False)
+    assert "\x1b[" in terminal.getvalue()
+
+
+def test_lines_fit_the_terminal() -> None:
+    assert max(map(len, text(bnguard.scan(Mixed(), (3, 32, 32))).splitlines())) <= 80

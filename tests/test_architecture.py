@@ -1,0 +1,100 @@
+"""Who may import whom, and which commands stay without torch."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "bnguard"
+FACTS = {"bnguard.errors", "bnguard.facts", "bnguard.loader_facts", "bnguard.findings"}
+PURE = {"bnguard.rules", "bnguard.report"}
+
+
+def imports(path: Path) -> set[str]:
+    """Every module of ours that the file imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{a.name}" for a in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {a.name for a in node.names}
+    return found
+
+
+def files(place: str) -> list[Path]:
+    path = PACKAGE / place
+    return [path] if path.suffix == ".py" else sorted(path.rglob("*.py"))
+
+
+def uses(path: Path, *packages: str) -> set[str]:
+    return {i for i in imports(path) for p in packages if i == p or i.startswith(f"{p}.")}
+
+
+@pytest.mark.parametrize(
+    ("place", "forbidden"),
+    [
+        ("errors.py", ["bnguard.", "torch", "rich", "typer"]),
+        ("facts.py", ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "torch", "rich", "typer"]),
+        ("findings.py", ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "torch", "rich", "typer"]),
+        ("rules", ["bnguard.model", "bnguard.loader", "bnguard.report", "bnguard.cli", "torch", "rich", "typer"]),
+        ("report", ["bnguard.model", "bnguard.loader", "bnguard.cli", "torch", "typer"]),
+        ("model", ["bnguard.loader", "bnguard.report", "bnguard.cli", "rich", "typer"]),
+        ("loader", ["bnguard.model", "bnguard.report", "bnguard.cli", "typer"]),
+        ("usercode.py", ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "rich", "typer"]),
+    ],
+)
+def test_nothing_flows_back(place: str, forbidden: list[str]) -> None:
+    for path in files(place):
+        assert not uses(path, *forbidden), path
+
+
+def test_only_the_console_reporter_knows_rich() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        if uses(path, "rich"):
+            assert path.parent.name == "report" or path.name in ("audit_loader.py", "live.py", "progress.py"), path
+
+
+def test_private_parts_of_torch_stand_behind_one_file() -> None:
+    pattern = re.compile(r"torch(?:\.[a-zA-Z_]\w*)*\._[a-zA-Z]|from torch[\w.]*\._|import _[a-z]")
+    for path in (PACKAGE / "model").rglob("*.py"):
+        if path.name != "private.py":
+            assert not pattern.search(path.read_text(encoding="utf-8")), path
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        (["--help"], 0), (["--version"], 0), (["rules"], 0), (["explain", "BN101"], 0), (["scan", "--help"], 0),
+        (["audit-loader", "--n", "9", "--bs", "8"], 1), (["explain", "nonsense"], 2), (["scan", "--bogus"], 2),
+    ],
+)  # fmt: skip
+def test_these_commands_never_import_torch(argv: list[str], code: int) -> None:
+    script = (
+        "import sys, json; from bnguard.cli.app import run; code = run(sys.argv[1:]); sys.stdout.flush();"
+        "print(json.dumps([code, 'torch' in sys.modules, 'numpy' in sys.modules]), file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", script, *argv], capture_output=True, text=True, cwd=ROOT, check=False)
+    last = json.loads(result.stderr.splitlines()[-1])
+    assert last == [code, False, False], result.stderr
+
+
+def test_importing_bnguard_does_not_import_torch() -> None:
+    script = "import sys, bnguard; dir(bnguard); bnguard.Report; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+
+
+def test_the_public_names_are_there() -> None:
+    import bnguard
+
+    for name in bnguard.__all__:
+        assert getattr(bnguard, name) is not None
+    with pytest.raises(AttributeError):
+        bnguard.nonsense  # noqa: B018
