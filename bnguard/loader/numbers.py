@@ -295,7 +295,7 @@ def _rounding_notes(
         if sizes[part] != size and describe("", "train", sizes[part], request.setup).first_single:
             culprits.setdefault(sizes[part], []).append(_ROUNDING_WORDS[rounding])
     for held, words in culprits.items():
-        yield f"with {' or '.join(words)} this part would hold {held} samples, and a batch of one"
+        yield f"with {' or '.join(words)} this part would hold {held} sample{'s' * (held != 1)}, and a batch of one"
 
 
 _ROUNDING_WORDS = {

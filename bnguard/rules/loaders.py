@@ -185,7 +185,7 @@ def _check_worker_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     last = max(s.workers[1] for s in fact.streams if s.workers and (1, 1) in s.batches)
     many = f"workers {lone.worker} to {last} each end" if last != lone.worker else f"worker {lone.worker} ends"
     message = f"{many} with a batch of 1 sample, first at step {lone.step:,} of {lone.steps:,}"
-    message += f" ({fact.workers:,} workers batch their own shares)"
+    message += f" ({fact.workers:,} worker{'s' * (fact.workers != 1)}, each with batches of its own)"
     severity = rule.severity
     if fact.mode == "eval":
         severity = Severity.WARNING
