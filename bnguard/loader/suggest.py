@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from bnguard.loader.plan import Setup
 
-NEAREST = 4096
+NEAREST = 256
 """How far from the present value a batch size or world size is looked for."""
 
 

@@ -155,7 +155,7 @@ def _timed(work) -> float:
     workers=st.integers(0, 10**6),
     shard=st.sampled_from(["ceil", "stride", "none"]),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_numbers_give_a_plan_or_one_clear_refusal(
     n, size, world, replicas, drop, sharding, iterable, workers, shard
 ):
