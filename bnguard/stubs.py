@@ -8,12 +8,19 @@ from contextlib import contextmanager
 from functools import lru_cache
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from types import ModuleType, new_class
 from typing import Any
 
 
 class _AnyMeta(type):
     """Lets a stand-in class answer for any attribute: ``package.Class.method``."""
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> Any:  # noqa: ANN401
+        """Make the class; a stand-in beside a real base would get in its way, as with ``(Mixin, nn.Module)``."""
+        real = tuple(b for b in bases if not ("_stand_in" in vars(b) and issubclass(b, Anything)))
+        if real and real != bases:
+            return new_class(name, real, kwargs, lambda body: body.update(namespace))
+        return super().__new__(mcs, name, bases, namespace)
 
     def __getattr__(cls, name: str) -> Any:  # noqa: ANN401 - a stand-in for anything
         if name.startswith("__") and name.endswith("__"):

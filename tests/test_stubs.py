@@ -6,6 +6,7 @@ import importlib
 import sys
 
 import pytest
+import torch
 from torch import nn
 
 from bnguard.stubs import stubbed
@@ -47,13 +48,16 @@ def test_a_base_class_can_be_subclassed_beside_a_module(stub) -> None:
     class Net(stub.Mixin, nn.Module):
         def __init__(self, width: int) -> None:
             super().__init__()
-            self.width = width
+            self.fc = nn.Linear(width, 1)
+
+        def forward(self, x):
+            return self.fc(x)
 
     class Plain(stub.Base):
         def __init__(self, function) -> None:
             self.function = function
 
-    assert Net(4).width == 4
+    assert Net(4)(torch.zeros(2, 4)).shape == (2, 1)
     assert isinstance(Plain(len), Plain), "a subclass is built, not taken for a decorator"
 
 
@@ -80,7 +84,6 @@ def test_instances_answer_for_everything(stub) -> None:
 
 
 def test_an_installed_package_with_a_missing_part() -> None:
-    torch = sys.modules["torch"]
     with stubbed(["torch.utils.no_such_part"]):
         from torch.utils.no_such_part import anything
 
@@ -98,6 +101,6 @@ def test_without_names_nothing_happens() -> None:
 def test_removed_after_an_error() -> None:
     before = list(sys.meta_path)
     with pytest.raises(AttributeError), stubbed(["nowhere"]):
-        importlib.import_module("nowhere.part").__no_such_name__
+        getattr(importlib.import_module("nowhere.part"), "__no_such_name__")  # noqa: B009 - it raises
     assert sys.meta_path == before
     assert "nowhere" not in sys.modules

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -97,11 +98,12 @@ class _Body:
 
     @classmethod
     def of(cls, function: FunctionType) -> _Body | None:
-        """Read a function's source; None where there is none."""
+        """Read a function's source; None where there is none, and for a lambda or a coroutine."""
         try:
-            return cls(ast.parse(textwrap.dedent(inspect.getsource(function))).body[0])
+            tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
         except (OSError, SyntaxError, TypeError, IndexError):
             return None
+        return cls(tree) if isinstance(tree, ast.FunctionDef) else None
 
 
 def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
@@ -170,5 +172,5 @@ def _annotated(function: Any) -> type | None:  # noqa: ANN401 - any object
             tree = ast.parse(said, mode="eval").body
         except (SyntaxError, ValueError):
             return None
-        said = _looked_up(tree, getattr(function, "__globals__", {}))
+        said = _looked_up(tree, {**vars(builtins), **getattr(function, "__globals__", {})})
     return said if isinstance(said, type) else None

@@ -54,7 +54,9 @@ def _attributes_read(function: Callable[..., Any]) -> dict[str, list[str]]:
         return {}
     read: dict[str, list[str]] = {}
     called = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
-    for name, part in (pair for n in ast.walk(tree) if id(n) not in called for pair in _part(n)):
+    taken = [n for n in ast.walk(tree) if isinstance(n, (ast.Attribute, ast.Subscript)) and id(n) not in called]
+    taken.sort(key=lambda n: (n.lineno, n.col_offset))
+    for name, part in (pair for n in taken for pair in _part(n)):
         if part not in read.setdefault(name, []):
             read[name].append(part)
     return read
