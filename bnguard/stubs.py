@@ -66,7 +66,8 @@ def stand_in(name: str) -> type:
     """Return a new stand-in class of that name; one called ``…Module`` is a base class for models."""
     torch = sys.modules.get("torch")
     base = _module_base(torch.nn.Module) if torch is not None and name.endswith("Module") else Anything
-    return _AnyMeta(name, (base,), {"_stand_in": True})
+    made: type = _AnyMeta(name, (base,), {"_stand_in": True})
+    return made
 
 
 @lru_cache(maxsize=1)
@@ -84,7 +85,8 @@ def _module_base(module: Any) -> type:  # noqa: ANN401 - nn.Module; this file do
                 raise
             return stand_in(name)()
 
-    return _AnyMeta("AnyModule", (module,), {"__init__": __init__, "__getattr__": __getattr__})
+    made: type = _AnyMeta("AnyModule", (module,), {"__init__": __init__, "__getattr__": __getattr__})
+    return made
 
 
 class _StubModule(ModuleType):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ast
 import inspect
-import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import FunctionType
 from typing import Any
 
 from torch import nn
@@ -90,17 +90,23 @@ def _assignments(cls: Any, attribute: str) -> tuple[_Assignment, ...]:  # noqa: 
     for base in cls.__mro__:
         if base.__module__.split(".")[0] in ("torch", "builtins"):
             break
-        try:
-            lines, first = inspect.getsourcelines(base)
-            file = inspect.getsourcefile(base)
-            tree = ast.parse(textwrap.dedent("".join(lines)))
-        except (OSError, TypeError, SyntaxError, IndexError):
-            continue
-        names = vars(sys.modules.get(base.__module__, object))
-        values = [v for node in ast.walk(tree) for v in _values(node, attribute)]
-        if values:
-            return tuple(_Assignment(str(file), first, v, names) for v in values)
+        found = [a for method in vars(base).values() for a in _in_method(method, attribute)]
+        if found:
+            return tuple(found)
     return ()
+
+
+def _in_method(method: object, attribute: str) -> Iterator[_Assignment]:
+    """Read a method's own source: that is there even where its module is not known any more."""
+    if not isinstance(method, FunctionType):
+        return
+    try:
+        lines, first = inspect.getsourcelines(method)
+        tree = ast.parse(textwrap.dedent("".join(lines)))
+    except (OSError, TypeError, SyntaxError, IndexError):
+        return
+    values = [v for node in ast.walk(tree) for v in _values(node, attribute)]
+    yield from (_Assignment(method.__code__.co_filename, first, v, method.__globals__) for v in values)
 
 
 def _values(node: ast.AST, attribute: str) -> Iterator[ast.expr]:

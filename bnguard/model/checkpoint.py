@@ -12,7 +12,7 @@ from torch import Tensor
 from bnguard.errors import TargetError
 from bnguard.facts import LayerFact, Mode, ModelFact
 from bnguard.model.statistics import statistics_fact
-from bnguard.target import near_files
+from bnguard.target import no_file
 from bnguard.usercode import display_path, one_line
 
 ENDINGS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
@@ -76,7 +76,7 @@ def _layer(name: str, state: Mapping[str, Tensor], mode: Mode) -> LayerFact:
 def _state_dict(text: str) -> Mapping[str, Tensor]:
     path = Path(text).expanduser()
     if not path.is_file():
-        raise TargetError(f"there is no file {text}", hint=near_files(path))
+        raise no_file(text, path)
     loaded = _load_safetensors(path) if path.suffix.lower() == ".safetensors" else _load_pickle(path)
     found = _find(loaded)
     if found is None:

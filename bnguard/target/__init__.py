@@ -8,6 +8,6 @@ from __future__ import annotations
 from bnguard.target.blame import explained
 from bnguard.target.evaluating import evaluate, load_object
 from bnguard.target.importing import environment, import_module
-from bnguard.target.text import Target, near_files, parse
+from bnguard.target.text import Target, no_file, parse
 
-__all__ = ["Target", "environment", "evaluate", "explained", "import_module", "load_object", "near_files", "parse"]
+__all__ = ["Target", "environment", "evaluate", "explained", "import_module", "load_object", "no_file", "parse"]

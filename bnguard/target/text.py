@@ -50,7 +50,7 @@ def parse(text: str) -> Target:
     if all(part.isidentifier() for part in place.split(".")) and path.suffix != ".py" and not path.is_file():
         return _module(text, place, expression)
     if not _is_file(path):
-        raise _no_file(place, path)
+        raise no_file(place, path)
     module, root = _module_name(path.resolve())
     roots = tuple(dict.fromkeys((str(path.resolve().parent), str(root))))
     return Target(text, place, path, module, roots, expression or None)
@@ -76,7 +76,7 @@ def _module(text: str, place: str, expression: str) -> Target:
     stem = folder.joinpath(*place.split("."))
     local = next((p for p in (stem / "__init__.py", stem.with_name(f"{stem.name}.py")) if p.is_file()), None)
     if local is None and stem.is_dir() and "." not in place:
-        raise _no_file(place, Path(place))
+        raise no_file(place, Path(place))
     return Target(text, place, local, place, (str(folder),), expression or None)
 
 
@@ -87,20 +87,20 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _no_file(place: str, path: Path) -> TargetError:
+def no_file(place: str, path: Path) -> TargetError:
+    """Return the error for a file that is not there: a folder, a slip of the pen, or no file's name at all."""
     try:
         if path.is_dir():
             return TargetError(f"{place} is a folder", hint="name a file in it, such as model.py")
-        hint = near_files(path)
+        hint = _near_files(path)
     except OSError:
         hint = None
-    if path.suffix == ".py" or "/" in place:
+    if path.suffix or "/" in place:
         return TargetError(f"there is no file {place}", hint=hint)
     return TargetError(f"{place!r} is neither a file nor a module", hint=_EXAMPLES)
 
 
-def near_files(path: Path) -> str:
-    """Return a hint for a file that is not there: one of a similar name, or where was looked."""
+def _near_files(path: Path) -> str:
     folder = path.parent
     names = [p.name for p in folder.glob(f"*{path.suffix}")] if folder.is_dir() else []
     near = difflib.get_close_matches(path.name, names)
