@@ -9,7 +9,7 @@ from rich.text import Text
 from bnguard.findings import Finding, Report, Severity
 from bnguard.loader_facts import LoaderFact, Stream, runs_text
 from bnguard.report import console_strip
-from bnguard.report.style import SEVERITY_STYLE
+from bnguard.report.page import MOST_FINDINGS, Page
 from bnguard.report.symbols import Symbols
 
 if TYPE_CHECKING:
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
 
 MOST_STREAMS = 6
 """Ranks and workers with plans of their own are drawn up to this many lines a loader."""
-
-MOST_FINDINGS = 8
-"""The list stops here; JSON holds all of them."""
-
-NARROW = 30
-"""Text with less room than this beside its lead goes below it."""
 
 
 def print_loaders(report: Report, console: Console, *, quiet: bool) -> None:
@@ -36,7 +30,7 @@ def print_loaders(report: Report, console: Console, *, quiet: bool) -> None:
         quiet: print the findings alone.
 
     """
-    page = _Page(console, Symbols.of(console.encoding))
+    page = _LoaderPage(console, Symbols.of(console.encoding))
     if quiet:
         page.findings(report.findings)
         return
@@ -63,9 +57,7 @@ def _headline(report: Report, symbols: Symbols) -> Text:
         return Text(f"{symbols.cross} {_answer(errors, report)}", style="bold red")
     if unknown:
         names = _names(fact.name for fact in unknown)
-        return Text(
-            f"? {names}: the batch sizes are not known, so nothing is said to be safe", style="bold magenta"
-        )
+        return Text(f"? {names}: the batch sizes are not known, so nothing is said to be safe", style="bold magenta")
     if warnings:
         return Text(f"! {_answer(warnings, report)}", style="bold yellow")
     smallest = min((fact.smallest for fact in report.loaders if fact.smallest), default=0)
@@ -107,33 +99,8 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(every[:3]) + (f" and {len(every) - 3} more" if len(every) > 3 else "")
 
 
-class _Page:
-    """The console, and how wide and how plain it is."""
-
-    def __init__(self, console: Console, symbols: Symbols) -> None:
-        self.console = console
-        self.symbols = symbols
-
-    def line(self, text: Text, indent: int = 0, hanging: int | None = None, lead: Text | None = None) -> None:
-        """Print text that never runs over the width.
-
-        Args:
-            text: what to wrap.
-            indent: columns before the first line, or before the lead.
-            hanging: columns before the other lines; those of the first where it is None.
-            lead: stands before the first line alone, and the other lines keep clear of it.
-
-        """
-        head = Text(" " * indent) + (self.symbols.text(lead) if lead else Text())
-        if lead and self.console.width - head.cell_len < NARROW:
-            self.console.print(head, soft_wrap=True)
-            head = Text(" " * (indent + 4))
-        left = head.cell_len if hanging is None else hanging
-        plain = self.symbols.text(text)
-        room = max(NARROW - 4, self.console.width - max(left, head.cell_len))
-        for i, part in enumerate(plain.wrap(self.console, room) if plain.plain else [plain]):
-            part.rstrip()
-            self.console.print((head if i == 0 else Text(" " * left)) + part, soft_wrap=True)
+class _LoaderPage(Page):
+    """A page with pictures of epochs."""
 
     def pictures(self, report: Report) -> None:
         widest = min(self.console.width // 4, 24, max((Text(fact.name).cell_len for fact in report.loaders), default=0))
@@ -145,9 +112,7 @@ class _Page:
             head.append_text(name)
             head.append(f"  {_samples(fact):>{counts}}  ", style="dim")
             if not fact.streams:
-                word = (
-                    Text("unknown", style="magenta") if fact.unknown else Text("no batch", style="bold red")
-                )
+                word = Text("unknown", style="magenta") if fact.unknown else Text("no batch", style="bold red")
                 self.line(word, lead=head)
             for i, stream in enumerate(fact.streams[:MOST_STREAMS]):
                 self._stream(head if i == 0 else Text(" " * head.cell_len), fact, stream)
@@ -191,20 +156,6 @@ class _Page:
         if said:
             self.line(Text())
 
-    def findings(self, findings: Sequence[Finding], most: int = MOST_FINDINGS) -> None:
-        """Print the findings, each fix once."""
-        before = None
-        for finding in findings[:most]:
-            lead = Text(f"{finding.severity.label} {finding.code}  ", SEVERITY_STYLE[finding.severity])
-            self.line(Text(finding.message), indent=2, lead=lead)
-            if finding.fix and finding.fix != before:
-                self.line(Text(finding.fix), indent=2 + lead.cell_len, lead=Text("fix: ", "bold"))
-            before = finding.fix
-        if len(findings) > most:
-            self.line(
-                Text(f"and {len(findings) - most} more findings in --format json", style="dim"), indent=2
-            )
-
     def ways_out(self, report: Report) -> None:
         for name in dict.fromkeys(way.loader for way in report.suggestions):
             self.console.print()
@@ -227,9 +178,7 @@ def _label(fact: LoaderFact, stream: Stream) -> str:
         low, high = stream.ranks
         everyone = (low, high) == (0, fact.world_size - 1)
         span = f"{low:,}" if low == high else f"{low:,}-{high:,}"
-        parts.append(
-            f"each of {fact.world_size:,} ranks" if everyone else f"rank{'s' * (low != high)} {span}"
-        )
+        parts.append(f"each of {fact.world_size:,} ranks" if everyone else f"rank{'s' * (low != high)} {span}")
     if stream.workers:
         low, high = stream.workers
         parts.append(f"worker {low}" if low == high else f"each of workers {low}-{high}")

@@ -4,85 +4,92 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
-from rich.tree import Tree
 
-from bnguard.facts import LayerFact, ModelFact
+from bnguard.facts import InputFact, LayerFact, ModelFact
 from bnguard.findings import Finding, Report
-from bnguard.report.console_findings import print_findings
+from bnguard.loader_facts import TIMES
+from bnguard.report.console_tree import layer_tree
+from bnguard.report.page import Page
 from bnguard.report.style import VERDICT_STYLE
-
-MOST_LINES = 40
-"""A tree longer than this hides what it is there to show; deeper branches are then drawn as one line."""
+from bnguard.report.symbols import Symbols
 
 _HOW_TO_GIVE_INPUTS = (
-    "another input: --input 3,224,224 (no batch dimension), or a function bnguard_inputs(batch_size) in the model's file"
+    "another input: --input 3,224,224 (no batch dimension), or a function bnguard_inputs(batch_size) in the file"
 )
 
 
 def print_models(report: Report, console: Console, *, quiet: bool) -> None:
-    """Print every model's section; with ``quiet`` only those findings that are there."""
+    """Print every model's section; with ``quiet`` only the findings."""
+    page = Page(console, Symbols.of(console.encoding))
     for index, model in enumerate(report.models):
         mine = [f for f in report.findings if f.model == model.target]
         if quiet:
-            print_findings(mine, console)
+            page.findings(mine)
             continue
         if index:
-            console.print()
-        _print_model(model, mine, console)
+            page.line(Text())
+        _print_model(model, mine, page)
 
 
-def _print_model(model: ModelFact, findings: Sequence[Finding], console: Console) -> None:
-    console.print(Text(model.target, style="bold"))
-    console.print(_answer(model))
+def _print_model(model: ModelFact, findings: Sequence[Finding], page: Page) -> None:
+    mark, answer = _answer(model, page.symbols)
+    page.line(Text.assemble(answer, " ", _counts(model)), lead=mark)
+    page.line(Text())
     for line in (_inputs(model), *model.notes):
         if line:
-            console.print(Text(line, style="dim"))
+            page.line(Text(line, style="dim"), indent=2)
     if model.trace_error:
-        console.print(Text(f"the forward could not be followed to its end: {model.trace_error}", style="yellow"))
+        page.line(Text(f"the forward could not be followed to its end: {model.trace_error}", "yellow"), indent=2)
     if model.method == "none" and model.layers and (model.inputs or not model.trace_error):
-        console.print(Text(_HOW_TO_GIVE_INPUTS, style="dim"))
+        page.line(Text(_HOW_TO_GIVE_INPUTS, style="dim"), indent=2)
     if model.trace_traceback and not model.first_failure:
-        console.print(Text(model.trace_traceback.rstrip(), style="dim"))
+        page.console.print(page.symbols.text(Text(model.trace_traceback.rstrip(), style="dim")), soft_wrap=True)
     if model.layers:
-        console.print()
-        console.print(_tree(model))
+        page.line(Text())
+        page.console.print(Padding(layer_tree(model, page.symbols), (0, 0, 0, 2), expand=False))
     if findings:
-        console.print()
-        print_findings(findings, console)
+        page.line(Text())
+        page.findings(findings)
 
 
-def _answer(model: ModelFact) -> Text:
-    """Answer the reader's question in the first sentence."""
+def _answer(model: ModelFact, symbols: Symbols) -> tuple[Text, Text]:
+    """Answer the reader's question: a mark, and a sentence that begins with the target."""
     mode = "" if model.mode == "train" else " in eval mode"
     size = f"batch size {model.batch_size}{mode}"
+    target = (f"{model.target}: ", "bold")
+    tick, cross, unsure = (
+        Text(f"{symbols.tick} ", "green"),
+        Text(f"{symbols.cross} ", "bold red"),
+        Text("? ", "magenta"),
+    )
     if not model.layers:
-        return Text(f"no normalisation layer: {size} cannot break one", style="green")
+        return tick, Text.assemble(target, f"{size} cannot break a normalisation layer.")
     first = next((x for x in model.layers if x.name == model.first_failure and x.verdict == "fails"), None)
     if first is not None:
-        call = next((c for c in first.calls if c.raises), first.calls[0])
-        gets = f"gets {'×'.join(map(str, call.shape))}, {call.values_per_statistic} value"
-        per = {"group": "group", "instance": "sample and channel"}.get(first.kind, "channel")
-        why = f"{gets} per {per}" if call.raises else "is refused by PyTorch"
-        return Text.assemble(
-            ("✗ ", "bold red"),
-            (first.label, "bold red"),
-            f" ({first.type}) fails first at {size}: it {why}, and the forward raises. {_counts(model)}",
-        )
+        return cross, Text.assemble(target, (first.label, "bold red"), f" fails first at {size}: {_why(first)}.")
     if model.method == "none":
-        return Text.assemble(("? ", "bold magenta"), f"not known whether {size} breaks a layer. {_counts(model)}")
+        return unsure, Text.assemble(target, f"not known whether {size} breaks a layer.")
     if any(x.verdict == "unknown" for x in model.layers):
-        return Text.assemble(
-            ("? ", "bold magenta"),
-            f"no layer fails at {size} as far as the forward could be followed. {_counts(model)}",
-        )
-    return Text.assemble(("✓ ", "bold green"), f"no layer fails at {size}. {_counts(model)}")
+        return unsure, Text.assemble(target, f"no layer fails at {size} as far as the forward could be followed.")
+    return tick, Text.assemble(target, f"no layer fails at {size}.")
+
+
+def _why(layer: LayerFact) -> str:
+    call = next((c for c in layer.calls if c.raises), None)
+    if call is None:
+        return f"{layer.type} is refused by PyTorch as it is configured"
+    per = {"group": "group", "instance": "sample and channel"}.get(layer.kind, "channel")
+    values = f"{call.values_per_statistic} value{'s' if call.values_per_statistic != 1 else ''}"
+    return f"{layer.type} gets {TIMES.join(map(str, call.shape))}, {values} per {per}"
 
 
 def _counts(model: ModelFact) -> str:
+    if not model.layers:
+        return "It has none."
     counts = Counter(x.verdict for x in model.layers)
     words = ", ".join(
         f"{n} {'fail' if verdict == 'fails' and n > 1 else verdict}"
@@ -95,7 +102,9 @@ def _inputs(model: ModelFact) -> str | None:
     if not model.inputs:
         return None
     shapes = ", ".join(
-        (f"{i.name}=" if i.name else "") + "×".join(map(str, i.shape)) + ("" if i.dtype == "float32" else f" {i.dtype}")
+        (f"{i.name}=" if i.name else "")
+        + TIMES.join(map(str, i.shape))
+        + ("" if i.dtype == "float32" else f" {i.dtype}")
         for i in model.inputs
     )
     how = {
@@ -111,96 +120,6 @@ def _inputs(model: ModelFact) -> str | None:
     return f"input {shapes} ({source}), {how}"
 
 
-# ------------------------------------------------------------------------------------ the tree
-
-
-@dataclass
-class _Node:
-    layers: list[LayerFact] = field(default_factory=list)
-    """All layers at or below this node."""
-    own: list[LayerFact] = field(default_factory=list)
-    children: dict[str, _Node] = field(default_factory=dict)
-
-
-def _tree(model: ModelFact) -> Tree:
-    root = _Node()
-    for layer in model.layers:
-        node = root
-        node.layers.append(layer)
-        for part in layer.name.split(".") if layer.name else ():
-            node = node.children.setdefault(part, _Node())
-            node.layers.append(layer)
-        node.own.append(layer)
-    tree = Tree(Text(model.cls, style="bold"), guide_style="dim")
-    depth = next((d for d in (99, 4, 3, 2, 1) if _lines(root, d) <= MOST_LINES), 1)
-    _grow(tree, root, depth, model)
-    return tree
-
-
-def _whole(node: _Node, depth: int) -> bool:
-    """Whether the branch is one line: all its layers alike, or too deep; a failure is always shown by itself."""
-    verdicts = {x.verdict for x in node.layers}
-    if "fails" in verdicts:
-        return False
-    return depth <= 0 or (len(node.layers) > 1 and len(verdicts) == 1)
-
-
-def _lines(node: _Node, depth: int) -> int:
-    return 1 if _whole(node, depth) else len(node.own) + sum(_lines(c, depth - 1) for c in node.children.values())
-
-
-def _grow(tree: Tree, node: _Node, depth: int, model: ModelFact) -> None:
-    shown = 0
-    for name, child in node.children.items():
-        path, inner = _shortened(name, child)
-        if shown >= MOST_LINES:
-            continue
-        shown += 1
-        if _whole(inner, depth - 1):
-            tree.add(_branch(path, inner))
-        elif inner.children:
-            _grow(tree.add(Text(path)), inner, depth - 1, model)
-        else:
-            for layer in inner.own:
-                tree.add(_leaf(path, layer, model))
-    if len(node.children) > shown:
-        tree.add(Text(f"… {len(node.children) - shown} more branches", style="dim"))
-    for layer in node.own:  # a module that normalises by itself and has children too, or the root
-        tree.add(_leaf("(itself)", layer, model))
-
-
-def _shortened(name: str, node: _Node) -> tuple[str, _Node]:
-    """Join a chain of single children into one line: ``pooling.project.1``."""
-    while len(node.children) == 1 and not node.own:
-        step, node = next(iter(node.children.items()))
-        name = f"{name}.{step}"
-    return name, node
-
-
-def _branch(path: str, node: _Node) -> Text:
-    verdicts = Counter(x.verdict for x in node.layers)
-    fewest = min((x.fewest_values for x in node.layers if x.fewest_values is not None), default=None)
-    text = Text.assemble(path, (f"  {len(node.layers)} layers", "dim"))
-    if fewest is not None:
-        text.append(f"  ≥ {fewest:,} values", style="dim")
-    for verdict, count in verdicts.items():
-        text.append("  ")
-        text.append(verdict if len(verdicts) == 1 else f"{count} {verdict}", style=VERDICT_STYLE[verdict])
-    return text
-
-
-def _leaf(name: str, layer: LayerFact, model: ModelFact) -> Text:
-    width = f"({layer.num_features})" if layer.num_features else ""
-    text = Text.assemble(name, (f"  {layer.type}{width}", "dim"))
-    values = layer.fewest_values
-    if values is not None:
-        text.append(f"  {values:,} value{'s' if values != 1 else ''}", style="dim")
-    text.append("  ")
-    text.append(layer.verdict, style=VERDICT_STYLE[layer.verdict])
-    if layer.verdict == "fails" and layer.min_batch_size:
-        text.append(f"  needs batch ≥ {layer.min_batch_size}", style="dim")
-    if layer.name == model.first_failure and layer.verdict == "fails":
-        text.append("  ← first", style="bold red")
-    if layer.aliases:
-        text.append(f"  = {', '.join(layer.aliases)}", style="dim")
-    return text
+def _input(fact: InputFact) -> str:
+    name = f"{fact.name}=" if fact.name else ""
+    return name + TIMES.join(map(str, fact.shape)) + ("" if fact.dtype == "float32" else f" {fact.dtype}")

@@ -1,4 +1,4 @@
-"""The characters of the loader report, and plain ones for terminals that cannot show them."""
+"""The characters of the console report, and plain ones for terminals that cannot show them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bnguard.loader_facts import TIMES, Stream
 WIDEST = 24
 """Cells of an epoch's picture."""
 
-_PLAIN = str.maketrans({TIMES: "x", "…": "...", "█": "#", "▁": "."})
+_PLAIN = str.maketrans({TIMES: "x", "…": "...", "█": "#", "▁": ".", "≥": ">=", "←": "<-", "≤": "<="})
 
 
 class Symbols(NamedTuple):
@@ -24,7 +24,7 @@ class Symbols(NamedTuple):
     def of(cls, encoding: str) -> Symbols:
         """Return the characters that text in this encoding can hold."""
         try:
-            f"✗✓←▁▂▃▄▅▆▇█{TIMES}…·".encode(encoding)
+            f"✗✓←≥├└▁▂▃▄▅▆▇█{TIMES}…·".encode(encoding)
         except (UnicodeEncodeError, LookupError):
             return cls(encoding, fancy=False)
         return cls(encoding, fancy=True)

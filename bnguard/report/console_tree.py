@@ -1,0 +1,118 @@
+"""The layers of a scanned model as a tree that shows the ones that matter."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from rich.text import Text
+from rich.tree import Tree
+
+from bnguard.facts import LayerFact, ModelFact
+from bnguard.report.style import VERDICT_STYLE
+from bnguard.report.symbols import Symbols
+
+MOST_LINES = 40
+"""A tree longer than this hides what it is there to show; deeper branches are then drawn as one line."""
+
+
+@dataclass
+class _Node:
+    layers: list[LayerFact] = field(default_factory=list)
+    """All layers at or below this node."""
+    own: list[LayerFact] = field(default_factory=list)
+    children: dict[str, _Node] = field(default_factory=dict)
+
+
+def layer_tree(model: ModelFact, symbols: Symbols) -> Tree:
+    """Return the model's layers as a tree; a branch whose layers are all alike is one line."""
+    root = _Node()
+    for layer in model.layers:
+        node = root
+        node.layers.append(layer)
+        for part in layer.name.split(".") if layer.name else ():
+            node = node.children.setdefault(part, _Node())
+            node.layers.append(layer)
+        node.own.append(layer)
+    tree = Tree(Text(model.cls, style="bold"), guide_style="dim")
+    depth = next((d for d in (99, 4, 3, 2, 1) if _lines(root, d) <= MOST_LINES), 1)
+    _grow(tree, root, depth, model)
+    return _written(tree, symbols)
+
+
+def _written(tree: Tree, symbols: Symbols) -> Tree:
+    """Write every label with the characters that the terminal has."""
+    if isinstance(tree.label, Text):
+        tree.label = symbols.text(tree.label)
+    for child in tree.children:
+        _written(child, symbols)
+    return tree
+
+
+def _whole(node: _Node, depth: int) -> bool:
+    """Whether the branch is one line: all its layers alike, or too deep; a failure is always shown by itself."""
+    verdicts = {x.verdict for x in node.layers}
+    if "fails" in verdicts:
+        return False
+    return depth <= 0 or (len(node.layers) > 1 and len(verdicts) == 1)
+
+
+def _lines(node: _Node, depth: int) -> int:
+    return 1 if _whole(node, depth) else len(node.own) + sum(_lines(c, depth - 1) for c in node.children.values())
+
+
+def _grow(tree: Tree, node: _Node, depth: int, model: ModelFact) -> None:
+    shown = 0
+    for name, child in node.children.items():
+        path, inner = _shortened(name, child)
+        if shown >= MOST_LINES:
+            continue
+        shown += 1
+        if _whole(inner, depth - 1):
+            tree.add(_branch(path, inner))
+        elif inner.children:
+            _grow(tree.add(Text(path)), inner, depth - 1, model)
+        else:
+            for layer in inner.own:
+                tree.add(_leaf(path, layer, model))
+    if len(node.children) > shown:
+        tree.add(Text(f"… {len(node.children) - shown} more branches", style="dim"))
+    for layer in node.own:  # a module that normalises by itself and has children too, or the root
+        tree.add(_leaf("(itself)", layer, model))
+
+
+def _shortened(name: str, node: _Node) -> tuple[str, _Node]:
+    """Join a chain of single children into one line: ``pooling.project.1``."""
+    while len(node.children) == 1 and not node.own:
+        step, node = next(iter(node.children.items()))
+        name = f"{name}.{step}"
+    return name, node
+
+
+def _branch(path: str, node: _Node) -> Text:
+    verdicts = Counter(x.verdict for x in node.layers)
+    fewest = min((x.fewest_values for x in node.layers if x.fewest_values is not None), default=None)
+    text = Text.assemble(path, (f"  {len(node.layers)} layers", "dim"))
+    if fewest is not None:
+        text.append(f"  ≥ {fewest:,} values", style="dim")
+    for verdict, count in verdicts.items():
+        text.append("  ")
+        text.append(verdict if len(verdicts) == 1 else f"{count} {verdict}", style=VERDICT_STYLE[verdict])
+    return text
+
+
+def _leaf(name: str, layer: LayerFact, model: ModelFact) -> Text:
+    width = f"({layer.num_features})" if layer.num_features else ""
+    text = Text.assemble(name, (f"  {layer.type}{width}", "dim"))
+    values = layer.fewest_values
+    if values is not None:
+        text.append(f"  {values:,} value{'s' if values != 1 else ''}", style="dim")
+    text.append("  ")
+    text.append(layer.verdict, style=VERDICT_STYLE[layer.verdict])
+    if layer.verdict == "fails" and layer.min_batch_size:
+        text.append(f"  needs batch ≥ {layer.min_batch_size}", style="dim")
+    if layer.name == model.first_failure and layer.verdict == "fails":
+        text.append("  ← first", style="bold red")
+    if layer.aliases:
+        text.append(f"  = {', '.join(layer.aliases)}", style="dim")
+    return text

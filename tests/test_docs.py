@@ -1,0 +1,106 @@
+"""The documentation says what is so: links lead somewhere, options exist, printed output is what is printed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bnguard.report.catalogue import as_markdown
+from bnguard.rules import CATALOGUE
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_the_page_of_rules_is_the_catalogue() -> None:
+    assert (ROOT / "docs/reference/rules.md").read_text(encoding="utf-8") == as_markdown(list(CATALOGUE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if not link.startswith("http"):
+            assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("command", ["scan", "audit-loader"])
+def test_options_in_the_documentation_exist(command: str) -> None:
+    from typer.main import get_command
+
+    from bnguard.cli.app import application
+
+    known = {o for p in get_command(application([])).commands[command].params for o in p.opts}
+    text = "".join(p.read_text(encoding="utf-8") for p in PAGES)
+    for line in re.findall(rf"bnguard {command} [^`\n]*", text):
+        for option in re.findall(r"(?<!\S)--[a-z-]+", line.split(" -- ")[0]):
+            assert option in known | {"--help"}, line
+
+
+@pytest.mark.parametrize("command", ["bnguard scan examples/resnet18_gradcam.py", "bnguard audit-loader --n 9 --bs 8"])
+def test_the_readme_shows_what_is_printed(command: str) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = readme.split(f"$ {command}\n")[1].split("\n```")[0]
+    result = subprocess.run(
+        [sys.executable, "-m", *shlex.split(command)], capture_output=True, text=True, cwd=ROOT, check=False,
+        env={**__import__("os").environ, "COLUMNS": "80", "PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
+    assert result.returncode == 1, result.stderr
+    lines = [line.rstrip() for line in result.stdout.splitlines()]
+    for line in shown.splitlines():
+        if line.strip() != "…":
+            assert line.rstrip() in lines, line
+
+
+def test_the_tutorial_is_true(tmp_path: Path) -> None:
+    text = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    script = tmp_path / "train.py"
+    script.write_text(code, encoding="utf-8")
+    crash = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    quoted = re.search(r"`(ValueError: .*?)`", text)
+    assert quoted is not None
+    assert crash.stderr.strip().splitlines()[-1] == quoted[1]
+
+    import bnguard
+
+    small = bnguard.scan(f"{script}:build", (3, 32, 32)).models[0]
+    assert (len(small.failing), small.first_failure) == (5, "layer4.0.bn1")
+    assert small.failing[0].larger_input == (1, 3, 64, 64)
+    large = bnguard.scan(f"{script}:build", (3, 64, 64))
+    assert [f.code for f in large.findings] == ["BN102"]
+    five = script.with_name("five.py")
+    five.write_text(code.replace("batch_size=8", "batch_size=5"), encoding="utf-8")
+    from bnguard.cli.app import run
+
+    assert run(["audit-loader", f"{script}:loader"]) == 1
+    assert run(["audit-loader", f"{five}:loader"]) == 0
+
+
+def test_the_json_page_shows_real_keys() -> None:
+    from torch import nn
+
+    import bnguard
+
+    text = (ROOT / "docs/reference/json.md").read_text(encoding="utf-8")
+    shown = json.loads(re.findall(r"```json\n(.*?)```", text, re.DOTALL)[0])
+    real = bnguard.scan(nn.Sequential(nn.Conv2d(3, 4, 8), nn.BatchNorm2d(4)), (3, 8, 8)).to_dict()
+    assert set(shown) == set(real)
+    assert set(shown["models"][0]) == set(real["models"][0])
+    assert set(shown["models"][0]["layers"][0]) == set(real["models"][0]["layers"][0])
+    assert set(shown["models"][0]["layers"][0]["calls"][0]) == set(real["models"][0]["layers"][0]["calls"][0])
+    assert set(shown["findings"][0]) == set(real["findings"][0])
+
+
+def test_the_package_speaks_of_itself_alone() -> None:
+    pattern = re.compile(r"issue #?\d|/work/|/root/", re.IGNORECASE)
+    tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT, check=False).stdout.split()
+    for name in tracked:
+        path = ROOT / name
+        if path.suffix in (".py", ".md", ".toml", ".txt") and path.is_file() and path != Path(__file__):
+            assert not pattern.search(path.read_text(encoding="utf-8")), name
