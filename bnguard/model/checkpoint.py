@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,9 @@ def _state_dict(text: str) -> Mapping[str, Tensor]:
     path = Path(text).expanduser()
     if not path.is_file():
         raise no_file(text, path)
-    loaded = _load_safetensors(path) if path.suffix.lower() == ".safetensors" else _load_pickle(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about pickle protocols and archives: the error says what matters
+        loaded = _load_safetensors(path) if path.suffix.lower() == ".safetensors" else _load_pickle(path)
     found = _find(loaded)
     if found is None:
         raise TargetError(f"{text} holds no state dict", hint="save one with torch.save(model.state_dict(), path)")

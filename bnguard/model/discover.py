@@ -42,6 +42,17 @@ def candidates(module: ModuleType) -> list[Candidate]:
     return [*instances, *factories, *classes]
 
 
+def imported_makers(module: ModuleType) -> list[str]:
+    """Return the names of model classes and factories that a file imports: perhaps its user means one of them."""
+
+    def is_maker(value: object) -> bool:
+        made = value if isinstance(value, type) else _annotated(value)
+        library = str(getattr(value, "__module__", "")).startswith("torch.nn")
+        return made is not None and issubclass(made, nn.Module) and not library
+
+    return [n for n, v in vars(module).items() if not n.startswith("_") and is_maker(v)]
+
+
 def _is_model_instance(name: str, value: object) -> bool:
     if name.startswith("_") or not isinstance(value, nn.Module):
         return False

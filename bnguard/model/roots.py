@@ -9,7 +9,7 @@ from typing import Any
 
 from bnguard.errors import BnguardError, TargetError
 from bnguard.model.build import Construction
-from bnguard.model.discover import Candidate, candidates
+from bnguard.model.discover import Candidate, candidates, imported_makers
 from bnguard.model.named import Built, build_named, unknown_setting
 from bnguard.model.signature import accepts, parameters, set_line
 from bnguard.target import Target
@@ -32,10 +32,7 @@ def build_roots(
     """
     offered = candidates(module)
     if not offered:
-        raise TargetError(
-            f"{target.place} has no model: no nn.Module instance, class or factory",
-            hint=f"name the object that is or builds one, such as {target.place}:build_model",
-        )
+        raise _no_model(target, module)
     _check_settings(target, offered, settings)
     built: list[Built] = []
     failures: list[tuple[Candidate, BnguardError]] = []
@@ -55,6 +52,15 @@ def build_roots(
         raise failures[0][1] if failures else _nothing_buildable(target, offered)
     roots[0].notes += _left_out(target, failures, [c for c in wanting if not _is_made(c, built)])
     return roots
+
+
+def _no_model(target: Target, module: ModuleType) -> TargetError:
+    names = imported_makers(module)
+    hint = f"name one that it imports: {', '.join(f'{target.place}:{n}' for n in names[:4])}"
+    return TargetError(
+        f"{target.place} has no model{' of its own' if names else ''}: no nn.Module instance, class or factory",
+        hint=hint if names else f"name the object that is or builds one, such as {target.place}:build_model",
+    )
 
 
 def _check_settings(target: Target, offered: list[Candidate], settings: Mapping[str, Any]) -> None:

@@ -308,3 +308,9 @@ def test_a_script_that_trains_at_import_is_stopped() -> None:
 def test_a_module_that_is_only_a_library_has_models_too() -> None:
     with built("shapes_pkg.parts.net") as (one,):
         assert isinstance(one.model, nn.Module)
+
+
+def test_a_file_that_only_imports_models(write: Write) -> None:
+    error = fails(write("from torchvision.models import ResNet, resnet18\nfrom torch.nn import Linear"))
+    assert error.message.startswith("model.py has no model of its own")
+    assert error.hint == "name one that it imports: model.py:ResNet, model.py:resnet18"
