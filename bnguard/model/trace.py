@@ -227,17 +227,14 @@ def _faked(model: nn.Module, recorder: NormRecorder) -> Iterator[None]:
     """Give the (already copied) model parameters that claim to be on the CPU, and record under the fake mode."""
     mode = private.fake_mode()
     assert mode is not None, "the caller asked whether there is one"
-    with mode:
-        for module in model.modules():
-            for name, tensor in [
-                *module.named_parameters(recurse=False),
-                *module.named_buffers(recurse=False),
-            ]:
-                if tensor.is_meta and not nn.parameter.is_lazy(tensor):
-                    private.replace_tensor(module, name, private.fake_tensor(mode, tensor, "cpu"))
-        recorder.renew(layers_by_tensor(find_layers(model)))
-        with recorder:
-            yield
+    # before the mode is on: under it an older torch takes the new tensors for FakeTensors already
+    for module in model.modules():
+        for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+            if tensor.is_meta and not nn.parameter.is_lazy(tensor):
+                private.replace_tensor(module, name, private.fake_tensor(mode, tensor, "cpu"))
+    recorder.renew(layers_by_tensor(find_layers(model)))
+    with mode, recorder:
+        yield
 
 
 def _as_fake(value: Any) -> Any:  # noqa: ANN401 - any nesting

@@ -98,12 +98,13 @@ def _eps(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     refused = [x for x in _batch(model) if x.eps <= 0]
     if refused:
         first = refused[0]
+        stops = any(c.rejected for x in refused for c in x.calls)  # releases differ in what they check
+        what = "and PyTorch refuses it" if stops else "and newer releases of PyTorch refuse it"
         yield Finding(
             rule.code,
-            rule.severity,
-            f"{first.label}{and_others(refused)} has eps={first.eps:g}: training divides by a variance that may "
-            f"be 0, and "
-            "PyTorch refuses it.",
+            rule.severity if stops else Severity.WARNING,
+            f"{first.label}{and_others(refused)} has eps={first.eps:g}: training divides by a variance that may be 0, "
+            f"{what}.",
             fix="Use the default, eps=1e-5.",
             model=model.target,
             layer=first.name,
