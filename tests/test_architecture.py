@@ -43,7 +43,10 @@ def uses(path: Path, *packages: str) -> set[str]:
     [
         ("errors.py", ["bnguard.", "torch", "rich", "typer"]),
         ("facts.py", ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "torch", "rich", "typer"]),
-        ("findings.py", ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "torch", "rich", "typer"]),
+        (
+            "findings.py",
+            ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "torch", "rich", "typer"],
+        ),
         ("rules", ["bnguard.model", "bnguard.loader", "bnguard.report", "bnguard.cli", "torch", "rich", "typer"]),
         ("report", ["bnguard.model", "bnguard.loader", "bnguard.cli", "torch", "typer"]),
         ("model", ["bnguard.loader", "bnguard.report", "bnguard.cli", "rich", "typer"]),
@@ -81,7 +84,9 @@ def test_these_commands_never_import_torch(argv: list[str], code: int) -> None:
         "import sys, json; from bnguard.cli.app import run; code = run(sys.argv[1:]); sys.stdout.flush();"
         "print(json.dumps([code, 'torch' in sys.modules, 'numpy' in sys.modules]), file=sys.stderr)"
     )
-    result = subprocess.run([sys.executable, "-c", script, *argv], capture_output=True, text=True, cwd=ROOT, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", script, *argv], capture_output=True, text=True, cwd=ROOT, check=False
+    )
     last = json.loads(result.stderr.splitlines()[-1])
     assert last == [code, False, False], result.stderr
 

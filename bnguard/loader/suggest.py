@@ -115,11 +115,7 @@ def _drop_last(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
 
 
 def _fewer_pieces(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
-    for replicas in range(setup.replicas - 1, 0, -1):
-        if _clean(fact, setup._replace(replicas=replicas)):
-            what = f"use {replicas} replicas" if replicas > 1 else "use one device, without DataParallel"
-            yield Suggestion("replicas", f"{what} instead of {setup.replicas}, nothing is lost", fact.name)
-            break
+    yield from _fewer_replicas(fact, setup)
     if not setup.iterable or not setup.workers:
         return
     for workers in _nearest(setup.workers, least=1):
@@ -127,6 +123,21 @@ def _fewer_pieces(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
             detail = f"use {workers} workers instead of {setup.workers}, nothing is lost"
             yield Suggestion("workers", detail.replace(" 1 workers", " 1 worker"), fact.name)
             break
+
+
+def _fewer_replicas(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
+    """Fewer replicas at the same batch size; where that does not help, with the nearest batch size that does."""
+    for sizes in ((setup.batch_size,), tuple(_nearest(setup.batch_size, least=2))):
+        for replicas in range(setup.replicas - 1, 0, -1):
+            for size in sizes:
+                tried = _clean(fact, setup._replace(replicas=replicas, batch_size=size))
+                if tried is None or (tried.unused or 0) > (fact.unused or 0):
+                    continue
+                what = f"use {replicas} replicas" if replicas > 1 else "use one device, without DataParallel"
+                changed = "" if size == setup.batch_size else f", and batch size {size:,} ({layout(tried)})"
+                detail = f"{what} instead of {setup.replicas}{changed}, nothing is lost"
+                yield Suggestion("replicas", detail, fact.name, batch_size=size if changed else None)
+                return
 
 
 def _nearest(value: int, least: int) -> Iterable[int]:

@@ -168,7 +168,7 @@ def own_tensor(module: torch.nn.Module, name: str) -> torch.Tensor | None:
         module.__dict__.get("_parameters") or {},
     ):
         value = space.get(name)
-        if isinstance(value, torch.Tensor) and not torch.nn.parameter.is_lazy(value):
+        if isinstance(value, torch.Tensor) and not is_lazy(value):
             return value
     return None
 
@@ -219,3 +219,8 @@ def fresh_lazy(tensor: torch.Tensor, device: str) -> Any:  # noqa: ANN401 - the 
     if isinstance(tensor, torch.nn.Parameter):
         return kind(tensor.requires_grad, device=device, dtype=tensor.dtype)
     return kind(False, device=device, dtype=tensor.dtype)
+
+
+def is_lazy(tensor: torch.Tensor) -> bool:
+    """Whether the parameter or buffer has no shape yet (torch's own test narrows the type beyond use)."""
+    return bool(torch.nn.parameter.is_lazy(tensor))

@@ -57,7 +57,7 @@ class Trace:
     method: Method
     stage: Stage
     calls: list[Recorded] = field(default_factory=list)
-    error: Exception | None = None
+    error: BaseException | None = None
 
     @property
     def error_line(self) -> str | None:
@@ -149,7 +149,7 @@ class Subject:
                     if method == "fake":
                         args, kwargs = _as_fake(args), _as_fake(kwargs)
                     stage.model(*args, **kwargs)
-            except Exception as error:  # noqa: BLE001 - the user's forward may raise anything; the report says what
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's forward may raise anything: it is told
                 trace.error = error
         trace.calls = recorder.calls
         return trace
@@ -230,7 +230,7 @@ def _faked(model: nn.Module, recorder: NormRecorder) -> Iterator[None]:
     # before the mode is on: under it an older torch takes the new tensors for FakeTensors already
     for module in model.modules():
         for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
-            if tensor.is_meta and not nn.parameter.is_lazy(tensor):
+            if tensor.is_meta and not private.is_lazy(tensor):
                 private.replace_tensor(module, name, private.fake_tensor(mode, tensor, "cpu"))
     recorder.renew(layers_by_tensor(find_layers(model)))
     with mode, recorder:

@@ -11,8 +11,9 @@ import copy
 import random
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -41,12 +42,12 @@ def twin(model: nn.Module, storage: Literal["meta", "shared"]) -> nn.Module:
     for parameter in model.parameters():
         if storage == "meta":
             memo[id(parameter)] = to_meta(parameter)
-        elif nn.parameter.is_lazy(parameter):  # a forward gives it its shape: that must not be the original's
+        elif private.is_lazy(parameter):  # a forward gives it its shape: that must not be the original's
             memo[id(parameter)] = private.fresh_lazy(parameter, str(parameter.device))
         else:
             memo[id(parameter)] = parameter
     for buffer in model.buffers():
-        if nn.parameter.is_lazy(buffer):
+        if private.is_lazy(buffer):
             memo[id(buffer)] = private.fresh_lazy(buffer, "meta" if storage == "meta" else str(buffer.device))
         elif storage == "meta":
             memo[id(buffer)] = meta_like(buffer)
@@ -66,13 +67,14 @@ def twin(model: nn.Module, storage: Literal["meta", "shared"]) -> nn.Module:
 
 def parameter_count(model: nn.Module) -> int:
     """Return the number of values in all parameters that have a shape."""
-    return sum(p.numel() for p in model.parameters() if not nn.parameter.is_lazy(p))
+    return sum(p.numel() for p in model.parameters() if not private.is_lazy(p))
 
 
 def meta_like(tensor: Tensor) -> Tensor:
     """Return a tensor of the same shape, strides and dtype without memory."""
-    if nn.parameter.is_lazy(tensor):
-        return private.fresh_lazy(tensor, "meta")
+    if private.is_lazy(tensor):
+        shapeless: Tensor = private.fresh_lazy(tensor, "meta")
+        return shapeless
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
@@ -101,22 +103,38 @@ def unwrap(model: nn.Module) -> tuple[nn.Module, str]:
         model, prefix = inner, prefix + step
 
 
+_SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
+    (torch.is_grad_enabled, torch.set_grad_enabled),
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_default_device, torch.set_default_device),
+    (torch.get_num_threads, torch.set_num_threads),
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
+    *(
+        (partial(getattr, torch.backends.cudnn, name), partial(setattr, torch.backends.cudnn, name))
+        for name in ("enabled", "benchmark", "deterministic", "allow_tf32")
+    ),
+)
+"""What a user's file may switch in torch, as pairs of asking and setting."""
+
+
 @contextmanager
 def untouched_process() -> Iterator[None]:
-    """Give back random states, gradient mode, default dtype and warnings as they were, also after an error."""
-    states = (torch.get_rng_state(), random.getstate(), torch.is_grad_enabled(), torch.get_default_dtype())
-    numpy = sys.modules.get("numpy")
-    numpy_state = numpy.random.get_state() if numpy is not None else None
-    cuda = torch.cuda.get_rng_state_all() if private.cuda_is_initialized() else None
-    try:
-        with warnings.catch_warnings():
-            yield
-    finally:
-        torch.set_rng_state(states[0])
-        random.setstate(states[1])
-        torch.set_grad_enabled(states[2])
-        torch.set_default_dtype(states[3])
-        if numpy is not None and numpy_state is not None:
-            numpy.random.set_state(numpy_state)
-        if cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
+    """Give back random states, torch's switches and warnings as they were, also after an error."""
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        for ask, set_again in _SWITCHES:
+            stack.callback(_restore, ask, set_again, ask())
+        stack.callback(torch.set_rng_state, torch.get_rng_state())
+        stack.callback(random.setstate, random.getstate())
+        numpy = sys.modules.get("numpy")
+        if numpy is not None:
+            stack.callback(numpy.random.set_state, numpy.random.get_state())
+        if private.cuda_is_initialized():
+            stack.callback(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
+        yield
+
+
+def _restore(ask: Callable[[], Any], set_again: Callable[[Any], object], before: object) -> None:
+    if ask() != before:  # setting is not free: a default device pushes a mode
+        set_again(before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 import torch
@@ -118,3 +119,14 @@ def test_fewer_workers_or_replicas():
 def test_too_few_samples_for_drop_last():
     ways = bnguard.audit_loader(n=5, batch_size=8, drop_last=True).suggestions
     assert [(way.kind, way.batch_size, way.samples_lost) for way in ways] == [("batch-size", 5, 0)]
+
+
+def test_fewer_replicas_with_another_batch_size_where_neither_helps_alone() -> None:
+    report = bnguard.audit_loader(n=9, batch_size=8, replicas=8)
+    way = next(s for s in report.suggestions if s.kind == "replicas")
+    found = re.search(r"use (\d+) replicas .* batch size (\d+)", way.detail)
+    assert found is not None
+    replicas, size = int(found[1]), int(found[2])
+    assert way.batch_size == size
+    sizes = [len(piece) for batch in torch.arange(9).split(size) for piece in batch.chunk(replicas)]
+    assert min(sizes) >= 2

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import bnguard
+from bnguard.model.twin import _SWITCHES
 
 
 class Busy(nn.Module):
@@ -150,3 +151,24 @@ def test_a_model_that_cannot_be_copied_is_listed_with_the_reason() -> None:
     fact = bnguard.scan(Locked(), (4,)).models[0]
     assert [(x.name, x.verdict) for x in fact.layers] == [("bn", "unknown")]
     assert "cannot be copied" in str(fact.trace_error)
+
+
+def test_a_forward_that_exits_or_switches_torch_is_contained() -> None:
+    class Rude(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bn = nn.BatchNorm1d(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            torch.backends.cudnn.benchmark = True
+            torch.set_default_dtype(torch.float64)
+            torch.set_default_device("meta")
+            torch.use_deterministic_algorithms(True)
+            torch.set_float32_matmul_precision("high")
+            raise SystemExit(3)
+
+    before = [ask() for ask, _ in _SWITCHES]
+    fact = bnguard.scan(Rude(), (4,)).models[0]
+    assert "SystemExit" in str(fact.trace_error)
+    assert [ask() for ask, _ in _SWITCHES] == before
+    assert torch.zeros(1).device.type == "cpu"

@@ -39,7 +39,9 @@ def test_a_missing_folder_is_one_line(report: bnguard.Report, tmp_path: Path) ->
         emit(report, ReportOptions("json", tmp_path / "none" / "r.json"))
 
 
-def test_a_full_disk_leaves_the_old_file(report: bnguard.Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_old_file(
+    report: bnguard.Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "r.json"
     out.write_text("old")
 
