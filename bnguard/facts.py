@@ -9,27 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bnguard.loader_facts import LoaderFact, LoneSample, Runs, Stream, Suggestion
-
-__all__ = [
-    "THIN_VALUES",
-    "InputFact",
-    "LayerFact",
-    "LoaderFact",
-    "LoneSample",
-    "Method",
-    "Mode",
-    "ModelFact",
-    "NormCall",
-    "NormKind",
-    "Runs",
-    "SourceLine",
-    "StatisticsFact",
-    "Stream",
-    "Suggestion",
-    "Verdict",
-]
-
 Mode = Literal["train", "eval"]
 Verdict = Literal["fails", "single-sample", "thin", "ok", "frozen", "not-reached", "unknown"]
 Method = Literal["meta", "fake", "real", "none"]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from bnguard.facts import LoaderFact, ModelFact, SourceLine, Suggestion
+    from bnguard.facts import ModelFact, SourceLine
+    from bnguard.loader_facts import LoaderFact, Suggestion
 
 
 class Severity(IntEnum):

@@ -1,4 +1,4 @@
-"""What is true of a loader: plain frozen data without torch; ``bnguard.facts`` holds it together with the models."""
+"""What is true of a loader, as plain frozen data without torch; an audit of numbers needs no more than this."""
 
 from __future__ import annotations
 

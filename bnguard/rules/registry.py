@@ -10,7 +10,8 @@ from bnguard.errors import UsageError
 from bnguard.findings import Finding, Severity
 
 if TYPE_CHECKING:
-    from bnguard.facts import LoaderFact, ModelFact
+    from bnguard.facts import ModelFact
+    from bnguard.loader_facts import LoaderFact
 
 ModelCheck = Callable[["ModelFact", "Rule"], Iterable[Finding]]
 LoaderCheck = Callable[["LoaderFact", "Rule"], Iterable[Finding]]

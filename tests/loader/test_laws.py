@@ -26,11 +26,11 @@ from torch.utils.data import (
 from torch.utils.data.distributed import DistributedSampler
 
 from bnguard.errors import UsageError
-from bnguard.facts import Runs
 from bnguard.loader.plan import Setup, make_plan, worker_groups
 from bnguard.loader.sizes import batches, chunks, even_pieces
 from bnguard.loader.splits import Split, fold_sizes, parse_split, split_sizes
 from bnguard.loader.summary import describe
+from bnguard.loader_facts import Runs
 
 CHECKED: Counter[str] = Counter()
 BOTH = (False, True)

@@ -248,9 +248,7 @@ def test_grouped_batches_of_torchvision():
             return len(self.sampler) // self.batch_size
 
     groups = [i % 3 for i in range(17)]
-    loader = DataLoader(
-        Untouchable(17), batch_sampler=GroupedBatchSampler(RandomSampler(Untouchable(17)), groups, 4)
-    )
+    loader = DataLoader(Untouchable(17), batch_sampler=GroupedBatchSampler(RandomSampler(Untouchable(17)), groups, 4))
     assert sizes(loader) == [len(b) for b in loader.batch_sampler] == [4, 4, 4, 4]
 
 

@@ -11,11 +11,11 @@ from torch.utils.data import BatchSampler, DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 import bnguard
-from bnguard.facts import Suggestion
 from bnguard.loader.plan import Setup
 from bnguard.loader.sizes import batches
 from bnguard.loader.suggest import suggest
 from bnguard.loader.summary import describe
+from bnguard.loader_facts import Suggestion
 
 
 def real_sizes(n: int, setup: Setup) -> list[list[int]]:

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 import bnguard
-from bnguard.facts import LoaderFact
 from bnguard.findings import Report
+from bnguard.loader_facts import LoaderFact
 from bnguard.report.console_loaders import print_loaders
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import bnguard
-from bnguard.facts import LoaderFact, Stream
 from bnguard.findings import Severity
+from bnguard.loader_facts import LoaderFact, Stream
 from bnguard.rules import CATALOGUE
 from bnguard.rules.loaders import RULES
 
