@@ -110,7 +110,7 @@ def _leaf(name: str, layer: LayerFact, model: ModelFact) -> Text:
     text.append("  ")
     text.append(layer.verdict, style=VERDICT_STYLE[layer.verdict])
     if layer.verdict == "fails" and layer.min_batch_size:
-        text.append(f"  needs batch ≥ {layer.min_batch_size}", style="dim")
+        text.append(f"  below batch {layer.min_batch_size}", style="dim")
     if layer.name == model.first_failure and layer.verdict == "fails":
         text.append("  ← first", style="bold red")
     if layer.aliases:
