@@ -224,3 +224,55 @@ def fresh_lazy(tensor: torch.Tensor, device: str) -> Any:  # noqa: ANN401 - the 
 def is_lazy(tensor: torch.Tensor) -> bool:
     """Whether the parameter or buffer has no shape yet (torch's own test narrows the type beyond use)."""
     return bool(torch.nn.parameter.is_lazy(tensor))
+
+
+# -------------------------------------------------------------------------- the graph of a backward
+
+
+def order_in_backward(node: Any) -> int:  # noqa: ANN401 - autograd nodes have no public type before 2.5
+    """Return the number by which the engine orders this node: the largest runs first."""
+    number = getattr(node, "_sequence_nr", None)
+    return int(number()) if callable(number) else -1
+
+
+def saved_state(node: Any) -> str | None:  # noqa: ANN401 - see above
+    """Say whether a node still has what it saved for its backward, without unpacking it.
+
+    Reading a saved tensor would run the hooks of activation checkpointing, and so the user's forward.
+    ``register_hooks`` looks first: it refuses a tensor that was freed, and one that has hooks.
+
+    Returns:
+        ``freed`` (the node has run), ``hooked`` or ``there`` (it has not), or None where it saved nothing.
+
+    """
+    for name in dir(node):
+        if not name.startswith("_raw_saved_"):
+            continue
+        try:
+            saved = getattr(node, name)
+            for one in saved if isinstance(saved, (tuple, list)) else [saved]:
+                one.register_hooks(_same, _same)
+                return "there"
+        except (RuntimeError, AttributeError, TypeError) as error:
+            state = _state_in(str(error))
+            if state is not None:
+                return state
+    return None
+
+
+def _same(value: Any) -> Any:  # noqa: ANN401 - whatever was saved
+    return value
+
+
+def _state_in(refusal: str) -> str | None:
+    if "freed" in refusal or "second time" in refusal:
+        return "freed"
+    return "hooked" if "already been set" in refusal else None
+
+
+def saved_value(node: Any, name: str) -> Any:  # noqa: ANN401 - see above; a tensor or a number
+    """Return what a node saved under this name, or None."""
+    try:
+        return getattr(node, f"_saved_{name}", None)
+    except RuntimeError:
+        return None

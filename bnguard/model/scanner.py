@@ -200,9 +200,7 @@ class _Plan:
         return first or (None, _untraced(subject))
 
     def _best(self, subject: Subject, inputs: Inputs) -> Trace:
-        if inputs.needs_values:
-            self._progress(f"{type(subject.model).__name__}: values decide in its forward; running it on the CPU …")
-        return subject.best_trace(inputs, self.batch_size)
+        return subject.best_trace(inputs, self.batch_size, self._progress)
 
     def _with_smallest(
         self, subject: Subject, inputs: Inputs, trace: Trace, facts: tuple[LayerFact, ...], prefix: str

@@ -29,6 +29,10 @@ MOST_REAL_PARAMETERS = 500_000_000
 """A real forward of more parameters than this (2 GB in float32) is not worth the answer to one question."""
 
 MOST_CONFIRMED_PARAMETERS = 30_000_000
+"""An error on shapes is confirmed by a real forward up to this size."""
+
+QUICK_PARAMETERS = 2_000_000
+"""A real forward of a model below this size takes no time worth a word."""
 
 
 @dataclass
@@ -43,9 +47,10 @@ class Stage:
     names: dict[int, str]
 
     @classmethod
-    def of(cls, model: nn.Module, mode: Mode) -> Stage:
-        """Set the mode as a training script would, then find the layers."""
-        model.train(mode == "train")
+    def of(cls, model: nn.Module, mode: Mode | None) -> Stage:
+        """Set the mode as a training script would, unless it is None, then find the layers."""
+        if mode is not None:
+            model.train(mode == "train")
         modules = names_by_module(model)
         return cls(model, layers_among(modules), {id(m): names[0] for m, names in modules.items()})
 
@@ -107,7 +112,7 @@ class Subject:
         model: the user's live model, or one that was built without weights for this scan.
         owned: whether nobody else holds the model, so that no copy is needed.
         rebuild: builds the model again with its weights, for a real forward of a weightless one.
-        mode: what is called on the root before a trace.
+        mode: what is called on the root before a trace; None leaves every module's as it is.
         device: whose backend the calls predict.
 
     """
@@ -117,12 +122,12 @@ class Subject:
         model: nn.Module,
         *,
         owned: bool,
-        mode: Mode,
+        mode: Mode | None,
         device: str,
         rebuild: Callable[[], nn.Module] | None = None,
     ) -> None:
         self.model = model
-        self.mode: Mode = mode
+        self.mode: Mode | None = mode
         self._device = device
         self._owned = owned
         self._rebuild = rebuild
@@ -154,8 +159,11 @@ class Subject:
         trace.calls = recorder.calls
         return trace
 
-    def best_trace(self, inputs: Inputs, batch_size: int) -> Trace:
-        """Trace on the meta device, with FakeTensors where devices mix, really where values decide."""
+    def best_trace(self, inputs: Inputs, batch_size: int, progress: Callable[[str], None]) -> Trace:
+        """Trace on the meta device, with FakeTensors where devices mix, really where values decide.
+
+        ``progress`` is told before a forward that may take seconds.
+        """
         trace: Trace | None = None
         methods: tuple[Method, ...] = ("real",) if inputs.needs_values else ("meta", "fake", "real")
         for method in methods:
@@ -163,6 +171,8 @@ class Subject:
                 private.fake_tensor_types() is None or not (trace and trace.shapes_were_not_enough)
             ):
                 continue
+            if method == "real" and parameter_count(self.model) > QUICK_PARAMETERS:
+                progress(f"{type(self.model).__name__}: values decide in its forward; running it on the CPU …")
             latest = self.trace(inputs, batch_size, method)
             if trace is not None and isinstance(latest.error, BnguardError):
                 return trace  # a real forward is not to be had: the error of the shapes says more
