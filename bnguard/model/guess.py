@@ -44,6 +44,15 @@ def guesses(model: nn.Module) -> Iterator[Inputs]:
         yield from _one_for_each(model, count)
 
 
+def as_wanted(model: nn.Module, inputs: Inputs) -> Inputs:
+    """Turn one image's shape into the images and targets that a detector wants; leave all else as it is."""
+    if _is_detector(model) and isinstance(inputs, SpecInputs) and len(inputs.specs) == 1:
+        size = inputs.specs[0].shape
+        if len(size) == 3:
+            return DetectionInputs(size, inputs.source)
+    return inputs
+
+
 def _is_detector(model: nn.Module) -> bool:
     modules = {base.__module__ for base in type(model).__mro__}
     return any(m.startswith("torchvision.models.detection") for m in modules)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from bnguard.findings import Report
 from bnguard.model import checkpoint, private
 from bnguard.model.assemble import first_failure, layer_facts, smallest_batches
 from bnguard.model.assigned import assignment_line
-from bnguard.model.guess import guesses
+from bnguard.model.guess import as_wanted, guesses
 from bnguard.model.inputs import Inputs, declared, given
 from bnguard.model.layers import find_layers, running_statistics
 from bnguard.model.origin import Origins
@@ -175,13 +174,12 @@ class _Plan:
 
     def _traced(self, subject: Subject, namespace: dict[str, Any]) -> tuple[Inputs | None, Trace]:
         """Trace with what the user gave, or what the model declares, or the first guess that runs."""
-        named = (
-            [self._inputs]
-            if self._inputs is not None
-            else list(itertools.islice(declared(subject.model, namespace), 1))
-        )
-        if named:
-            return named[0], self._best(subject, named[0])
+        if self._inputs is not None:
+            given = as_wanted(subject.model, self._inputs)
+            return given, self._best(subject, given)
+        named = next(declared(subject.model, namespace), None)
+        if named is not None:
+            return named, self._best(subject, named)
         first: tuple[Inputs, Trace] | None = None
         unsure: list[Inputs] = []
         for guess in guesses(subject.model):

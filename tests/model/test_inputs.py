@@ -201,3 +201,12 @@ def test_dicts_given_as_one_argument() -> None:
 def test_options_that_mean_nothing(options: dict[str, object]) -> None:
     with pytest.raises(BnguardError):
         bnguard.scan(Cifar(), **options)
+
+
+@pytest.mark.parametrize("inputs", [None, (3, 96, 96)])
+def test_a_detector_takes_images_and_targets(inputs: tuple[int, ...] | None) -> None:
+    target = "torchvision.models.detection:ssdlite320_mobilenet_v3_large(weights=None,weights_backbone=None)"
+    fact = bnguard.scan(target, inputs).models[0]
+    assert (fact.method, fact.trace_error) == ("real", None)
+    assert fact.inputs[0].shape == (1, *(inputs or (3, 224, 224)))
+    assert fact.first_failure == "backbone.extra.3.1.1"
