@@ -16,10 +16,15 @@ from bnguard.errors import BnguardError
 COMMANDS: dict[str, tuple[str, str, bool]] = {
     "scan": ("bnguard.cli.scan", "command", True),
     "audit-loader": ("bnguard.cli.audit_loader", "command", True),
+    "run": ("bnguard.cli.run", "command", True),
+    "explain-error": ("bnguard.cli.explain_error", "command", False),
     "rules": ("bnguard.cli.explain", "rules", False),
     "explain": ("bnguard.cli.explain", "explain", True),
 }
 """Module and function of each command, and whether it shows its help when called without arguments."""
+
+PASS_THROUGH = ("run",)
+"""What follows the first argument of these commands belongs to the user's script, ``--`` included."""
 
 
 def application(argv: Sequence[str] = ()) -> typer.Typer:
@@ -39,7 +44,8 @@ def application(argv: Sequence[str] = ()) -> typer.Typer:
     for name in argv[:1] if argv and argv[0] in COMMANDS else COMMANDS:
         module, function, needs_arguments = COMMANDS[name]
         command = getattr(import_module(module), function)
-        app.command(name, cls=plain.PlainCommand, no_args_is_help=needs_arguments)(command)
+        cls = plain.PassThroughCommand if name in PASS_THROUGH else plain.PlainCommand
+        app.command(name, cls=cls, no_args_is_help=needs_arguments)(command)
     app.callback()(_root)
     return app
 
@@ -82,7 +88,7 @@ def run(argv: list[str]) -> int:
 
 
 def _partition(argv: list[str]) -> tuple[list[str], bool, list[str]]:
-    if "--" not in argv:
+    if "--" not in argv or argv[0] in PASS_THROUGH:
         return argv, False, []
     at = argv.index("--")
     return argv[:at], True, argv[at + 1 :]

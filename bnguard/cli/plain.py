@@ -36,6 +36,12 @@ class PlainCommand(_PlainParameters, TyperCommand):
     """A command that reads its plain options itself."""
 
 
+class PassThroughCommand(PlainCommand):
+    """A command that stops reading options at its first argument: the rest is not for us."""
+
+    allow_interspersed_args = False
+
+
 class PlainGroup(_PlainParameters, TyperGroup):
     """The group above such commands: it has options too."""
 

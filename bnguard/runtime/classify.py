@@ -118,7 +118,7 @@ _WORDINGS: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
 """Cause, code and wordings; the first row that matches wins, so the specific rows stand above the general ones."""
 
 _TABLE = tuple(
-    (cause, code, re.compile("|".join(wordings), re.IGNORECASE | re.DOTALL)) for cause, code, wordings in _WORDINGS
+    (cause, code, re.compile("|".join(wordings), re.IGNORECASE)) for cause, code, wordings in _WORDINGS
 )
 
 _SHAPE = re.compile(r"got input size\s+(?:torch\.Size\()?\[([\d,\s]+)\]")
@@ -132,6 +132,7 @@ def classify(text: str, exception_type: str | None = None) -> Classified:
         exception_type: the exception's class name, such as ``OutOfMemoryError``, where it is known.
 
     """
+    text = " ".join(text.split())  # a log may have wrapped the sentence
     status = _status(text)
     if status is not None:
         cause = _cudnn_cause(status)

@@ -1,0 +1,146 @@
+"""A pasted log or traceback → a diagnosis, from its text alone. No torch here."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from bnguard.facts import SourceLine
+from bnguard.runtime.classify import Classified, classify
+from bnguard.runtime.diagnosis import Diagnosis
+from bnguard.runtime.evidence import judge
+from bnguard.runtime.logtext import Frame, LoggedError, read_errors
+from bnguard.runtime.module_path import UNKNOWN, Found, find_norm, in_backward, last_layer_file
+
+_EXPECTED_RANK = re.compile(r"expected (2D or 3D|4D|5D) input")
+_TYPES = {"2D or 3D": "BatchNorm1d", "4D": "BatchNorm2d", "5D": "BatchNorm3d"}
+_BY_DIMENSIONS = {2: "BatchNorm1d", 3: "BatchNorm1d", 4: "BatchNorm2d", 5: "BatchNorm3d"}
+_CAUGHT = re.compile(r"Caught \w+ in (replica \d+ on device \d+|DataLoader worker process \d+)")
+_WORLD = re.compile(r"\bWORLD_SIZE[=: ]+(\d+)|--nproc[-_]per[-_]node[= ](\d+)")
+
+
+def diagnose_text(text: str) -> Diagnosis | None:
+    """Return what the text says of a failed normalisation call, or None where it holds no error at all.
+
+    Of several errors the one that a normalisation layer raised counts, then the one whose words are known. Of several
+    ranks it is the lowest; the others are named in the evidence.
+    """
+    errors = read_errors(text) or [LoggedError(kind="", message=text)]
+    chosen = min(errors, key=_relevance)
+    if not chosen.kind and classify(chosen.message).cause == "unknown":
+        return None
+    return _diagnose(chosen, errors, text)
+
+
+def _relevance(error: LoggedError) -> tuple[bool, bool, int]:
+    read = _read(error)
+    return (find_norm(error.frames) is None or read.cause == "unknown", read.cause == "unknown", error.rank or 0)
+
+
+def _read(error: LoggedError) -> Classified:
+    return classify(error.message, error.kind or None)
+
+
+def _diagnose(error: LoggedError, errors: Sequence[LoggedError], text: str) -> Diagnosis:
+    whole = _with_the_way_there(error, errors)
+    read, found = _read(error), find_norm(whole.frames)
+    seen = Diagnosis(
+        layer=found.path if found and found.exact else None,
+        layer_type=_layer_type(error, read, found),
+        place="backward" if found is None and in_backward(whole.frames) else "text",
+        shape=read.shape,
+        values_per_channel=_values_per_channel(read.shape),
+        mode="train" if read.cause == "one-value-per-channel" else None,
+        rank=error.rank,
+        world_size=_world_size(errors, text),
+    )
+    elsewhere = last_layer_file(whole.frames) if found is None else None
+    judged = judge(seen, replace(read, code=None) if _is_elsewhere(read, elsewhere) else read)
+    return replace(
+        judged,
+        candidates=_pattern(found),
+        evidence=(*judged.evidence, *_remarks(found, elsewhere), *_other_processes(error, errors)),
+    )
+
+
+def _with_the_way_there(error: LoggedError, errors: Sequence[LoggedError]) -> LoggedError:
+    """Put the way to an exception that was caught and chained before its own frames.
+
+    The traceback of a cause begins where it was caught; the exception raised from it, printed below, passed the same
+    function, and its frames show who called that.
+    """
+    if not error.frames:
+        return error
+    start = (error.frames[0].file, error.frames[0].function)
+    for other in errors:
+        if other is not error and other.rank == error.rank:
+            for i, frame in enumerate(other.frames):
+                if (frame.file, frame.function) == start:
+                    return replace(error, frames=[*other.frames[:i], *error.frames])
+    return error
+
+
+def _layer_type(error: LoggedError, read: Classified, found: Found | None) -> str | None:
+    if found is None or found.function in ("group_norm", "instance_norm"):
+        return {"group_norm": "GroupNorm", "instance_norm": "InstanceNorm"}.get(found.function or "") if found else None
+    expected = _EXPECTED_RANK.search(error.message)
+    if expected:
+        return _TYPES[expected[1]]
+    return _BY_DIMENSIONS.get(len(read.shape)) if read.shape else None
+
+
+def _values_per_channel(shape: tuple[int, ...] | None) -> int | None:
+    return shape[0] * math.prod(shape[2:]) if shape else None
+
+
+def _world_size(errors: Sequence[LoggedError], text: str) -> int | None:
+    """Return the number of processes: as the log says it, else at least one more than the highest rank in it."""
+    highest = max((error.rank for error in errors if error.rank is not None), default=None)
+    if highest is None:
+        return None
+    said = _WORLD.search(text)
+    return max(highest + 1, int(said[1] or said[2]) if said else 0)
+
+
+def _is_elsewhere(read: Classified, layer_file: str | None) -> bool:
+    """Whether the words could be a normalisation layer's, but the frames end in another kind of layer."""
+    return layer_file is not None and read.cause not in ("one-value-per-channel", "unknown")
+
+
+def _pattern(found: Found | None) -> tuple[str, ...]:
+    """Return the name with its unknown steps, where the whole name is not known."""
+    if found is None or found.exact or not found.path.replace(UNKNOWN, "").strip("."):
+        return ()
+    return (found.path,)
+
+
+def _remarks(found: Found | None, elsewhere: str | None) -> Iterator[str]:
+    if found and found.caller:
+        caller = found.caller
+        line = f": {caller.source}" if caller.source else ""
+        yield f"it was called at {_place(caller)}, in {caller.function}{line}"
+    if any(UNKNOWN in path.split(".") for path in _pattern(found)):
+        yield f"{UNKNOWN} is a step that a traceback does not name, such as the index in a Sequential"
+    if elsewhere:
+        yield f"the traceback ends in torch/nn/modules/{elsewhere}.py, which is no normalisation layer"
+    elif found is None:
+        yield "the text shows no frame of a normalisation layer; `bnguard run` sees more than a log holds"
+
+
+def _other_processes(error: LoggedError, errors: Sequence[LoggedError]) -> Iterator[str]:
+    for other in errors:
+        caught = _CAUGHT.search(other.message)
+        if caught and other.rank == error.rank:
+            yield f"it was raised in {caught[1]}"
+            break
+    alike = sorted({e.rank for e in errors if e.rank != error.rank and e.rank is not None and e.kind == error.kind})
+    if alike:
+        yield f"rank{'s' if len(alike) > 1 else ''} {', '.join(map(str, alike))} failed in the same way"
+
+
+def _place(caller: Frame) -> SourceLine:
+    """Name a file of an installed package by what follows ``site-packages``."""
+    installed = re.split(r"[\\/](?:site|dist)-packages[\\/]", caller.file)
+    return SourceLine(installed[-1], caller.line)

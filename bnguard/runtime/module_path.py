@@ -1,0 +1,130 @@
+"""The frames of a traceback, as text → the dotted path of the module that failed: ``layer4.*.bn1``. No torch here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from bnguard.runtime.logtext import Frame
+
+UNKNOWN = "*"
+"""Stands for a step whose name the text does not hold: the index in a Sequential, a layer in a local variable."""
+
+_NORM_FILES = ("batchnorm.py", "instancenorm.py", "normalization.py")
+_NORM_FUNCTIONS = ("batch_norm", "instance_norm", "group_norm", "_verify_batch_size", "_verify_spatial_size")
+_STEPS = ("training_step", "validation_step", "test_step", "predict_step")
+_CALLED = re.compile(r"\bself\.([A-Za-z_]\w*(?:\.[A-Za-z_]\w*|\[[^\]]*\])*)\(")
+_INDEX = re.compile(r"\[([^\]]*)\]")
+_NORM_NAME = re.compile(r"(?i)bn|norm")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The failing module as the frames show it.
+
+    Attributes:
+        path: from the outermost module in sight; ``*`` for each step without a name.
+        exact: whether ``path`` is the whole name: no step is missing, and the outermost module is the model.
+        caller: the last frame outside PyTorch: the line that called the layer.
+        function: the failing function of ``torch.nn.functional``, or None.
+
+    """
+
+    path: str
+    exact: bool
+    caller: Frame | None
+    function: str | None
+
+
+def find_norm(frames: Sequence[Frame]) -> Found | None:
+    """Return the normalisation layer in these frames, or None where they pass through none."""
+    at = next((i for i, frame in enumerate(frames) if _is_norm(frame)), None)
+    if at is None:
+        return None
+    above = frames[:at]
+    telling = [frame for frame in above if _tells(frame)]
+    in_layer = _in(frames[at], "torch/nn/modules/")
+    steps = list(_steps([*telling, frames[at]] if in_layer else telling))
+    caller = next((frame for frame in reversed(telling) if not _is_container(frame)), None)
+    function = next((f.function for f in frames[at:] if f.function in _NORM_FUNCTIONS), None)
+    exact = bool(steps) and UNKNOWN not in steps and _starts_at_the_model(frames, telling)
+    return Found(".".join(steps), exact, caller, function)
+
+
+def last_layer_file(frames: Sequence[Frame]) -> str | None:
+    """Return the name of the last file of ``torch.nn.modules`` that the error passed, such as ``conv``, or None."""
+    for frame in reversed(frames):
+        if _in(frame, "torch/nn/modules/") and not frame.file.endswith(("module.py", "container.py")):
+            return _slashes(frame).rpartition("/")[2].removesuffix(".py")
+    return None
+
+
+def in_backward(frames: Sequence[Frame]) -> bool:
+    """Whether the error came out of autograd."""
+    return any(_in(frame, "torch/autograd/") for frame in frames)
+
+
+def _steps(frames: Sequence[Frame]) -> Iterator[str]:
+    """Yield the attribute by which each module calls the next.
+
+    A frame calls a module where the next frame is a ``forward``. Above the first module there is the user's loop,
+    whose ``self.model(x)`` is an attribute of a trainer, and no part of the name.
+    """
+    inside = False
+    for frame, following in pairwise(frames):
+        inside = inside or frame.function in ("forward", *_STEPS)
+        if inside and following.function == "forward":
+            yield UNKNOWN if _is_container(frame) else _called(frame, following)
+
+
+def _called(frame: Frame, following: Frame) -> str:
+    """Return the attribute that the line calls; with several, the underlined one, or one that fits the next frame."""
+    names = _CALLED.findall(frame.call) or _CALLED.findall(frame.source)
+    names = [name for name in names if not name.startswith(("forward", "_forward"))]
+    if frame.call and frame.call.startswith("self.") and names:
+        return _dotted(names[0])
+    fitting = [name for name in names if bool(_NORM_NAME.search(name)) == _is_norm(following)]
+    return _dotted((fitting or names)[0]) if len(fitting or names) == 1 else UNKNOWN
+
+
+def _dotted(name: str) -> str:
+    """Write an attribute as a module's name: ``layers[0].bn`` → ``layers.0.bn``; ``layers[i]`` → ``layers.*``."""
+
+    def index(found: re.Match[str]) -> str:
+        inside = found[1].strip("\"' ")
+        literal = inside.isdecimal() or found[1].strip()[:1] in ("'", '"')
+        return f".{inside if literal else UNKNOWN}"
+
+    return _INDEX.sub(index, name)
+
+
+def _starts_at_the_model(frames: Sequence[Frame], telling: Sequence[Frame]) -> bool:
+    """Whether somebody outside the modules is seen to call the first of them.
+
+    Under autograd the first module is the one that is recomputed by activation checkpointing, some way down.
+    """
+    return bool(telling) and telling[0].function != "forward" and not in_backward(frames)
+
+
+def _is_norm(frame: Frame) -> bool:
+    if _in(frame, "torch/nn/modules/"):
+        return _slashes(frame).rpartition("/")[2] in _NORM_FILES and frame.function == "forward"
+    return _in(frame, "torch/nn/functional.py") and frame.function in _NORM_FUNCTIONS
+
+
+def _is_container(frame: Frame) -> bool:
+    return _in(frame, "torch/nn/modules/container.py")
+
+
+def _tells(frame: Frame) -> bool:
+    return not _in(frame, "/torch/") or _is_container(frame)
+
+
+def _in(frame: Frame, part: str) -> bool:
+    return part in _slashes(frame)
+
+
+def _slashes(frame: Frame) -> str:
+    return frame.file.replace("\\", "/")

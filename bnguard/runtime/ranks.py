@@ -1,0 +1,84 @@
+"""Several processes of one training that fail together: one of them reports, the others refer to it."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import os
+import tempfile
+import time
+from pathlib import Path
+
+_STALE = 60.0
+"""Seconds after which a claim outside torchrun's folder is a killed run's, whose port is used again."""
+
+_JOB = ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "SLURM_JOB_ID")
+
+
+def rank() -> int | None:
+    """Return this process's rank, None where it is the only one."""
+    number, world = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
+    return int(number) if number.isdigit() and world.isdigit() and int(world) > 1 else None
+
+
+def world_size() -> int:
+    """Return how many processes train together, as their launcher says."""
+    return int(os.environ["WORLD_SIZE"]) if rank() is not None else 1
+
+
+def claim_report() -> int | None:
+    """Claim the report for this process; nobody waits for anybody.
+
+    Returns:
+        The rank that has it already, None where this process may report. Where no claim can be made (no common
+        folder, a full disk) every process reports.
+
+    """
+    mine = rank()
+    place = _place_of_claim() if mine is not None else None
+    if place is None:
+        return None
+    try:
+        handle = os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return _claimant(place)
+    except OSError:
+        return None
+    os.write(handle, str(mine).encode())
+    os.close(handle)
+    return None
+
+
+def _place_of_claim() -> Path | None:
+    """Return the file to create: in torchrun's own folder for this attempt, else a temporary one that we remove."""
+    errors = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if errors and Path(errors).parents[1].is_dir():
+        return Path(errors).parents[1] / "bnguard-report"
+    if "MASTER_PORT" not in os.environ:
+        return None
+    job = "/".join([*(os.environ.get(name, "") for name in _JOB), str(getattr(os, "getuid", int)())])
+    place = Path(tempfile.gettempdir(), f"bnguard-report-{hashlib.sha256(job.encode()).hexdigest()[:16]}")
+    try:
+        if time.time() - place.stat().st_mtime > _STALE:
+            place.unlink(missing_ok=True)
+    except OSError:
+        pass  # nobody has claimed it
+    atexit.register(_remove_own, place)
+    return place
+
+
+def _claimant(place: Path) -> int:
+    """Return the rank in the file; it may be about to be written, and then the first rank is the likely one."""
+    try:
+        text = place.read_text(encoding="ascii")
+    except OSError:
+        text = ""
+    return int(text) if text.isdigit() else 0
+
+
+def _remove_own(place: Path) -> None:
+    try:
+        if place.read_text(encoding="ascii") == str(rank()):
+            place.unlink()
+    except OSError:
+        pass
