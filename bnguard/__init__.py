@@ -15,17 +15,36 @@ if TYPE_CHECKING:
     from bnguard.findings import Finding, Report, Severity
     from bnguard.loader import audit_loader
     from bnguard.model import scan
+    from bnguard.runtime.diagnosis import Diagnosis
+    from bnguard.runtime.guard import guard, install
+    from bnguard.runtime.postmortem import diagnose
 
 _PUBLIC = {
     "BnguardError": "bnguard.errors",
+    "Diagnosis": "bnguard.runtime.diagnosis",
     "Finding": "bnguard.findings",
     "Report": "bnguard.findings",
     "Severity": "bnguard.findings",
     "audit_loader": "bnguard.loader",
+    "diagnose": "bnguard.runtime.postmortem",
+    "guard": "bnguard.runtime.guard",
+    "install": "bnguard.runtime.guard",
     "scan": "bnguard.model",
 }
 
-__all__ = ["BnguardError", "Finding", "Report", "Severity", "__version__", "audit_loader", "scan"]
+__all__ = [
+    "BnguardError",
+    "Diagnosis",
+    "Finding",
+    "Report",
+    "Severity",
+    "__version__",
+    "audit_loader",
+    "diagnose",
+    "guard",
+    "install",
+    "scan",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -19,8 +19,9 @@ def __getattr__(name: str) -> Catalogue:
     """Build the catalogue when it is first asked for: judging loaders alone needs no facts of models."""
     if name != "CATALOGUE":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from bnguard.rules import batch_size, configuration, loaders, running_statistics
+    from bnguard.rules import batch_size, configuration, loaders, running_statistics, runtime
 
-    every = [*batch_size.RULES, *configuration.RULES, *running_statistics.RULES, *loaders.RULES]
+    modules = (batch_size, configuration, running_statistics, loaders, runtime)
+    every = [rule for module in modules for rule in module.RULES]
     globals()["CATALOGUE"] = catalogue = Catalogue(every)
     return catalogue

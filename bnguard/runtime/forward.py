@@ -1,0 +1,97 @@
+"""Which layer failed, from the frames of a forward: the plain case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import FrameType
+
+from torch import Tensor, nn
+
+from bnguard.facts import SourceLine
+from bnguard.runtime.call import FUNCTIONS, Call
+from bnguard.runtime.found import Found, as_layer, owner_of
+from bnguard.runtime.frames import module_of, root_with
+from bnguard.usercode import display_path, whose
+
+_BEFORE_FORWARD = ("_call_impl", "_wrapped_call_impl", "__call__")
+"""Methods that run the user's hooks too: an error below them need not be the layer's."""
+
+
+def find_in_forward(frames: Sequence[FrameType], model: nn.Module | None, *, known: bool) -> Found | None:
+    """Return the layer in whose call the traceback ends, or None.
+
+    Args:
+        frames: of the traceback, the outermost first.
+        model: whose names are wanted; None to take the outermost module on the stack that holds the layer.
+        known: whether the words of the error are those of a normalisation: an error in the code of a hand-written
+            layer, or after a direct call of ``torch.batch_norm``, counts only then.
+
+    """
+    for i in range(len(frames) - 1, -1, -1):
+        frame = frames[i]
+        if frame.f_code in FUNCTIONS:
+            return _around_function(frames[: i + 1], model)
+        layer = _layer_running(frame)
+        if layer is not None:
+            kind = as_layer(layer)
+            if kind is not None and (known or kind.kind != "hand-written"):
+                return _of_layer(layer, frames, model)
+    return _direct_call(frames, model) if known else None
+
+
+def _layer_running(frame: FrameType) -> nn.Module | None:
+    module = module_of(frame)
+    if module is None or frame.f_code.co_name in _BEFORE_FORWARD or as_layer(module) is None:
+        return None
+    return module
+
+
+def _around_function(frames: Sequence[FrameType], model: nn.Module | None) -> Found:
+    """Name the layer whose tensors the function got, else the module that called it."""
+    call = Call.of_frame(frames[-1])
+    inner = next((m for f in reversed(frames) if (m := module_of(f)) is not None), None)
+    root = _root(inner, frames, model) if inner is not None else model
+    owner = owner_of(list(call.owners()), root) if root is not None else None
+    layer = owner if owner is not None else inner
+    line = _line(frames[-2]) if len(frames) > 1 else None
+    return Found("traceback", root, layer, call, line) if layer is not None else _nameless(call, frames, line)
+
+
+def _nameless(call: Call, frames: Sequence[FrameType], line: SourceLine | None) -> Found:
+    """Return a call outside any module on the stack: a layer in sight may still own its tensors."""
+    for tensor in call.owners():
+        root = root_with(tensor, frames)
+        if root is not None:
+            return Found("traceback", root, owner_of([tensor], root), call, line)
+    return Found("traceback", call=call, line=line)
+
+
+def _of_layer(layer: nn.Module, frames: Sequence[FrameType], model: nn.Module | None) -> Found:
+    """Take the input from the frames of the layer's own methods."""
+    names = ("input", "x", "inputs", "tensor")
+    own = [f.f_locals for f in frames if module_of(f) is layer and f.f_code.co_name not in _BEFORE_FORWARD]
+    given = next((v for local in own for n in names if isinstance(v := local.get(n), Tensor)), None)
+    call = Call.of_layer(layer, given) if given is not None else None
+    return Found("traceback", _root(layer, frames, model), layer, call)
+
+
+def _direct_call(frames: Sequence[FrameType], model: nn.Module | None) -> Found | None:
+    """Recognise ``torch.batch_norm(…)`` in a module of the user: a function of C++ leaves no frame."""
+    if not frames or whose(frames[-1].f_code.co_filename) not in ("user", "library"):
+        return None
+    line = _line(frames[-1])
+    module = next((m for f in reversed(frames) if (m := module_of(f)) is not None), None)
+    if module is None or "batch_norm" not in frames[-1].f_code.co_names:
+        return None
+    return Found("traceback", _root(module, frames, model), module, line=line)
+
+
+def _root(part: nn.Module, frames: Sequence[FrameType], model: nn.Module | None) -> nn.Module:
+    if model is not None and any(m is part for m in model.modules()):
+        return model
+    root = root_with(part, frames)
+    return part if root is None else root
+
+
+def _line(frame: FrameType) -> SourceLine:
+    return SourceLine(display_path(frame.f_code.co_filename), frame.f_lineno)

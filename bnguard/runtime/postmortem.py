@@ -1,0 +1,114 @@
+"""From an exception to its Diagnosis: find the layer, read the words, weigh the evidence, try what would help."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import torch
+from torch import nn
+
+from bnguard.errors import UsageError
+from bnguard.runtime.backward import find_in_backward
+from bnguard.runtime.classify import Classified, classify
+from bnguard.runtime.diagnosis import Diagnosis
+from bnguard.runtime.evidence import judge
+from bnguard.runtime.forward import find_in_forward
+from bnguard.runtime.found import Found
+from bnguard.runtime.frames import frames_of
+from bnguard.runtime.replay import replays
+from bnguard.runtime.retrace import find_by_retracing
+from bnguard.runtime.textual import find_in_text
+
+
+def diagnose(exc: BaseException, model: nn.Module | None = None, *, replay: bool = True) -> Diagnosis | None:
+    """Say which normalisation layer an exception comes from, and why; for use in an ``except`` block.
+
+    Args:
+        exc: as caught, with its traceback. Without one its words are all there is.
+        model: whose dotted names are wanted; None to find the root in the traceback.
+        replay: whether to repeat the failed call on copies, with one thing changed at a time.
+
+    Returns:
+        The diagnosis, or None where the exception has nothing to do with normalisation.
+
+    Raises:
+        BnguardError: ``exc`` is no exception, or ``model`` is no module.
+
+    """
+    if not isinstance(exc, BaseException):
+        raise UsageError(f"a {type(exc).__name__} is no exception", hint="call diagnose(exc) in an except block")
+    require_module(model)
+    if not isinstance(exc, Exception):  # KeyboardInterrupt, SystemExit
+        return None
+    read = classify(str(exc), type(exc).__name__)
+    found = _find(exc, read, model)
+    if found is None:
+        return None
+    seen = Diagnosis(**{**found.facts(), **_process(found)})
+    if not read.reliable_place and seen.layer is not None:
+        seen = _unsure(seen)
+    elif replay and found.call is not None:
+        cudnn = seen.backend == "cudnn" or read.status is not None
+        tried = replays(found.call, backward=found.place == "backward", cudnn=cudnn)
+        seen = dataclasses.replace(seen, replays=tried)
+    return judge(seen, read)
+
+
+def require_module(model: object) -> None:
+    """Raise a BnguardError unless this is a module or None."""
+    if model is None or isinstance(model, nn.Module):
+        return
+    hint = "write @bnguard.guard(), with parentheses" if callable(model) else "give the model, or nothing"
+    raise UsageError(f"a {type(model).__name__} is no nn.Module", hint=hint)
+
+
+def _find(exc: Exception, read: Classified, model: nn.Module | None) -> Found | None:
+    frames = frames_of(exc)
+    return (
+        find_in_forward(frames, model, known=read.cause != "unknown")
+        or (find_in_backward(frames, model) if read.cause != "unknown" else None)
+        or (find_by_retracing(exc, read, frames) if _is_lost(str(exc), read) else None)
+        or find_in_text(str(exc), read, frames, model)
+    )
+
+
+def _is_lost(text: str, read: Classified) -> bool:
+    """Whether the words are those of a normalisation though no frame is: a wrapper has raised them anew."""
+    return read.cause == "one-value-per-channel" or "batch_norm" in text or "batchnorm" in text
+
+
+def _unsure(seen: Diagnosis) -> Diagnosis:
+    """Turn the layer into a candidate: CUDA may have reported the error of an earlier call here."""
+    name = seen.layer or ""
+    return dataclasses.replace(seen, layer=None, candidates=(name,), place="unknown")
+
+
+def _process(found: Found) -> dict[str, Any]:
+    """Return what is known of the device and of this process among others."""
+    facts: dict[str, Any] = {}
+    rank, world = _rank()
+    if rank is not None:
+        facts |= {"rank": rank, "world_size": world}
+    if found.call is not None and found.call.input.is_cuda:
+        facts |= _device(found.call.input.device)
+    return facts
+
+
+def _rank() -> tuple[int | None, int | None]:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    rank, world = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
+    return (int(rank), int(world)) if rank.isdigit() and world.isdigit() else (None, None)
+
+
+def _device(device: torch.device) -> dict[str, Any]:
+    try:
+        return {
+            "cudnn_version": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+            "gpu": torch.cuda.get_device_name(device),
+            "free_memory": int(torch.cuda.mem_get_info(device)[0]),
+        }
+    except RuntimeError:  # after an assert on the device every question fails
+        return {}

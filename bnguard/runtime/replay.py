@@ -1,0 +1,112 @@
+"""The failed call once more, on copies, with one thing changed at a time: which change helps is then known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnguard.model import private
+from bnguard.runtime.call import Call
+from bnguard.runtime.diagnosis import CONTROL, Replay
+from bnguard.usercode import one_line
+
+Change = tuple[str, Callable[[], Call], AbstractContextManager[Any]]
+
+
+def replays(call: Call, *, backward: bool = False, cudnn: bool = False) -> tuple[Replay, ...]:
+    """Repeat the call unchanged and with each change that applies, and say which succeed.
+
+    Nothing of the model is touched: every tensor is copied first. Normalisation draws no random numbers.
+
+    Args:
+        call: the failed call.
+        backward: whether its backward failed, so that this is repeated too.
+        cudnn: whether cuDNN had a part in it, so that doing without is worth a try.
+
+    """
+    if not private.has_values(call.input) or not _device_answers(call.input):
+        return ()
+    run = _forward_and_backward if backward else _forward
+    return tuple(_try(name, make, context, run) for name, make, context in _changes(call, cudnn=cudnn))
+
+
+def _changes(call: Call, *, cudnn: bool) -> Iterator[Change]:
+    """Yield every change that makes another call of this one."""
+    x = call.input
+    same = nullcontext()
+    yield CONTROL, lambda: call, same
+    if cudnn:
+        yield "cuDNN disabled", lambda: call, _without_cudnn()
+    if not x.is_contiguous():
+        yield "a contiguous input", lambda: call.changed(input=x.detach().contiguous()), same
+    if any(t.dtype != torch.float32 for t in call.arguments.values() if isinstance(t, Tensor)):
+        yield "float32", lambda: call.mapped(lambda t: t.detach().float()), same
+    other = _other_format(x)
+    if other is not None:
+        yield "another memory format", lambda: call.changed(input=x.detach().contiguous(memory_format=other)), same
+    if call.batch_statistics and isinstance(call.arguments.get("running_mean"), Tensor):
+        name = "use_input_stats" if "use_input_stats" in call.arguments else "training"
+        yield "running statistics", lambda: call.changed(**{name: False}), same
+    if x.dim() > 1 and x.shape[0]:
+        yield "the batch doubled", lambda: call.changed(input=torch.cat([x.detach(), x.detach()])), same
+
+
+def _other_format(x: Tensor) -> torch.memory_format | None:
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.dim())
+    if last is None or not x.is_contiguous():  # a channels_last input is tried as a contiguous one already
+        return None
+    return None if x.is_contiguous(memory_format=last) else last
+
+
+def _try(
+    name: str, make: Callable[[], Call], context: AbstractContextManager[Any], run: Callable[[Call], None]
+) -> Replay:
+    try:
+        with context:
+            run(make().mapped(_copy))
+    except Exception as error:  # noqa: BLE001 - what it raises is the answer
+        return Replay(name, False, one_line(error))
+    return Replay(name, True)
+
+
+def _forward(call: Call) -> None:
+    with torch.no_grad():
+        call.function(**call.arguments)
+        _wait(call.input)
+
+
+def _forward_and_backward(call: Call) -> None:
+    with torch.enable_grad():
+        x = call.input.requires_grad_()
+        torch.autograd.grad(call.function(**call.arguments).sum(), x)
+        _wait(x)
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    if 0 in tensor.stride():  # expanded: there is no memory of its own to copy into
+        return tensor.detach().clone()
+    same = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+    return same.copy_(tensor.detach())  # clone() would make a strided input contiguous
+
+
+def _without_cudnn() -> AbstractContextManager[Any]:
+    context: AbstractContextManager[Any] = torch.backends.cudnn.flags(enabled=False)
+    return context
+
+
+def _device_answers(x: Tensor) -> bool:
+    """Whether the CUDA context is still usable: after an illegal access or an assert every call fails."""
+    try:
+        _wait(x)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _wait(x: Tensor) -> None:
+    if x.is_cuda:
+        torch.cuda.synchronize(x.device)
