@@ -47,7 +47,7 @@ def _diagnose(error: LoggedError, errors: Sequence[LoggedError], text: str) -> D
     whole = _with_the_way_there(error, errors)
     read, found = _read(error), find_norm(whole.frames)
     seen = Diagnosis(
-        layer=found.path if found and found.exact else None,
+        layer=found.path if found and found.exact and read.reliable_place else None,
         layer_type=_layer_type(error, read, found),
         place="backward" if found is None and in_backward(whole.frames) else "text",
         shape=read.shape,
@@ -60,7 +60,7 @@ def _diagnose(error: LoggedError, errors: Sequence[LoggedError], text: str) -> D
     judged = judge(seen, replace(read, code=None) if _is_elsewhere(read, elsewhere) else read)
     return replace(
         judged,
-        candidates=_pattern(found),
+        candidates=() if judged.layer else _named(found),
         evidence=(*judged.evidence, *_remarks(found, elsewhere), *_other_processes(error, errors)),
     )
 
@@ -109,11 +109,9 @@ def _is_elsewhere(read: Classified, layer_file: str | None) -> bool:
     return layer_file is not None and read.cause not in ("one-value-per-channel", "unknown")
 
 
-def _pattern(found: Found | None) -> tuple[str, ...]:
-    """Return the name with its unknown steps, where the whole name is not known."""
-    if found is None or found.exact or not found.path.replace(UNKNOWN, "").strip("."):
-        return ()
-    return (found.path,)
+def _named(found: Found | None) -> tuple[str, ...]:
+    """Return the name, its unknown steps included, unless it has no other."""
+    return (found.path,) if found and found.path.replace(UNKNOWN, "").strip(".") else ()
 
 
 def _remarks(found: Found | None, elsewhere: str | None) -> Iterator[str]:
@@ -121,7 +119,7 @@ def _remarks(found: Found | None, elsewhere: str | None) -> Iterator[str]:
         caller = found.caller
         line = f": {caller.source}" if caller.source else ""
         yield f"it was called at {_place(caller)}, in {caller.function}{line}"
-    if any(UNKNOWN in path.split(".") for path in _pattern(found)):
+    if any(UNKNOWN in path.split(".") for path in _named(found)):
         yield f"{UNKNOWN} is a step that a traceback does not name, such as the index in a Sequential"
     if elsewhere:
         yield f"the traceback ends in torch/nn/modules/{elsewhere}.py, which is no normalisation layer"

@@ -229,4 +229,4 @@ def _shown_frame(found: dict[str, str | None], lines: list[str], at: int) -> tup
             break
     file = found.get("file") or found.get("old_file") or "<notebook cell>"
     function = found.get("function") or found.get("old_function") or found.get("cell_function") or "<module>"
-    return Frame(file, int(line), function, source), end
+    return Frame(file, int(line), function.rpartition(".")[2], source), end  # notebooks print Net.forward

@@ -49,8 +49,9 @@ def find_norm(frames: Sequence[Frame]) -> Found | None:
     steps = list(_steps([*telling, frames[at]] if in_layer else telling))
     caller = next((frame for frame in reversed(telling) if not _is_container(frame)), None)
     function = next((f.function for f in frames[at:] if f.function in _NORM_FUNCTIONS), None)
-    exact = bool(steps) and UNKNOWN not in steps and _starts_at_the_model(frames, telling)
-    return Found(".".join(steps), exact, caller, function)
+    path = ".".join(steps)
+    exact = bool(path) and UNKNOWN not in path.split(".") and _starts_at_the_model(frames, telling)
+    return Found(path, exact, caller, function)
 
 
 def last_layer_file(frames: Sequence[Frame]) -> str | None:

@@ -65,7 +65,11 @@ def _show(error: BaseException) -> None:
         return
     try:
         hook(type(error), error, error.__traceback__)
-    except Exception:  # noqa: BLE001 - a hook of the user's that fails: Python falls back in the same way
+    except Exception as own:  # noqa: BLE001 - a hook of the user's that fails: Python says so in the same words
+        own.__context__, own.__traceback__ = None, users_part(own.__traceback__)
+        sys.stderr.write("Error in sys.excepthook:\n")
+        sys.__excepthook__(type(own), own, own.__traceback__)
+        sys.stderr.write("\nOriginal exception was:\n")
         sys.__excepthook__(type(error), error, error.__traceback__)
 
 
@@ -102,7 +106,9 @@ def _diagnose(error: BaseException, replay: bool) -> Diagnosis | None:
     from bnguard.runtime.logs import diagnose_text
 
     told = diagnose_text(str(error))  # from a process that was spawned only the text of its traceback arrives
-    return replace(told, rank=found.rank, world_size=found.world_size) if told and told.layer else found
+    if told is None or (found.candidates and told.layer is None):
+        return found
+    return replace(told, rank=found.rank, world_size=found.world_size)
 
 
 def _one_report(diagnosis: Diagnosis) -> str:
