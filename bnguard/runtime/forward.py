@@ -40,10 +40,11 @@ def find_in_forward(frames: Sequence[FrameType], model: nn.Module | None, *, kno
 
 
 def _layer_running(frame: FrameType) -> nn.Module | None:
-    module = module_of(frame)
-    if module is None or frame.f_code.co_name in _BEFORE_FORWARD or as_layer(module) is None:
+    """Return the layer whose own method this is; a hook gets the layer as its first argument too, but not as self."""
+    code, module = frame.f_code, module_of(frame)
+    if module is None or code.co_varnames[0] != "self" or code.co_name in _BEFORE_FORWARD:
         return None
-    return module
+    return module if as_layer(module) is not None else None
 
 
 def _around_function(frames: Sequence[FrameType], model: nn.Module | None) -> Found:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bnguard.model import private
-from bnguard.runtime.call import Call
+from bnguard.runtime.call import Call, memory_format
 from bnguard.runtime.diagnosis import CONTROL, Replay
 from bnguard.usercode import one_line
 
@@ -44,14 +44,14 @@ def _changes(call: Call, *, cudnn: bool) -> Iterator[Change]:
     if not x.is_contiguous():
         yield "a contiguous input", lambda: call.changed(input=x.detach().contiguous()), same
     if any(t.dtype != torch.float32 for t in call.arguments.values() if isinstance(t, Tensor)):
-        yield "float32", lambda: call.mapped(lambda t: t.detach().float()), same
+        yield "float32", lambda: call.mapped(lambda t: _copy(t, torch.float32)), same
     other = _other_format(x)
     if other is not None:
         yield "another memory format", lambda: call.changed(input=x.detach().contiguous(memory_format=other)), same
     if call.batch_statistics and isinstance(call.arguments.get("running_mean"), Tensor):
         name = "use_input_stats" if "use_input_stats" in call.arguments else "training"
         yield "running statistics", lambda: call.changed(**{name: False}), same
-    if x.dim() > 1 and x.shape[0]:
+    if x.dim() > 1 and x.shape[0] and memory_format(x) != "strided":  # doubling would change the strides too
         yield "the batch doubled", lambda: call.changed(input=torch.cat([x.detach(), x.detach()])), same
 
 
@@ -86,11 +86,13 @@ def _forward_and_backward(call: Call) -> None:
         _wait(x)
 
 
-def _copy(tensor: Tensor) -> Tensor:
+def _copy(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Copy with the same strides, which ``clone`` and ``float`` do only for a tensor without gaps."""
+    dtype = tensor.dtype if dtype is None else dtype
     if 0 in tensor.stride():  # expanded: there is no memory of its own to copy into
-        return tensor.detach().clone()
-    same = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
-    return same.copy_(tensor.detach())  # clone() would make a strided input contiguous
+        return tensor.detach().clone().to(dtype)
+    same = torch.empty_strided(tensor.shape, tensor.stride(), dtype=dtype, device=tensor.device)
+    return same.copy_(tensor.detach())
 
 
 def _without_cudnn() -> AbstractContextManager[Any]:
