@@ -8,6 +8,7 @@ from types import FrameType
 from torch import Tensor, nn
 
 from bnguard.facts import SourceLine
+from bnguard.model import private
 from bnguard.runtime.call import FUNCTIONS, Call
 from bnguard.runtime.found import Found, as_layer, owner_of
 from bnguard.runtime.frames import module_of, root_with
@@ -47,12 +48,17 @@ def _layer_running(frame: FrameType) -> nn.Module | None:
     return module if as_layer(module) is not None else None
 
 
-def _around_function(frames: Sequence[FrameType], model: nn.Module | None) -> Found:
-    """Name the layer whose tensors the function got, else the module that called it."""
+def _around_function(frames: Sequence[FrameType], model: nn.Module | None) -> Found | None:
+    """Name the layer whose tensors the function got, else the module that called it.
+
+    Without values the caller can be a compiler that runs the model in its own way: then the stack names nobody.
+    """
     call = Call.of_frame(frames[-1])
     inner = next((m for f in reversed(frames) if (m := module_of(f)) is not None), None)
     root = _root(inner, frames, model) if inner is not None else model
     owner = owner_of(list(call.owners()), root) if root is not None else None
+    if owner is None and not private.has_values(call.input):
+        return None
     layer = owner if owner is not None else inner
     line = _line(frames[-2]) if len(frames) > 1 else None
     return Found("traceback", root, layer, call, line) if layer is not None else _nameless(call, frames, line)

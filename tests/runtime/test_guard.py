@@ -200,7 +200,7 @@ def train(steps: int, guarded: bool) -> list[torch.Tensor]:
         nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(), nn.LazyLinear(2)
     )
     model(torch.randn(2, 3, 8, 8))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     losses = []
     for i in range(steps):
         x = torch.randn(1 if i % 5 == 0 else 4, 3, 8, 8)
@@ -352,7 +352,8 @@ def test_a_plain_script_shows_the_report_once(tmp_path: Path, run: str) -> None:
     assert result.returncode == 1
     assert result.stderr.count("bnguard: norm (BatchNorm1d(4), built at train.py:8) failed") == 1
     assert "ValueError: Expected more than 1 value per channel" in result.stderr
-    assert all(len(line) <= 80 for line in result.stderr.split("bnguard:")[1].splitlines())
+    report = result.stderr.split("bnguard:")[1].split("Traceback")[0]  # before the traceback on Python 3.10
+    assert all(len(line) <= 80 for line in report.splitlines())
 
 
 def test_on_python_3_10_the_text_goes_to_stderr(
