@@ -14,6 +14,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "bnguard"
 FACTS = {"bnguard.errors", "bnguard.facts", "bnguard.loader_facts", "bnguard.findings"}
+WITHOUT_TORCH = (
+    "classify", "diagnosis", "evidence", "logfile", "logs", "logtext", "module_path", "ranks", "script", "supervise",
+)  # fmt: skip
 PURE = {"bnguard.rules", "bnguard.report"}
 
 
@@ -51,6 +54,8 @@ def uses(path: Path, *packages: str) -> set[str]:
         ("report", ["bnguard.model", "bnguard.loader", "bnguard.cli", "torch", "typer"]),
         ("model", ["bnguard.loader", "bnguard.report", "bnguard.cli", "rich", "typer"]),
         ("loader", ["bnguard.model", "bnguard.report", "bnguard.cli", "typer"]),
+        ("runtime", ["bnguard.loader", "bnguard.report", "bnguard.cli", "rich", "typer"]),
+        *[(f"runtime/{name}.py", ["torch"]) for name in WITHOUT_TORCH],
         ("usercode.py", ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "rich", "typer"]),
     ],
 )
@@ -77,6 +82,8 @@ def test_private_parts_of_torch_stand_behind_one_file() -> None:
     [
         (["--help"], 0), (["--version"], 0), (["rules"], 0), (["explain", "BN101"], 0), (["scan", "--help"], 0),
         (["audit-loader", "--n", "9", "--bs", "8"], 1), (["explain", "nonsense"], 2), (["scan", "--bogus"], 2),
+        (["explain-error", "tests/fixtures/logs/one_value.txt"], 0), (["explain-error", "missing.log"], 2), (["run", "--help"], 0),
+        (["run", "missing.py"], 2),
     ],
 )  # fmt: skip
 def test_these_commands_never_import_torch(argv: list[str], code: int) -> None:

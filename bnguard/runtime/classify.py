@@ -117,9 +117,7 @@ _WORDINGS: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
 )
 """Cause, code and wordings; the first row that matches wins, so the specific rows stand above the general ones."""
 
-_TABLE = tuple(
-    (cause, code, re.compile("|".join(wordings), re.IGNORECASE)) for cause, code, wordings in _WORDINGS
-)
+_TABLE = tuple((cause, code, re.compile("|".join(wordings), re.IGNORECASE)) for cause, code, wordings in _WORDINGS)
 
 _SHAPE = re.compile(r"got input size\s+(?:torch\.Size\()?\[([\d,\s]+)\]")
 

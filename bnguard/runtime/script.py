@@ -91,14 +91,14 @@ def _replace_first_folder(folder: str) -> None:
 
 def _require_module(name: str) -> None:
     try:
-        found = importlib.util.find_spec(name)
+        found = None if name.startswith(".") else importlib.util.find_spec(name)
         if found is not None and found.submodule_search_locations is not None:
             found = importlib.util.find_spec(f"{name}.__main__")
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise  # a parent package could not import something else: the user's own error
         found = None
-    except ValueError:  # a relative name, or a module without a spec
+    except ValueError:  # a module that is there already, without a spec
         found = None
     if found is None:
         raise TargetError(
