@@ -82,8 +82,8 @@ def test_private_parts_of_torch_stand_behind_one_file() -> None:
     [
         (["--help"], 0), (["--version"], 0), (["rules"], 0), (["explain", "BN101"], 0), (["scan", "--help"], 0),
         (["audit-loader", "--n", "9", "--bs", "8"], 1), (["explain", "nonsense"], 2), (["scan", "--bogus"], 2),
-        (["explain-error", "tests/fixtures/logs/one_value.txt"], 0), (["explain-error", "missing.log"], 2), (["run", "--help"], 0),
-        (["run", "missing.py"], 2),
+        (["explain-error", "tests/fixtures/logs/one_value.txt"], 0), (["explain-error", "missing.log"], 2),
+        (["run", "--help"], 0), (["run", "missing.py"], 2),
     ],
 )  # fmt: skip
 def test_these_commands_never_import_torch(argv: list[str], code: int) -> None:

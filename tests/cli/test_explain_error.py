@@ -121,3 +121,9 @@ def test_at_the_end_of_a_pipe() -> None:
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("bnguard: bn1")
+
+
+def test_the_documentation_shows_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain-error", str(ROOT / "tests/fixtures/logs/one_value.txt")]) == 0
+    page = (ROOT / "docs/how-to/explain-an-error.md").read_text(encoding="utf-8")
+    assert capsys.readouterr().out in page
