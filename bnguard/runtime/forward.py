@@ -30,7 +30,7 @@ def find_in_forward(frames: Sequence[FrameType], model: nn.Module | None, *, kno
     """
     for i in range(len(frames) - 1, -1, -1):
         frame = frames[i]
-        if frame.f_code in FUNCTIONS:
+        if frame.f_code in FUNCTIONS and "input" in frame.f_locals:  # a cleared frame holds nothing
             return _around_function(frames[: i + 1], model)
         layer = _layer_running(frame)
         if layer is not None:

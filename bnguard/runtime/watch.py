@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -29,7 +30,7 @@ class Passed:
 class Watch:
     """Hooks on the batch normalisation layers of a model, for as long as a guard is open.
 
-    A step is one forward of the model in training mode.
+    A step is one forward of the model in training mode. Layers that run inside ``torch.compile`` are not seen.
     """
 
     def __init__(self, model: nn.Module | None) -> None:
@@ -71,15 +72,20 @@ class Watch:
         )
 
     def _count_step(self, module: nn.Module, args: tuple[object, ...]) -> None:  # noqa: ARG002 - torch's signature
-        if module.training:
+        if module.training and not torch.compiler.is_compiling():
             self.steps += 1
 
     def _look(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        """Look at the batch size alone: this runs for every layer in every step."""
-        if args and args[0].shape[0] == 1 and module.training and args[0].numel() != args[0].shape[1]:
-            self._note(module)
+        """Look at the batch size alone: this runs for every layer in every step.
 
-    def _note(self, layer: nn.Module) -> None:
+        Within torch.compile it must come to nothing, lest counting become a part of the graph.
+        """
+        if args and args[0].shape[0] == 1 and not torch.compiler.is_compiling():
+            self._note(module, args[0])
+
+    def _note(self, layer: nn.Module, given: Tensor) -> None:
+        if not layer.training or given.dim() < 2 or given.numel() == given.shape[1]:  # frozen, or PyTorch will raise
+            return
         name = self._names[layer]
         if name not in self.passed:
             self.passed[name] = Passed(name, assignment_line(self._model, name), max(self.steps, 1))

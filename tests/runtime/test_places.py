@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
+import traceback
 import warnings
 
 import pytest
@@ -89,6 +91,37 @@ def test_a_direct_call_of_the_c_function() -> None:
 
     found = failure(lambda: models.Holder(Direct())(LONE)).bnguard
     assert (found.layer, found.layer_type, found.code) == ("body", "functional", "RT103")
+
+
+def test_a_lazy_layer() -> None:
+    assert failure(lambda: models.Holder(nn.LazyBatchNorm1d())(LONE)).bnguard.layer == "body"
+
+
+def test_a_functional_call_of_a_model() -> None:
+    model = models.Deep()
+    weights = {k: v.clone() for k, v in model.state_dict().items()}
+    found = failure(lambda: torch.func.functional_call(model, weights, (LONE,))).bnguard
+    assert found.layer == "blocks.0.norm"
+
+
+def test_a_traced_graph() -> None:
+    assert failure(lambda: torch.fx.symbolic_trace(models.Deep())(LONE)).bnguard.layer == "blocks.0.norm"
+
+
+def test_frames_that_were_cleared_leave_the_words() -> None:
+    try:
+        models.Deep()(LONE)
+    except ValueError as caught:
+        error = caught
+    traceback.clear_frames(error.__traceback__)
+    found = bnguard.diagnose(error, models.Deep())
+    assert (found.layer, found.place) == ("blocks.0.norm", "text")
+
+
+def test_another_process(tmp_path) -> None:
+    """An exception keeps its diagnosis when it is pickled on the way."""
+    error = pickle.loads(pickle.dumps(failure(lambda: models.Deep()(LONE))))
+    assert error.bnguard.layer == "blocks.0.norm"
 
 
 # ------------------------------------------------------------------------------------- backward
@@ -200,6 +233,28 @@ def test_torch_compile(make, name: str, given: bool) -> None:
     assert error.bnguard.layer in (name, f"_orig_mod.{name}")
     assert error.bnguard.place in ("retrace", "traceback")
     assert error.bnguard.code == "RT101"
+
+
+def test_a_compiled_function() -> None:
+    model = models.Deep()
+
+    @torch.compile(backend="eager")
+    def step(x: torch.Tensor) -> torch.Tensor:
+        return model(x).sum()
+
+    found = failure(lambda: step(LONE)).bnguard
+    torch._dynamo.reset()
+    assert "blocks.0.norm" in (found.layer, *found.candidates)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_torch_compile_keeps_the_modes(training: bool) -> None:
+    """A frozen layer of the same width in front is not the one."""
+    model = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 4), nn.BatchNorm1d(4))
+    model[0].train(training)
+    found = failure(lambda: torch.compile(model, backend="eager")(LONE)).bnguard
+    torch._dynamo.reset()
+    assert found.layer == ("_orig_mod.0" if training else "_orig_mod.2")
 
 
 def test_torch_compile_leaves_the_model_alone() -> None:

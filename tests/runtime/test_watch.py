@@ -56,3 +56,16 @@ def test_a_batch_that_raises_is_not_silent() -> None:
 def test_without_running_statistics_too() -> None:
     model = models.Conv(nn.BatchNorm2d(4, track_running_stats=False))
     assert list(watched(model, [torch.randn(1, 3, 8, 8)]).passed) == ["bn1", "bn2"]
+
+
+@pytest.mark.parametrize("inner", [True, False], ids=["the model", "its wrapper"])
+def test_a_compiled_model_is_left_alone(inner: bool) -> None:
+    """No graph breaks, no step compiles anew; what runs in the graph is not seen."""
+    model = models.Conv()
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch._dynamo.utils.counters.clear()
+    with bnguard.guard(model if inner else compiled, watch=True):
+        for n in (4, 4, 4, 4, 1, 1, 1):
+            compiled(torch.randn(n, 3, 8, 8))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 2
+    torch._dynamo.reset()
