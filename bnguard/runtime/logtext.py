@@ -36,7 +36,10 @@ class LoggedError:
 
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
-_RANK = re.compile(r"^\[(?:rank|default|\w+:)?(\d+)\]:? ?")
+_STAMP = re.compile(
+    r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?Z? |^\(\w+ pid=\d+(?:, ip=[\d.]+)?\) "  # containers, CI; Ray
+)
+_RANK = re.compile(r"^\[(?:rank|default)(\d+)\]:? ?")
 _SIDES = "│|"
 
 _PLAIN_FRAME = re.compile(
@@ -73,7 +76,7 @@ def read_errors(text: str) -> list[LoggedError]:
     """Return every exception of the text in the order of the text, rank by rank."""
     ranks: dict[int | None, list[str]] = {}
     for raw in text.splitlines():
-        line = _ANSI.sub("", raw.rstrip()[:_LONGEST_LINE])
+        line = _STAMP.sub("", _ANSI.sub("", raw.rstrip()[:_LONGEST_LINE]))
         found = _RANK.match(line)
         rank = int(found[1]) if found else None
         ranks.setdefault(rank, []).append(line[found.end() :] if found else line)

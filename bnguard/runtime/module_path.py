@@ -15,6 +15,12 @@ UNKNOWN = "*"
 _NORM_FILES = ("batchnorm.py", "instancenorm.py", "normalization.py")
 _NORM_FUNCTIONS = ("batch_norm", "instance_norm", "group_norm", "_verify_batch_size", "_verify_spatial_size")
 _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
+_WRAPPERS = (
+    "/torch/", "/pytorch_lightning/", "/lightning/pytorch/", "/lightning/fabric/", "/lightning_fabric/", "/accelerate/",
+    "/deepspeed/", "/ignite/", "/composer/",
+)  # fmt: skip
+"""Their frames stand between the user's; the ``self.model`` and ``self.module`` in them are no part of a name."""
+
 _CALLED = re.compile(r"\bself\.([A-Za-z_]\w*(?:\.[A-Za-z_]\w*|\[[^\]]*\])*)\(")
 _INDEX = re.compile(r"\[([^\]]*)\]")
 _NORM_NAME = re.compile(r"(?i)bn|norm")
@@ -120,7 +126,7 @@ def _is_container(frame: Frame) -> bool:
 
 
 def _tells(frame: Frame) -> bool:
-    return not _in(frame, "/torch/") or _is_container(frame)
+    return not any(_in(frame, wrapper) for wrapper in _WRAPPERS) or _is_container(frame)
 
 
 def _in(frame: Frame, part: str) -> bool:

@@ -98,6 +98,28 @@ def test_windows_paths_and_colours() -> None:
     assert found.layer == "bn1"
 
 
+@pytest.mark.parametrize("prefix", ["2024-05-01T12:00:00.1234567Z ", "2024-05-01 12:00:00,123 ", "(Worker pid=12) "])
+def test_lines_with_a_stamp_before_them(prefix: str) -> None:
+    text = "".join(prefix + line for line in log(LOOP, module("x = self.bn1(x)"), BATCH_NORM).splitlines(keepends=True))
+    found = diagnose_text(text)
+    assert found is not None
+    assert found.layer == "bn1"
+
+
+def test_the_frames_of_a_trainer_are_no_part_of_the_name() -> None:
+    strategy = module(
+        "return self.model(*args)", "training_step", "/opt/site-packages/pytorch_lightning/strategies/ddp.py"
+    )
+    ddp = module("output = self.module(*inputs[0])", file=f"{TORCH}/nn/parallel/distributed.py")
+    redirect = frame(
+        "/opt/site-packages/pytorch_lightning/overrides/base.py", "forward", "self.module.training_step(x)"
+    )
+    step = module("y = self.net(x)", "training_step")
+    found = diagnose_text(log(LOOP, strategy, ddp, redirect, step, module("x = self.bn(x)"), BATCH_NORM))
+    assert found is not None
+    assert found.layer == "net.bn"
+
+
 def test_a_chain_of_exceptions_is_read_from_the_first_and_joined_with_the_way_to_it() -> None:
     inner = HEAD + frame("net.py", "forward", "return self.layers(x)") + called() + CONTAINER + BATCH_NORM + ONE_VALUE
     raised = frame("net.py", "forward", "raise RuntimeError() from e")
