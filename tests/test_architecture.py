@@ -54,6 +54,7 @@ def uses(path: Path, *packages: str) -> set[str]:
         ("report", ["bnguard.model", "bnguard.loader", "bnguard.cli", "torch", "typer"]),
         ("model", ["bnguard.loader", "bnguard.report", "bnguard.cli", "rich", "typer"]),
         ("loader", ["bnguard.model", "bnguard.report", "bnguard.cli", "typer"]),
+        ("runtime", ["bnguard.loader", "bnguard.cli", "typer"]),
         ("runtime", ["bnguard.loader", "bnguard.report", "bnguard.cli", "rich", "typer"]),
         *[(f"runtime/{name}.py", ["torch"]) for name in WITHOUT_TORCH],
         ("usercode.py", ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "rich", "typer"]),
@@ -72,7 +73,7 @@ def test_only_the_console_reporter_knows_rich() -> None:
 
 def test_private_parts_of_torch_stand_behind_one_file() -> None:
     pattern = re.compile(r"torch(?:\.[a-zA-Z_]\w*)*\._[a-zA-Z]|from torch[\w.]*\._|import _[a-z]")
-    for path in (PACKAGE / "model").rglob("*.py"):
+    for path in (p for room in ("model", "runtime") for p in (PACKAGE / room).rglob("*.py")):
         if path.name != "private.py":
             assert not pattern.search(path.read_text(encoding="utf-8")), path
 

@@ -44,7 +44,7 @@ def _evidence(d: Diagnosis) -> Iterator[str]:
     if d.cause == "channel-mismatch" and d.shape is not None and len(d.shape) > 1 and d.num_features:
         yield f"dimension 1 of the input is {d.shape[1]}, the layer has {d.num_features} channels"
     if d.cause == "rank-mismatch" and d.shape is not None:
-        yield f"the input has {len(d.shape)} dimensions, {d.layer_type or 'the layer'} takes another number"
+        yield f"the input {d.shape} is {len(d.shape)}-dimensional, which {d.layer_type or 'the layer'} does not take"
     if d.cause == "out-of-memory" and d.free_memory is not None:
         yield f"{d.free_memory / 2**20:,.0f} MiB were free when it failed"
 

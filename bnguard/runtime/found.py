@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bnguard.facts import Mode, SourceLine
+from bnguard.facts import Mode, NormCall, SourceLine
 from bnguard.model.assigned import assignment_line
 from bnguard.model.layers import Layer, find_layers, layers_by_tensor, names_by_module
 from bnguard.runtime.call import Call
@@ -26,6 +26,7 @@ class Found:
         line: of a functional call.
         candidates: where the layer is not known.
         shape: of the input, where the call is not there but its shape is known.
+        traced: the call as a forward on shapes shows it.
 
     """
 
@@ -36,12 +37,16 @@ class Found:
     line: SourceLine | None = None
     candidates: tuple[str, ...] = ()
     shape: tuple[int, ...] | None = None
+    traced: NormCall | None = None
 
     def facts(self) -> dict[str, Any]:
         """Return what is known of the layer and its call, under the names of ``Diagnosis``."""
         facts: dict[str, Any] = {"place": self.place, "candidates": self.candidates}
         if self.shape is not None:
-            facts |= {"shape": self.shape, "values_per_channel": _values(self.shape)}
+            facts |= {"shape": self.shape, "values_per_channel": NormCall(self.shape, 0, True).values_per_channel}
+        if self.traced is not None:
+            same = ("shape", "values_per_channel", "dtype", "param_dtype", "batch_statistics", "backend")
+            facts |= {name: getattr(self.traced, name) for name in same}
         if self.layer is not None:
             facts |= self._layer_facts(self.layer)
         return facts | (self.call.facts() if self.call is not None else {})
@@ -76,10 +81,3 @@ def names_that_fit(layers: Sequence[Layer], shape: tuple[int, ...] | None) -> tu
     """Return the names of the layers that can have met an input of this shape."""
     channels = shape[1] if shape is not None and len(shape) > 1 else None
     return tuple(x.name for x in layers if channels is None or x.num_features in (channels, None))
-
-
-def _values(shape: tuple[int, ...]) -> int:
-    count = 1
-    for i, size in enumerate(shape):
-        count *= 1 if i == 1 else size
-    return count

@@ -53,7 +53,7 @@ def find_by_retracing(error: BaseException, read: Classified, frames: Sequence[F
         return Found("retrace", given.model, candidates=candidates, shape=read.shape) if candidates else None
     first = failing[0]
     layer = inner.get_submodule(names[id(first.owner)][0])
-    return Found("retrace", given.model, layer, shape=first.call.shape)
+    return Found("retrace", given.model, layer, traced=first.call)
 
 
 def _given(text: str, frames: Sequence[FrameType]) -> _Given | None:
