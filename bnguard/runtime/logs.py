@@ -54,7 +54,7 @@ def _diagnose(error: LoggedError, errors: Sequence[LoggedError], text: str) -> D
         values_per_channel=_values_per_channel(read.shape),
         mode="train" if read.cause == "one-value-per-channel" else None,
         rank=error.rank,
-        world_size=_world_size(errors, text),
+        world_size=_world_size(error, text),
     )
     elsewhere = last_layer_file(whole.frames) if found is None else None
     judged = judge(seen, replace(read, code=None) if _is_elsewhere(read, elsewhere) else read)
@@ -95,13 +95,10 @@ def _values_per_channel(shape: tuple[int, ...] | None) -> int | None:
     return shape[0] * math.prod(shape[2:]) if shape else None
 
 
-def _world_size(errors: Sequence[LoggedError], text: str) -> int | None:
-    """Return the number of processes: as the log says it, else at least one more than the highest rank in it."""
-    highest = max((error.rank for error in errors if error.rank is not None), default=None)
-    if highest is None:
-        return None
-    said = _WORLD.search(text)
-    return max(highest + 1, int(said[1] or said[2]) if said else 0)
+def _world_size(error: LoggedError, text: str) -> int | None:
+    """Return the number of processes where the log says it: the ranks that failed need not be all."""
+    said = _WORLD.search(text) if error.rank is not None else None
+    return int(said[1] or said[2]) if said else None
 
 
 def _is_elsewhere(read: Classified, layer_file: str | None) -> bool:
@@ -133,6 +130,8 @@ def _other_processes(error: LoggedError, errors: Sequence[LoggedError]) -> Itera
         if caught and other.rank == error.rank:
             yield f"it was raised in {caught[1]}"
             break
+    if error.rank is not None:
+        yield f"the traceback is that of rank {error.rank}"
     alike = sorted({e.rank for e in errors if e.rank != error.rank and e.rank is not None and e.kind == error.kind})
     if alike:
         yield f"rank{'s' if len(alike) > 1 else ''} {', '.join(map(str, alike))} failed in the same way"

@@ -133,10 +133,14 @@ def test_ranks_are_told_apart_though_their_lines_mix() -> None:
     first = [f"[rank1]: {line}" for line in log(LOOP, module("x = self.bn1(x)"), BATCH_NORM).splitlines()]
     second = [f"[rank3]: {line}" for line in log(LOOP, module("x = self.bn1(x)"), BATCH_NORM).splitlines()]
     mixed = [line for pair in zip(second, first, strict=True) for line in pair]
-    found = diagnose_text("Epoch 1\n" + "\n".join(mixed) + "\n[rank0]: done\n")
+    text = "Epoch 1\n" + "\n".join(mixed) + "\n[rank0]: done\n"
+    found = diagnose_text(text)
     assert found is not None
-    assert (found.layer, found.rank, found.world_size) == ("bn1", 1, 4)
-    assert "rank 3 failed in the same way" in found.evidence
+    assert (found.layer, found.rank, found.world_size) == ("bn1", 1, None)
+    assert found.evidence[-2:] == ("the traceback is that of rank 1", "rank 3 failed in the same way")
+    told = diagnose_text("$ torchrun --nproc-per-node 4 train.py\n" + text)
+    assert told is not None
+    assert told.world_size == 4
 
 
 def test_data_parallel_names_the_replica() -> None:
