@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import linecache
+from collections.abc import Mapping, Sequence
 from types import FrameType
 
 from torch import Tensor, nn
@@ -11,33 +12,35 @@ from bnguard.facts import SourceLine
 from bnguard.model import private
 from bnguard.runtime.call import FUNCTIONS, Call
 from bnguard.runtime.found import Found, as_layer, owner_of
-from bnguard.runtime.frames import module_of, root_with
+from bnguard.runtime.frames import lines_of, module_of, root_with
 from bnguard.usercode import display_path, whose
 
 _BEFORE_FORWARD = ("_call_impl", "_wrapped_call_impl", "__call__")
 """Methods that run the user's hooks too: an error below them need not be the layer's."""
 
 
-def find_in_forward(frames: Sequence[FrameType], model: nn.Module | None, *, known: bool) -> Found | None:
+def find_in_forward(error: BaseException, model: nn.Module | None, *, known: bool) -> Found | None:
     """Return the layer in whose call the traceback ends, or None.
 
     Args:
-        frames: of the traceback, the outermost first.
+        error: with its traceback.
         model: whose names are wanted; None to take the outermost module on the stack that holds the layer.
         known: whether the words of the error are those of a normalisation: an error in the code of a hand-written
             layer, or after a direct call of ``torch.batch_norm``, counts only then.
 
     """
+    lines = lines_of(error)
+    frames = list(lines)
     for i in range(len(frames) - 1, -1, -1):
         frame = frames[i]
         if frame.f_code in FUNCTIONS and "input" in frame.f_locals:  # a cleared frame holds nothing
-            return _around_function(frames[: i + 1], model)
+            return _around_function(frames[: i + 1], _line(frames[i - 1], lines) if i else None, model)
         layer = _layer_running(frame)
         if layer is not None:
             kind = as_layer(layer)
             if kind is not None and (known or kind.kind != "hand-written"):
                 return _of_layer(layer, frames, model)
-    return _direct_call(frames, model) if known else None
+    return _direct_call(lines, model) if known else None
 
 
 def _layer_running(frame: FrameType) -> nn.Module | None:
@@ -48,7 +51,7 @@ def _layer_running(frame: FrameType) -> nn.Module | None:
     return module if as_layer(module) is not None else None
 
 
-def _around_function(frames: Sequence[FrameType], model: nn.Module | None) -> Found | None:
+def _around_function(frames: Sequence[FrameType], line: SourceLine | None, model: nn.Module | None) -> Found | None:
     """Name the layer whose tensors the function got, else the module that called it.
 
     Without values the caller can be a compiler that runs the model in its own way: then the stack names nobody.
@@ -60,7 +63,6 @@ def _around_function(frames: Sequence[FrameType], model: nn.Module | None) -> Fo
     if owner is None and not private.has_values(call.input):
         return None
     layer = owner if owner is not None else inner
-    line = _line(frames[-2]) if len(frames) > 1 else None
     return Found("traceback", root, layer, call, line) if layer is not None else _nameless(call, frames, line)
 
 
@@ -82,15 +84,16 @@ def _of_layer(layer: nn.Module, frames: Sequence[FrameType], model: nn.Module | 
     return Found("traceback", _root(layer, frames, model), layer, call)
 
 
-def _direct_call(frames: Sequence[FrameType], model: nn.Module | None) -> Found | None:
+def _direct_call(lines: Mapping[FrameType, int], model: nn.Module | None) -> Found | None:
     """Recognise ``torch.batch_norm(…)`` in a module of the user: a function of C++ leaves no frame."""
-    if not frames or whose(frames[-1].f_code.co_filename) not in ("user", "library"):
-        return None
-    line = _line(frames[-1])
+    frames = list(lines)
     module = next((m for f in reversed(frames) if (m := module_of(f)) is not None), None)
-    if module is None or "batch_norm" not in frames[-1].f_code.co_names:
+    if module is None or whose(frames[-1].f_code.co_filename) not in ("user", "library"):
         return None
-    return Found("traceback", _root(module, frames, model), module, line=line)
+    source = linecache.getline(frames[-1].f_code.co_filename, lines[frames[-1]])
+    if "batch_norm" not in source:
+        return None
+    return Found("traceback", _root(module, frames, model), module, line=_line(frames[-1], lines))
 
 
 def _root(part: nn.Module, frames: Sequence[FrameType], model: nn.Module | None) -> nn.Module:
@@ -100,5 +103,5 @@ def _root(part: nn.Module, frames: Sequence[FrameType], model: nn.Module | None)
     return part if root is None else root
 
 
-def _line(frame: FrameType) -> SourceLine:
-    return SourceLine(display_path(frame.f_code.co_filename), frame.f_lineno)
+def _line(frame: FrameType, lines: Mapping[FrameType, int]) -> SourceLine:
+    return SourceLine(display_path(frame.f_code.co_filename), lines[frame])

@@ -15,10 +15,15 @@ MOST_NAMES = 2000
 
 def frames_of(error: BaseException) -> list[FrameType]:
     """Return the frames of the traceback, the outermost first."""
-    found = []
+    return list(lines_of(error))
+
+
+def lines_of(error: BaseException) -> dict[FrameType, int]:
+    """Return the line at which each frame was left; ``f_lineno`` has moved on where a ``with`` block was closed."""
+    found = {}
     traceback = error.__traceback__
     while traceback is not None:
-        found.append(traceback.tb_frame)
+        found[traceback.tb_frame] = traceback.tb_lineno
         traceback = traceback.tb_next
     return found
 

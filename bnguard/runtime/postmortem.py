@@ -67,7 +67,7 @@ def require_module(model: object) -> None:
 def _find(exc: Exception, read: Classified, model: nn.Module | None) -> Found | None:
     frames = frames_of(exc)
     return (
-        find_in_forward(frames, model, known=read.cause != "unknown")
+        find_in_forward(exc, model, known=read.cause != "unknown")
         or (find_in_backward(frames, model) if read.cause != "unknown" else None)
         or (find_by_retracing(exc, read, frames) if _is_lost(str(exc), read) else None)
         or find_in_text(str(exc), read, frames, model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import pickle
 import threading
 import traceback
@@ -91,6 +92,25 @@ def test_a_direct_call_of_the_c_function() -> None:
 
     found = failure(lambda: models.Holder(Direct())(LONE)).bnguard
     assert (found.layer, found.layer_type, found.code) == ("body", "functional", "RT103")
+
+
+def test_the_line_of_a_functional_call_within_a_with_block() -> None:
+    class Within(nn.Module):
+        def forward(self, x):
+            with torch.autocast("cpu", enabled=False):
+                return F.batch_norm(x, None, None, training=True)
+
+    source = failure(lambda: Within()(LONE)).bnguard.source
+    assert "F.batch_norm(x, None" in linecache.getline(source.file, source.line)
+
+
+def test_another_refusal_beside_a_direct_call_is_not_ours() -> None:
+    class Beside(nn.Module):
+        def forward(self, x):
+            x = torch.batch_norm(x, None, None, None, None, True, 0.1, 1e-5, True)
+            raise RuntimeError(OLD)
+
+    assert not hasattr(failure(lambda: Beside()(torch.randn(2, 4))), "bnguard")
 
 
 def test_a_lazy_layer() -> None:
