@@ -24,19 +24,13 @@ def command(  # noqa: PLR0913 - one parameter for each option
     ctx: typer.Context,
     targets: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[TARGET]...", help="Live loaders: train.py:train_loader, train.py:make_loaders()."
-        ),
+        typer.Argument(metavar="[TARGET]...", help="Live loaders: train.py:train_loader, train.py:make_loaders()."),
     ] = None,
     n: Annotated[str | None, _option("--n", "Samples; 9..40 audits a range.", metavar="N")] = None,
     batch_size: Annotated[int | None, _option("--bs --batch-size", "Batch size, per rank.")] = None,
     drop_last: Annotated[bool, _option("--drop-last", "The loader drops its last, shorter batch.")] = False,
-    split: Annotated[
-        str | None, _option("--split", "0.8,0.2 or 5:3:2, or lengths 80,20.", metavar="PARTS")
-    ] = None,
-    names: Annotated[
-        str | None, _option("--names", "Of the parts, or of live loaders.", metavar="A,B")
-    ] = None,
+    split: Annotated[str | None, _option("--split", "0.8,0.2 or 5:3:2, or lengths 80,20.", metavar="PARTS")] = None,
+    names: Annotated[str | None, _option("--names", "Of the parts, or of live loaders.", metavar="A,B")] = None,
     rounding: Annotated[
         str, _option("--rounding", "How the split rounds.", metavar="random-split|floor|round|sklearn")
     ] = "random-split",
@@ -58,16 +52,10 @@ def command(  # noqa: PLR0913 - one parameter for each option
     sampler_drop_last: Annotated[
         bool, _option("--sampler-drop-last", "DistributedSampler(drop_last=True).", _RANKS)
     ] = False,
-    uneven: Annotated[
-        bool, _option("--uneven", "Ranks are not made equal by repeating samples.", _RANKS)
-    ] = False,
+    uneven: Annotated[bool, _option("--uneven", "Ranks are not made equal by repeating samples.", _RANKS)] = False,
     replicas: Annotated[int, _option("--replicas", "Devices of nn.DataParallel.", _INSIDE)] = 1,
-    micro_batches: Annotated[
-        int, _option("--micro-batches", "Pieces of each batch in a pipeline.", _INSIDE)
-    ] = 1,
-    iterable: Annotated[
-        bool, _option("--iterable", "An IterableDataset: each worker batches.", _INSIDE)
-    ] = False,
+    micro_batches: Annotated[int, _option("--micro-batches", "Pieces of each batch in a pipeline.", _INSIDE)] = 1,
+    iterable: Annotated[bool, _option("--iterable", "An IterableDataset: each worker batches.", _INSIDE)] = False,
     workers: Annotated[int, _option("--workers", "num_workers of the loader.", _INSIDE)] = 0,
     shard: Annotated[
         str | None,
@@ -123,11 +111,7 @@ def _audit_targets(targets: list[str], argv: list[str], keywords: dict[str, Any]
                 {_short(text, targets): it for text, it in loaded.items()}, **keywords, progress=progress
             )
         only = loaded[targets[0]]
-        single = (
-            None
-            if keywords["names"] or isinstance(only, (dict, list, tuple))
-            else _short(targets[0], targets)
-        )
+        single = None if keywords["names"] or isinstance(only, (dict, list, tuple)) else _short(targets[0], targets)
         return audit_loader(only, **keywords, name=single, progress=progress)
 
 

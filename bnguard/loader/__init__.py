@@ -103,22 +103,14 @@ def audit_loader(  # noqa: PLR0913 - one keyword for each option of the command 
         if n is None or batch_size is None:
             raise UsageError("n and batch_size are both needed", hint="--n 9 --bs 8, or name a DataLoader")
         if count:
-            raise UsageError(
-                "--count counts a live IterableDataset", hint="n is known here: leave --count out"
-            )
+            raise UsageError("--count counts a live IterableDataset", hint="n is known here: leave --count out")
         from bnguard.loader.numbers import Request, audit_numbers, parse_sizes, parse_split
 
         parts = None if split is None else parse_split(split)
         request = Request(parse_sizes(n), setup, parts, given, rounding, kfold, tuple(eval_names), mode)
         return audit_numbers(request)
     numbers = (n, batch_size, split, kfold)
-    if (
-        any(value is not None for value in numbers)
-        or drop_last
-        or iterable
-        or workers
-        or rounding != "random-split"
-    ):
+    if any(value is not None for value in numbers) or drop_last or iterable or workers or rounding != "random-split":
         raise UsageError(
             "a live loader knows its own samples, batch size, drop_last, split and workers",
             hint="give a loader or numbers, not both",

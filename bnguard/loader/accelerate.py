@@ -10,9 +10,7 @@ from bnguard.loader.sizes import runs
 from bnguard.loader_facts import Runs, Stream
 
 
-def whole_batches(
-    samples: int, batch_size: int, drop_last: bool, world: int, uneven: bool
-) -> tuple[Stream, ...]:
+def whole_batches(samples: int, batch_size: int, drop_last: bool, world: int, uneven: bool) -> tuple[Stream, ...]:
     """Rank r gets the batches r, r + W, …; by default the last round is filled up with repeated samples."""
     everyone = (0, world - 1)
     if drop_last:

@@ -49,9 +49,7 @@ def audit_live(loader: object, request: LiveRequest) -> Report:
     inspected: list[Inspected] = []
     for name, one in named:
         mode = request.mode or mode_of(name, request.eval_names)
-        inspected.append(
-            inspect(one, Inspection(name, mode, request.setup, request.counting, request.progress))
-        )
+        inspected.append(inspect(one, Inspection(name, mode, request.setup, request.counting, request.progress)))
     facts = tuple(it.fact for it in inspected)
     ways = tuple(way for it in inspected if it.setup for way in suggest(it.fact, it.setup))
     return Report(
@@ -102,13 +100,7 @@ def _loaders(value: object, name: str) -> Iterator[tuple[str, DataLoader[object]
 def _no_loader(value: object) -> TargetError:
     what = type(value).__name__
     if callable(value):
-        return TargetError(
-            f"{getattr(value, '__name__', what)} is a function, not a DataLoader", hint="call it: …()"
-        )
+        return TargetError(f"{getattr(value, '__name__', what)} is a function, not a DataLoader", hint="call it: …()")
     if isinstance(value, (list, tuple, Mapping)):
-        return TargetError(
-            f"this {what} holds no DataLoader", hint="give torch.utils.data.DataLoader objects"
-        )
-    return TargetError(
-        f"a {what} is no DataLoader", hint="give a torch.utils.data.DataLoader, or several in a dict"
-    )
+        return TargetError(f"this {what} holds no DataLoader", hint="give torch.utils.data.DataLoader objects")
+    return TargetError(f"a {what} is no DataLoader", hint="give a torch.utils.data.DataLoader, or several in a dict")

@@ -41,8 +41,6 @@ def _on_getitems(dataset: Any) -> Iterator[str]:  # noqa: ANN401 - any dataset
 
 def _on_iteration(loader: DataLoader[Any]) -> Iterator[str]:
     kind = type(loader)
-    if kind.__iter__ is DataLoader.__iter__ or kind.__module__.startswith(
-        ("torch", "accelerate", "lightning")
-    ):
+    if kind.__iter__ is DataLoader.__iter__ or kind.__module__.startswith(("torch", "accelerate", "lightning")):
         return
     yield f"{kind.__name__} overrides __iter__; the plan is that of the DataLoader below it"

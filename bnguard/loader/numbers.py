@@ -62,16 +62,12 @@ def parse_sizes(n: object) -> range:
         single = whole("n", _whole_text(n) if isinstance(n, str) else n)
         return range(single, single + 1)
     if not sizes:
-        raise UsageError(
-            f"the range {_shown(n)} holds no size", hint="write the smaller number first, as 9..40"
-        )
+        raise UsageError(f"the range {_shown(n)} holds no size", hint="write the smaller number first, as 9..40")
     whole("n", sizes[0])
     whole("n", sizes[-1])
     # A range longer than an index cannot answer len().
     if (sizes[-1] - sizes[0]) // sizes.step >= MOST_SIZES:
-        raise UsageError(
-            f"the range {_shown(n)} holds more than {MOST_SIZES:,} sizes", hint="ask for a shorter one"
-        )
+        raise UsageError(f"the range {_shown(n)} holds more than {MOST_SIZES:,} sizes", hint="ask for a shorter one")
     return sizes
 
 
@@ -83,9 +79,7 @@ def _whole_text(text: str) -> int:
     try:
         return int(text.replace("_", ""))
     except ValueError:
-        raise UsageError(
-            f"{text!r} is no whole number", hint="write a size as 9, or a range as 9..40"
-        ) from None
+        raise UsageError(f"{text!r} is no whole number", hint="write a size as 9, or a range as 9..40") from None
 
 
 def whole(name: str, value: object, least: int = 1) -> int:
@@ -107,9 +101,7 @@ def check_setup(setup: Setup) -> None:
     if setup.replicas > MOST_REPLICAS:
         raise UsageError(f"replicas is {setup.replicas}; more than {MOST_REPLICAS:,} are not audited")
     if setup.sharding not in SHARDINGS:
-        raise UsageError(
-            f"the sharding {setup.sharding!r} is not known", hint=f"one of {', '.join(SHARDINGS)}"
-        )
+        raise UsageError(f"the sharding {setup.sharding!r} is not known", hint=f"one of {', '.join(SHARDINGS)}")
     if setup.shard is not None and setup.shard not in WORKER_SHARDS:
         raise UsageError(f"--shard {setup.shard!r} is not known", hint=f"one of {', '.join(WORKER_SHARDS)}")
     for broken, message, hint in _exclusions(setup):
@@ -192,9 +184,7 @@ def facts_of(request: Request) -> tuple[LoaderFact, ...]:
     if request.setup.iterable and (request.split or request.kfold is not None):
         raise UsageError("--iterable has no length to split", hint="leave --split and --kfold out")
     if request.rounding not in ROUNDINGS:
-        raise UsageError(
-            f"the rounding {request.rounding!r} is not known", hint=f"one of {', '.join(ROUNDINGS)}"
-        )
+        raise UsageError(f"the rounding {request.rounding!r} is not known", hint=f"one of {', '.join(ROUNDINGS)}")
     names = _names(request)
     if len(request.sizes) == 1:
         return tuple(_at(request, request.sizes[0], names))
@@ -268,9 +258,7 @@ def _folds(request: Request, n: int, names: Sequence[str], folds: int) -> list[L
 def _setup_notes(setup: Setup) -> list[str]:
     notes = []
     if setup.iterable and setup.world_size > 1 and setup.sharding == "distributed-sampler":
-        notes.append(
-            "nothing in PyTorch divides an IterableDataset between ranks: every rank yields all samples"
-        )
+        notes.append("nothing in PyTorch divides an IterableDataset between ranks: every rank yields all samples")
     return notes
 
 
@@ -286,9 +274,7 @@ def _other_roundings(n: int, request: Request) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _rounding_notes(
-    request: Request, part: int, size: int, other: dict[str, tuple[int, ...]]
-) -> Iterator[str]:
+def _rounding_notes(request: Request, part: int, size: int, other: dict[str, tuple[int, ...]]) -> Iterator[str]:
     """Say which other convention would leave this part with a batch of one."""
     culprits: dict[int, list[str]] = {}
     for rounding, sizes in other.items():

@@ -117,9 +117,7 @@ def _plain(loader: DataLoader[Any], batches: BatchSampler, asked: Inspection) ->
     except CannotCopyError as error:
         why = f"the {type(sampler).__name__} cannot be copied ({error}), and following it would use it up"
         return Inspected(_bare(loader, asked, batch_size=size, drop_last=drop, unknown=why))
-    notes = [
-        "the sampler yields lists of indices: each becomes one item of a batch (meant as batch_sampler=?)"
-    ]
+    notes = ["the sampler yields lists of indices: each becomes one item of a batch (meant as batch_sampler=?)"]
     fact = describe(asked.name, asked.mode, length, setup, notes if isinstance(sampler, BatchSampler) else ())
     return Inspected(fact, setup)
 
@@ -167,9 +165,7 @@ def _distributed(
     rank = sampler.rank
     streams = tuple(replace(s, ranks=(rank, rank)) for s in fact.streams)
     lone = replace(fact.first_single, rank=rank) if fact.first_single else None
-    why = (
-        f"{type(sampler).__name__} is no plain DistributedSampler: only rank {rank} of {world} was looked at"
-    )
+    why = f"{type(sampler).__name__} is no plain DistributedSampler: only rank {rank} of {world} was looked at"
     return Inspected(replace(fact, streams=streams, first_single=lone, world_size=world, unknown=why))
 
 

@@ -188,9 +188,7 @@ def worker_groups(samples: int, workers: int, shard: str | None) -> tuple[tuple[
         partial = min(full + 1, workers) if samples - full * each else full
         groups = ((0, full - 1, each), (full, partial - 1, samples - full * each), (partial, workers - 1, 0))
     else:
-        raise UsageError(
-            f"the sharding {shard!r} between workers is not known", hint="one of ceil, stride, none"
-        )
+        raise UsageError(f"the sharding {shard!r} between workers is not known", hint="one of ceil, stride, none")
     return tuple(group for group in groups if group[0] <= group[1])
 
 

@@ -45,9 +45,7 @@ def parse_split(value: str | Sequence[float]) -> Split:
 
     """
     if isinstance(value, str):
-        return (
-            _ratios(value) if ":" in value else _parts([_number(p, value) for p in value.split(",")], value)
-        )
+        return _ratios(value) if ":" in value else _parts([_number(p, value) for p in value.split(",")], value)
     return _parts(list(value), ",".join(str(part) for part in value))
 
 
@@ -55,9 +53,7 @@ def _ratios(text: str) -> Split:
     parts = [_number(part, text) for part in text.split(":")]
     total = math.fsum(parts)
     if any(part < 0 or not math.isfinite(part) for part in parts) or not 0 < total < math.inf:
-        raise UsageError(
-            f"the split {text!r} has a part below zero or no sum", hint="write it as 8:2 or 5:3:2"
-        )
+        raise UsageError(f"the split {text!r} has a part below zero or no sum", hint="write it as 8:2 or 5:3:2")
     return Split(fractions=tuple(part / total for part in parts))
 
 
@@ -77,22 +73,13 @@ def _number(part: str, text: str) -> float:
 
 def _parts(parts: list[float], text: str) -> Split:
     for part in parts:
-        if (
-            isinstance(part, bool)
-            or not isinstance(part, (int, float))
-            or not math.isfinite(part)
-            or part < 0
-        ):
-            raise UsageError(
-                f"the split {text!r} has a part that is no size: {part!r}", hint="0.8,0.2 is one way"
-            )
+        if isinstance(part, bool) or not isinstance(part, (int, float)) or not math.isfinite(part) or part < 0:
+            raise UsageError(f"the split {text!r} has a part that is no size: {part!r}", hint="0.8,0.2 is one way")
     total = math.fsum(parts)
     if all(isinstance(part, int) for part in parts) and total != 1:
         return Split(lengths=tuple(int(part) for part in parts))
     if total > 1 and not math.isclose(total, 1):
-        raise UsageError(
-            f"the split {text!r} adds up to {total:g}, more than 1", hint="ratios are written 8:2"
-        )
+        raise UsageError(f"the split {text!r} adds up to {total:g}, more than 1", hint="ratios are written 8:2")
     return Split(fractions=tuple(float(part) for part in parts))
 
 
@@ -153,15 +140,9 @@ def _train_test_split(n: int, fractions: tuple[float, ...]) -> tuple[int, ...]:
     sizes: list[int] = []
     left = n
     for last in range(len(fractions) - 1, 0, -1):
-        share = (
-            fractions[last] / math.fsum(fractions[: last + 1])
-            if last < len(fractions) - 1
-            else fractions[last]
-        )
+        share = fractions[last] / math.fsum(fractions[: last + 1]) if last < len(fractions) - 1 else fractions[last]
         if not 0 < share < 1:
-            raise UsageError(
-                "train_test_split refuses a part of 0 or of everything", hint="leave that part out"
-            )
+            raise UsageError("train_test_split refuses a part of 0 or of everything", hint="leave that part out")
         size = math.ceil(share * left)
         if size >= left:
             raise UsageError(f"train_test_split refuses {n} samples: the training part would be empty")
@@ -173,9 +154,7 @@ def _train_test_split(n: int, fractions: tuple[float, ...]) -> tuple[int, ...]:
 def _require_whole(fractions: tuple[float, ...], who: str) -> None:
     total = math.fsum(fractions)
     if not math.isclose(total, 1):
-        raise UsageError(
-            f"the fractions add up to {total:g}; {who} wants 1", hint="name every part, as in 0.8,0.2"
-        )
+        raise UsageError(f"the fractions add up to {total:g}; {who} wants 1", hint="name every part, as in 0.8,0.2")
 
 
 def float_sum_note(split: Split) -> str | None:

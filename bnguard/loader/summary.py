@@ -64,9 +64,7 @@ def _unknown_shard(bare: LoaderFact, samples: int, setup: Setup) -> LoaderFact:
         tail = f"a batch of one (worker {lone.worker})" if lone else "no batch of one"
         said.append(f"if the dataset shards by {shard!r}: {tail}")
     said[-1] = said[-1].replace("if the dataset shards by 'none'", "if it does not shard")
-    why = (
-        f"how the dataset divides its samples between {setup.workers} workers is not known (--shard says it)"
-    )
+    why = f"how the dataset divides its samples between {setup.workers} workers is not known (--shard says it)"
     return replace(bare, unknown=why, notes=(*bare.notes, *said))
 
 

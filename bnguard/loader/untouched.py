@@ -119,9 +119,7 @@ def follow(
         return seen if seen[-1].sizes or len(seen) == 1 else seen[:-1]
 
 
-def _one_pass(
-    mine: Iterable[Any], measure: Callable[[Any], int], progress: Callable[[int], None] | None
-) -> Seen:
+def _one_pass(mine: Iterable[Any], measure: Callable[[Any], int], progress: Callable[[int], None] | None) -> Seen:
     sizes: list[tuple[int, int]] = []
     deadline = time.monotonic() + MOST_SECONDS
     done = 0

@@ -15,7 +15,7 @@ def silent_single_sample(layer: str, source: SourceLine | None, first_step: int,
         rule.severity,
         f"{layer or 'the model itself'} normalised a batch of one sample in training mode {times} "
         f"{'time' if times == 1 else 'times'}, first in step {first_step}.",
-        fix="Merge the tail into the batch before it: bnguard.repair.merge_tail(loader).",
+        fix="Join the tail to the batch before it, or balance the batches: nothing is lost.",
         layer=layer,
         location=source,
     )

@@ -131,7 +131,7 @@ def test_numbers_never_import_torch():
     assert done.stderr.strip() == "[]"
 
 
-TRAIN = '''
+TRAIN = """
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -150,7 +150,7 @@ def make_loaders():
 
 def broken():
     raise KeyError("no data here")
-'''
+"""
 
 
 @pytest.fixture
