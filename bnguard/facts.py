@@ -113,7 +113,7 @@ class StatisticsFact:
     """The contents of a layer's running statistics, where real values are at hand.
 
     Attributes:
-        nonfinite: number of channels with NaN or infinity in mean or variance.
+        nonfinite: number of channels with NaN or infinity in mean or variance, or a variance below 0.
         never_updated: counter at 0, mean 0 and variance 1 everywhere.
         collapsed: share of the channels, 0 to 1, whose variance has fallen towards 0.
         batches_tracked: the counter, None where the layer has none.

@@ -82,7 +82,7 @@ def _fact(
         if probed is None:
             verdict, reason = "unknown", "the layer cannot be run on its own, so what it does is not known"
     elif verdict == "unknown":
-        reason = _reason(trace)
+        reason = "it got no values from this input" if norm_calls else _reason(trace)
     features = layer.num_features or (norm_calls[0].shape[1] if norm_calls else None)
     return LayerFact(
         name=layer.name,
@@ -146,11 +146,11 @@ def _verdict(kind: NormKind, calls: Sequence[NormCall], *, ended: bool) -> Verdi
     if not own:
         return "frozen"
     fewest = min(c.values_per_statistic for c in own)
-    if kind in ("group", "instance"):
-        return "thin" if fewest == 1 else "ok"
-    if any(c.shape[0] == 1 for c in own):
+    if fewest == 0:  # the forward chose no row of this input: what happens to one row is not known
+        return "unknown"
+    if kind in ("batch", "hand-written") and any(c.shape[0] == 1 for c in own):
         return "single-sample"
-    return "thin" if fewest < THIN_VALUES else "ok"
+    return "thin" if fewest < (THIN_VALUES if kind in ("batch", "hand-written") else 2) else "ok"
 
 
 def _probed_call(shape: tuple[int, ...], probed: Behaviour | None) -> NormCall:

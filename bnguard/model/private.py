@@ -276,3 +276,13 @@ def saved_value(node: Any, name: str) -> Any:  # noqa: ANN401 - see above; a ten
         return getattr(node, f"_saved_{name}", None)
     except RuntimeError:
         return None
+
+
+def default_device() -> torch.device | None:
+    """Return the device that ``torch.set_default_device`` set, None where nobody did.
+
+    ``torch.get_default_device`` says ``cpu`` in both cases, and setting that again would leave a mode behind.
+    """
+    context = getattr(getattr(torch, "_GLOBAL_DEVICE_CONTEXT", None), "device_context", None)
+    device = getattr(context, "device", None)
+    return device if isinstance(device, torch.device) else None

@@ -72,8 +72,10 @@ def scan(  # noqa: PLR0913 - one argument for each option of the command line
         BnguardError: the target cannot be found or built, or the inputs cannot be read.
 
     """
-    if batch_size < 1:
-        raise UsageError(f"batch size {batch_size} is not positive", hint="1 is the size that breaks BatchNorm")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise UsageError(
+            f"batch size {batch_size!r} is no positive whole number", hint="1 is the size that breaks BatchNorm"
+        )
     if mode not in ("train", "eval"):
         raise UsageError(f"mode {mode!r} is not known", hint="one of train, eval")
     if device not in ("cuda", "cpu"):
@@ -156,6 +158,7 @@ class _Plan:
         if inputs is not None and trace.method != "none":
             facts = self._with_smallest(subject, inputs, trace, facts, prefix)
             facts = self._with_larger_input(subject, inputs, trace, facts, prefix)
+            facts = self._with_lost_dimension(subject, inputs, trace, facts, prefix)
         shown = _describe(inputs, self.batch_size)
         return ModelFact(
             target=target,
@@ -212,6 +215,20 @@ class _Plan:
             if not any(f.verdict == "fails" for f in tried[size]):
                 break
         return smallest_batches(facts, tried)
+
+    def _with_lost_dimension(
+        self, subject: Subject, inputs: Inputs, trace: Trace, facts: tuple[LayerFact, ...], prefix: str
+    ) -> tuple[LayerFact, ...]:
+        """Where a layer itself refuses its input, find out whether one sample more is enough: ``squeeze()`` is why."""
+        name = prefix + trace.stage.names.get(id(trace.failed_in), "") if trace.failed_in is not None else None
+        if name is None or subject.trace(inputs, self.batch_size + 1, trace.method).error is not None:
+            return facts
+        lost = {"verdict": "fails", "reason": trace.error_line, "order": len(trace.calls)}
+        smallest = self.batch_size + 1 if self.batch_size == 1 else None
+        return tuple(
+            replace(f, min_batch_size=smallest, **lost) if f.name == name and not f.calls else f  # type: ignore[arg-type]
+            for f in facts
+        )
 
     def _with_larger_input(
         self, subject: Subject, inputs: Inputs, trace: Trace, facts: tuple[LayerFact, ...], prefix: str

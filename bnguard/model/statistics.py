@@ -24,7 +24,7 @@ def statistics_fact(mean: Tensor, var: Tensor, tracked: Tensor | None) -> Statis
         count = int(tracked) if tracked is not None and not tracked.is_meta else None
         fresh = bool((mean == 0).all()) and bool((var == 1).all())
         return StatisticsFact(
-            nonfinite=int((~finite).sum()),
+            nonfinite=int((~finite | (var.float() < 0)).sum()),
             never_updated=fresh and not count,
             collapsed=float((var.float().abs() < COLLAPSED).float().mean()),
             batches_tracked=count,

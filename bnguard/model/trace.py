@@ -63,6 +63,8 @@ class Trace:
     stage: Stage
     calls: list[Recorded] = field(default_factory=list)
     error: BaseException | None = None
+    failed_in: nn.Module | None = None
+    """The normalisation layer within whose forward the error was raised, None if it was raised elsewhere."""
 
     @property
     def error_line(self) -> str | None:
@@ -155,7 +157,7 @@ class Subject:
                         args, kwargs = _as_fake(args), _as_fake(kwargs)
                     stage.model(*args, **kwargs)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's forward may raise anything: it is told
-                trace.error = error
+                trace.error, trace.failed_in = error, _layer_of(error, stage)
         trace.calls = recorder.calls
         return trace
 
@@ -172,7 +174,7 @@ class Subject:
             ):
                 continue
             if method == "real" and parameter_count(self.model) > QUICK_PARAMETERS:
-                progress(f"{type(self.model).__name__}: values decide in its forward; running it on the CPU …")
+                progress(f"{type(self.model).__name__}: shapes are not enough; running its forward on the CPU …")
             latest = self.trace(inputs, batch_size, method)
             if trace is not None and isinstance(latest.error, BnguardError):
                 return trace  # a real forward is not to be had: the error of the shapes says more
@@ -215,6 +217,17 @@ class Subject:
         if self._rebuild is None or count > MOST_REAL_PARAMETERS:
             raise BnguardError(f"a real forward would need {count:,} parameters in memory")
         return self._rebuild()
+
+
+def _layer_of(error: BaseException, stage: Stage) -> nn.Module | None:
+    layers = {id(x.module): x.module for x in stage.layers}
+    step, found = error.__traceback__, None
+    while step is not None:
+        code = step.tb_frame.f_code
+        owner = step.tb_frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+        found = layers.get(id(owner), found)
+        step = step.tb_next
+    return found
 
 
 def _arguments(inputs: Inputs, batch_size: int, method: Method, model: nn.Module) -> Arguments:

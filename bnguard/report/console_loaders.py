@@ -61,6 +61,9 @@ def _headline(report: Report, symbols: Symbols) -> Text:
     if warnings:
         return Text(f"! {_answer(warnings, report)}", style="bold yellow")
     smallest = min((fact.smallest for fact in report.loaders if fact.smallest), default=0)
+    hidden = [fact.name for fact in report.loaders if fact.first_single and fact.mode == "train"]
+    if hidden:  # the finding was ignored; the fact remains
+        return Text(f"! {_names(hidden)}: {_ANSWERS['DL101']}, though no finding shows it", style="bold yellow")
     lone = [fact.name for fact in report.loaders if fact.first_single]
     if lone:
         return Text(

@@ -43,11 +43,13 @@ def _print_model(model: ModelFact, findings: Sequence[Finding], page: Page) -> N
         if line:
             page.line(Text(line, style="dim"), indent=2)
     if model.trace_error:
-        page.line(Text(f"the forward could not be followed to its end: {model.trace_error}", "yellow"), indent=2)
-    if model.method == "none" and model.layers and (model.inputs or not model.trace_error):
+        stopped = "the forward could not be followed to its end: " if model.inputs else ""
+        page.line(Text(f"{stopped}{model.trace_error}", "yellow"), indent=2)
+    if model.method == "none" and not model.first_failure and model.layers and (model.inputs or not model.trace_error):
         page.line(Text(_HOW_TO_GIVE_INPUTS, style="dim"), indent=2)
     if model.trace_traceback and not model.first_failure:
-        page.console.print(page.symbols.text(Text(model.trace_traceback.rstrip(), style="dim")), soft_wrap=True)
+        for row in model.trace_traceback.splitlines():
+            page.line(Text(row, style="dim"), indent=2, hanging=6)
     if model.layers:
         page.line(Text())
         page.console.print(Padding(layer_tree(model, page.symbols), (0, 0, 0, 2), expand=False))
@@ -80,6 +82,8 @@ def _answer(model: ModelFact, symbols: Symbols) -> tuple[Text, Text]:
 
 def _why(layer: LayerFact) -> str:
     call = next((c for c in layer.calls if c.raises), None)
+    if call is None and layer.reason:
+        return f"{layer.type} refuses its input ({layer.reason})"
     if call is None:
         return f"{layer.type} is refused by PyTorch as it is configured"
     per = {"group": "group", "instance": "sample and channel"}.get(layer.kind, "channel")

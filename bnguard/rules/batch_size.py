@@ -47,7 +47,8 @@ def _remedy(layer: LayerFact) -> str:
         ways.append(
             f"an input of {'×'.join(map(str, layer.larger_input[1:]))}, where this layer sees more than one pixel"
         )
-    ways.append(f"put {layer.label} into eval mode after model.train(), so that it uses its running statistics")
+    if layer.track_running_stats and layer.type != "functional":
+        ways.append(f"put {layer.label} into eval mode after model.train(), so that it uses its running statistics")
     return f"{ways[0][0].upper()}{ways[0][1:]}" + "".join(f"; or {way}" for way in ways[1:]) + "."
 
 
@@ -127,6 +128,22 @@ def _untracked(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     )
 
 
+def _lost_dimension(model: ModelFact, rule: Rule) -> Iterator[Finding]:
+    for layer in model.failing:
+        if not layer.calls and layer.reason:
+            yield Finding(
+                rule.code,
+                rule.severity,
+                f"{_what(layer)} refuses its input at batch size {model.batch_size} ({layer.reason}), and takes it at "
+                f"{model.batch_size + 1}: the batch dimension is lost on the way.",
+                fix="Write x.flatten(1) for x.squeeze(), or name its dimensions: without them it drops every dimension of "
+                "size 1, the batch as well.",
+                model=model.target,
+                layer=layer.name,
+                location=layer.source,
+            )
+
+
 RULES: list[Rule] = [
     Rule(
         "BN101",
@@ -202,5 +219,20 @@ RULES: list[Rule] = [
         domain adaptation), InstanceNorm says so and does not depend on other samples.
         """,
         check_model=_untracked,
+    ),
+    Rule(
+        "BN105",
+        "lost-batch-dimension",
+        Severity.ERROR,
+        "a layer refuses its input at this batch size, and takes it with one sample more",
+        why="""
+        x.squeeze() drops every dimension of size 1. Behind a global pool it turns (N, C, 1, 1) into (N, C), except at
+        batch size 1, where the batch dimension goes too and BatchNorm1d raises "expected 2D or 3D input (got 1D
+        input)". Without BatchNorm the same line passes silently and the loss is taken over the wrong dimension.
+        """,
+        fix="""
+        Write x.flatten(1), or name the dimensions: x.squeeze(-1).squeeze(-1).
+        """,
+        check_model=_lost_dimension,
     ),
 ]

@@ -26,8 +26,7 @@ def _nonfinite(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             rule.code,
             rule.severity,
             f"{first.label}{and_others(layers)}: the running statistics of {count} of {first.num_features} "
-            f"channels are NaN "
-            "or infinite; in eval mode every output of these channels is too.",
+            "channels are NaN, infinite or negative in variance; in eval mode their outputs are NaN or worthless.",
             fix="Load an earlier checkpoint, or reset with reset_running_stats() and run training batches through.",
             model=model.target,
             layer=first.name,

@@ -67,8 +67,11 @@ def _missing_attribute(error: AttributeError, target: Target) -> BnguardError:
 def _missing_module(error: ModuleNotFoundError, target: Target) -> BnguardError:
     name = str(error.name)
     if target.path is None and (target.module == name or target.module.startswith(f"{name}.")):
+        parent, _, last = target.module.rpartition(".")
         near = difflib.get_close_matches(name, [m.name for m in pkgutil.iter_modules()], n=1)
         hint = f"did you mean {near[0]}?" if near else "install its package, or give a file such as model.py"
+        if parent and target.expression is None and _is_installed(parent):
+            hint = f"did you mean {parent}:{last}?"
         return TargetError(f"there is no module {name!r}", hint=hint)
     root = name.partition(".")[0]
     if _is_installed(root):
@@ -89,3 +92,5 @@ def _is_installed(package: str) -> bool:
         return importlib.util.find_spec(package) is not None
     except ValueError:  # a module without a spec, such as __main__
         return True
+    except ModuleNotFoundError:
+        return False

@@ -46,9 +46,14 @@ def _free_names(tree: ast.AST) -> list[str]:
 def _unknown(target: Target, module: ModuleType, name: str) -> TargetError:
     public = [n for n in vars(module) if not n.startswith("__")]
     near = [n for n in public if n.lower() == name.lower()] or difflib.get_close_matches(name, public)
-    own = ", ".join(_own_names(module)) or "nothing"
+    own = ", ".join(_own_names(module))
     return TargetError(
-        f"{target.place} has no {name!r}", hint=f"did you mean {' or '.join(near)}?" if near else f"it has: {own}"
+        f"{target.place} has no {name!r}",
+        hint=f"did you mean {' or '.join(near)}?"
+        if near
+        else f"it has: {own or 'nothing'}"
+        if own or target.path
+        else "check the name",
     )
 
 

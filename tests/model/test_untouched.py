@@ -172,3 +172,4 @@ def test_a_forward_that_exits_or_switches_torch_is_contained() -> None:
     assert "SystemExit" in str(fact.trace_error)
     assert [ask() for ask, _ in _SWITCHES] == before
     assert torch.zeros(1).device.type == "cpu"
+    assert torch.overrides._get_current_function_mode_stack() == []

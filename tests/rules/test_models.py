@@ -60,6 +60,16 @@ class Casts(nn.Module):
         return self.bn(self.conv(x))
 
 
+class Squeezes(nn.Module):
+    def __init__(self, *, rightly: bool = False) -> None:
+        super().__init__()
+        self.pool, self.bn, self.rightly = nn.AdaptiveAvgPool2d(1), nn.BatchNorm1d(3), rightly
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.pool(x)
+        return self.bn(x.flatten(1) if self.rightly else x.squeeze())
+
+
 def holding(mean: float = 0.0, var: float = 1.0, count: int = 7, share: float = 1.0) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         model = nn.Sequential(nn.Conv2d(3, 10, 3), nn.BatchNorm2d(10))
@@ -79,6 +89,7 @@ FIRES: dict[str, list[Case]] = {
     "BN103": [(mlp(), {"inputs": (4,), "batch_size": 8}), (cnn(), {"inputs": (3, 4, 4), "batch_size": 3})],
     "BN104": [(cnn(bn(track_running_stats=False)), IMAGE | {"batch_size": 4, "mode": m})
               for m in ("train", "eval")],
+    "BN105": [(Squeezes, IMAGE), (Squeezes, {"inputs": lambda n: torch.zeros(n, 3, 8, 8)})],
     "BN201": [(cnn(bn(momentum=m)), IMAGE) for m in (0.9, 0.99, 0.999)],
     "BN202": [(frozen_affine, IMAGE), (stays_in_eval(trains=True), IMAGE)],
     "BN203": [(Casts, IMAGE)],
@@ -102,6 +113,7 @@ SILENT: dict[str, list[Case]] = {
     ],
     "BN103": [(mlp(), {"inputs": (4,), "batch_size": 16}), (cnn(), IMAGE | {"batch_size": 2})],
     "BN104": [(cnn(), IMAGE), (cnn(), IMAGE | {"mode": "eval"})],
+    "BN105": [(Squeezes, IMAGE | {"batch_size": 2}), (lambda: Squeezes(rightly=True), IMAGE)],
     "BN201": [(cnn(bn(momentum=m)), IMAGE) for m in (0.1, 0.01, None, 0.5)],
     "BN202": [(cnn(), IMAGE), (stays_in_eval(trains=False), IMAGE), (frozen_affine, IMAGE | {"mode": "eval"})],
     "BN203": [(cnn(), IMAGE), (lambda: cnn()().half(), {})],
@@ -196,6 +208,35 @@ def test_eps_is_refused_as_torch_refuses_it() -> None:
     (finding,) = found("BN204", (cnn(bn(eps=0.0)), IMAGE))
     assert finding.severity is expected
     assert words in finding.message
+
+
+def test_a_squeezed_batch_dimension_is_where_training_stops() -> None:
+    fact = bnguard.scan(Squeezes(), (3, 8, 8)).models[0]
+    assert (fact.first_failure, fact.layers[0].verdict, fact.layers[0].min_batch_size) == ("bn", "fails", 2)
+    with pytest.raises(ValueError, match="1D input"):
+        Squeezes()(torch.zeros(1, 3, 8, 8))
+    Squeezes()(torch.zeros(2, 3, 8, 8))
+
+
+def test_no_remedy_that_cannot_help() -> None:
+    untracked = found("BN101", (mlp(lambda: nn.BatchNorm1d(4, track_running_stats=False)), {"inputs": (4,)}))
+    assert "eval mode" not in str(untracked[0].fix)
+
+
+def test_a_negative_variance_is_no_variance() -> None:
+    assert found("BN301", (holding(var=-1.0), IMAGE))
+
+
+def test_a_forward_that_chose_no_row_proves_nothing() -> None:
+    class Chooses(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bn = nn.BatchNorm1d(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.bn(x[x.sum(1) > 1e9])
+
+    assert [x.verdict for x in bnguard.scan(Chooses(), (4,)).models[0].layers] == ["unknown"]
 
 
 def test_select_and_ignore_take_prefixes() -> None:
