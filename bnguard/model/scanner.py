@@ -74,7 +74,7 @@ def scan(  # noqa: PLR0913 - one argument for each option of the command line
     """
     if not isinstance(batch_size, int) or batch_size < 1:
         raise UsageError(
-            f"batch size {batch_size!r} is no positive whole number", hint="1 is the size that breaks BatchNorm"
+            f"batch size {batch_size!r} is not positive, or no whole number", hint="1 is the size that breaks BatchNorm"
         )
     if mode not in ("train", "eval"):
         raise UsageError(f"mode {mode!r} is not known", hint="one of train, eval")

@@ -136,8 +136,8 @@ def _lost_dimension(model: ModelFact, rule: Rule) -> Iterator[Finding]:
                 rule.severity,
                 f"{_what(layer)} refuses its input at batch size {model.batch_size} ({layer.reason}), and takes it at "
                 f"{model.batch_size + 1}: the batch dimension is lost on the way.",
-                fix="Write x.flatten(1) for x.squeeze(), or name its dimensions: without them it drops every dimension of "
-                "size 1, the batch as well.",
+                fix="Write x.flatten(1) for x.squeeze(), or name its dimensions: without them it drops every dimension "
+                "of size 1, the batch as well.",
                 model=model.target,
                 layer=layer.name,
                 location=layer.source,
