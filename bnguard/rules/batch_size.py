@@ -24,15 +24,12 @@ def _fails(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         call = next(c for c in layer.calls if c.raises)
         first = layer.name == model.first_failure
         place = "training stops here first" if first else "fails as well"
-        yield Finding(
-            rule.code,
-            rule.severity,
+        yield rule.about(
+            model,
+            layer,
             f"{_what(layer)} gets {_shape(call)} at batch size {model.batch_size}: one value per channel has no "
             f"variance, so the forward raises ValueError; {place}.",
             fix=_remedy(layer) if first or len(failing) == 1 else None,
-            model=model.target,
-            layer=layer.name,
-            location=layer.source,
         )
 
 
@@ -63,16 +60,13 @@ def _single(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         if fewest.fewest_values != 1
         else (". With one value nothing is raised there, but the output is the bias, whatever the input")
     )
-    yield Finding(
-        rule.code,
-        rule.severity,
+    yield rule.about(
+        model,
+        fewest,
         f"{count} mean and variance from a single sample at batch size {model.batch_size}; the fewest values per "
         f"channel are {fewest.fewest_values}, at {fewest.label}{flat}.",
         fix="It runs, but each image is normalised by itself and pulls the running statistics its way: train with "
         "larger batches, or keep these layers in eval mode.",
-        model=model.target,
-        layer=fewest.name,
-        location=fewest.source,
     )
 
 
@@ -82,16 +76,13 @@ def _thin(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         return
     fewest = min(layers, key=lambda x: x.fewest_values or 0)
     enough = _enough(fewest, model.batch_size)
-    yield Finding(
-        rule.code,
-        rule.severity,
+    yield rule.about(
+        model,
+        fewest,
         f"{_layers(layers)} {'estimate' if len(layers) > 1 else 'estimates'} mean and variance from fewer than "
         f"{THIN_VALUES} values per channel at batch size {model.batch_size}; the fewest are {fewest.fewest_values}, "
         f"at {fewest.label}.",
         fix=f"A batch size of {enough} gives {fewest.label} at least {THIN_VALUES}." if enough else None,
-        model=model.target,
-        layer=fewest.name,
-        location=fewest.source,
     )
 
 
@@ -116,31 +107,25 @@ def _untracked(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         else "a prediction depends on the other samples in its batch"
     )
     others = f" (and {len(layers) - 1} more)" if len(layers) > 1 else ""
-    yield Finding(
-        rule.code,
-        rule.severity,
+    yield rule.about(
+        model,
+        first,
         f"{_what(first)}{others} keeps no running statistics (track_running_stats=False): it uses the batch in eval "
         f"mode too, and {tail}.",
         fix="Drop track_running_stats=False, or normalise without the batch (GroupNorm, LayerNorm).",
-        model=model.target,
-        layer=first.name,
-        location=first.source,
     )
 
 
 def _lost_dimension(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     for layer in model.failing:
         if not layer.calls and layer.reason:
-            yield Finding(
-                rule.code,
-                rule.severity,
+            yield rule.about(
+                model,
+                layer,
                 f"{_what(layer)} refuses its input at batch size {model.batch_size} ({layer.reason}), and takes it at "
                 f"{model.batch_size + 1}: the batch dimension is lost on the way.",
                 fix="Write x.flatten(1) for x.squeeze(), or name its dimensions: without them it drops every dimension "
                 "of size 1, the batch as well.",
-                model=model.target,
-                layer=layer.name,
-                location=layer.source,
             )
 
 

@@ -29,15 +29,12 @@ def _momentum(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     if layers:
         first = layers[0]
         meant = round(1 - float(first.momentum or 0), 6)
-        yield Finding(
-            rule.code,
-            rule.severity,
+        yield rule.about(
+            model,
+            first,
             f"{first.label}{and_others(layers)} has momentum={first.momentum:g}: the running statistics become "
             f"{float(first.momentum or 0):.0%} of the last batch and forget the rest.",
             fix=f"If {first.momentum:g} was copied from Keras or TensorFlow, PyTorch's value is momentum={meant:g}.",
-            model=model.target,
-            layer=first.name,
-            location=first.source,
         )
 
 
@@ -49,30 +46,25 @@ def _half_frozen(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     still = [x for x in tracked if not x.training and x.affine_trains]
     if moving:
         first = moving[0]
-        yield Finding(
-            rule.code,
-            rule.severity,
+        yield rule.about(
+            model,
+            first,
             f"{first.label}{and_others(moving)} has requires_grad=False on weight and bias, but is in training "
             f"mode: its "
             "running statistics still move with every batch.",
             fix="Put these layers into eval mode after every model.train(), or override train() of the module that "
             "owns them.",
-            model=model.target,
-            layer=first.name,
-            location=first.source,
         )
     if still:
         first = still[0]
-        yield Finding(
-            rule.code,
-            Severity.NOTE,
+        yield rule.about(
+            model,
+            first,
             f"{first.label}{and_others(still)} stays in eval mode under model.train(), so that its running "
             f"statistics are "
             "frozen, but its weight and bias still learn.",
             fix="If the layer is meant to be frozen, set requires_grad=False on its weight and bias as well.",
-            model=model.target,
-            layer=first.name,
-            location=first.source,
+            severity=Severity.NOTE,
         )
 
 
@@ -81,16 +73,13 @@ def _dtype_mix(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     if layers:
         first = min(layers, key=lambda x: x.order or 0)
         call = next(c for c in first.calls if c.rejected)
-        yield Finding(
-            rule.code,
-            rule.severity,
+        yield rule.about(
+            model,
+            first,
             f"{first.label}{and_others(layers)} gets {call.dtype} input, but its parameters are {call.param_dtype}: "
             f"batch_norm rejects the mix ({call.rejected}).",
             fix=f"Convert the layer with the rest of the model, or the input to {call.param_dtype}; under autocast "
             "leave the model in float32.",
-            model=model.target,
-            layer=first.name,
-            location=first.source,
         )
 
 
@@ -100,29 +89,25 @@ def _eps(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         first = refused[0]
         stops = any(c.rejected for x in refused for c in x.calls)  # releases differ in what they check
         what = "and PyTorch refuses it" if stops else "and newer releases of PyTorch refuse it"
-        yield Finding(
-            rule.code,
-            rule.severity if stops else Severity.WARNING,
+        yield rule.about(
+            model,
+            first,
             f"{first.label}{and_others(refused)} has eps={first.eps:g}: training divides by a variance that may be 0, "
             f"{what}.",
             fix="Use the default, eps=1e-5.",
-            model=model.target,
-            layer=first.name,
-            location=first.source,
+            severity=rule.severity if stops else Severity.WARNING,
         )
     small = [x for x in _batch(model) if any(c.eps_avoids_cudnn for c in x.calls)]
     if small:
         first = small[0]
-        yield Finding(
-            rule.code,
-            Severity.NOTE,
+        yield rule.about(
+            model,
+            first,
             f"{first.label}{and_others(small)} has eps={first.eps:g}, below this cuDNN's minimum: on a GPU "
             f"PyTorch uses "
             "its own kernel instead.",
             fix="Correct as it is; eps=1e-5 brings cuDNN back.",
-            model=model.target,
-            layer=first.name,
-            location=first.source,
+            severity=Severity.NOTE,
         )
 
 
@@ -134,28 +119,24 @@ def _replacement(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         if raising:
             first = min(raising, key=lambda x: x.order or 0)
             call = next(c for c in first.calls if c.raises)
-            yield Finding(
-                rule.code,
-                Severity.ERROR,
+            yield rule.about(
+                model,
+                first,
                 f"{first.label}{and_others(raising)} ({function}) gets {'×'.join(map(str, call.shape))}: one value per "
                 f"statistic, so the forward raises ValueError{_at_any(kind)}.",
                 fix=_more_values(first),
-                model=model.target,
-                layer=first.name,
-                location=first.source,
+                severity=Severity.ERROR,
             )
         if silent:
             first = silent[0]
-            yield Finding(
-                rule.code,
-                Severity.WARNING,
+            yield rule.about(
+                model,
+                first,
                 f"{first.label}{and_others(silent)} ({function}) normalises one value per statistic: nothing "
                 f"raises, but its "
                 "output is its bias, whatever the input.",
                 fix=_more_values(first),
-                model=model.target,
-                layer=first.name,
-                location=first.source,
+                severity=Severity.WARNING,
             )
 
 

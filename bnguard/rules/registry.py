@@ -10,7 +10,7 @@ from bnguard.errors import UsageError
 from bnguard.findings import Finding, Severity
 
 if TYPE_CHECKING:
-    from bnguard.facts import ModelFact
+    from bnguard.facts import LayerFact, ModelFact
     from bnguard.loader_facts import LoaderFact
 
 ModelCheck = Callable[["ModelFact", "Rule"], Iterable[Finding]]
@@ -41,6 +41,26 @@ class Rule:
     fix: str
     check_model: ModelCheck | None = None
     check_loader: LoaderCheck | None = None
+
+    def about(
+        self,
+        model: ModelFact,
+        layer: LayerFact,
+        message: str,
+        *,
+        fix: str | None = None,
+        severity: Severity | None = None,
+    ) -> Finding:
+        """Return what this rule says of one layer of a model, at the line that built it."""
+        return Finding(
+            self.code,
+            self.severity if severity is None else severity,
+            message,
+            fix=fix,
+            model=model.target,
+            layer=layer.name,
+            location=layer.source,
+        )
 
 
 class Catalogue:

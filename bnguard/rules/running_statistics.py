@@ -22,15 +22,12 @@ def _nonfinite(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     if layers:
         first = layers[0]
         count = first.statistics.nonfinite if first.statistics else 0
-        yield Finding(
-            rule.code,
-            rule.severity,
+        yield rule.about(
+            model,
+            first,
             f"{first.label}{and_others(layers)}: the running statistics of {count} of {first.num_features} "
             "channels are NaN, infinite or negative in variance; in eval mode their outputs are NaN or worthless.",
             fix="Load an earlier checkpoint, or reset with reset_running_stats() and run training batches through.",
-            model=model.target,
-            layer=first.name,
-            location=first.source,
         )
 
 
@@ -39,16 +36,13 @@ def _never_updated(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     used = [x for x in layers if model.mode == "eval" or not x.training]
     if used:
         first = used[0]
-        yield Finding(
-            rule.code,
-            rule.severity,
+        yield rule.about(
+            model,
+            first,
             f"{first.label}{and_others(used)} is used in eval mode, but its running statistics were never "
             f"updated: mean 0 "
             "and variance 1 stand where the data's should.",
             fix="Load trained weights, or run training batches through the model in train mode first.",
-            model=model.target,
-            layer=first.name,
-            location=first.source,
         )
 
 
@@ -57,16 +51,13 @@ def _collapsed(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     if layers:
         worst = max(layers, key=lambda x: x.statistics.collapsed if x.statistics else 0)
         share = worst.statistics.collapsed if worst.statistics else 0
-        yield Finding(
-            rule.code,
-            rule.severity,
+        yield rule.about(
+            model,
+            worst,
             f"{worst.label}{and_others(layers)}: the running variance of {share:.0%} of the channels has "
             f"collapsed to 0, the "
             "mark of training on single samples or of dead inputs.",
             fix="Train with batches of at least two samples; reset_running_stats() starts the averages anew.",
-            model=model.target,
-            layer=worst.name,
-            location=worst.source,
         )
 
 
