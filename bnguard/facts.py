@@ -74,6 +74,7 @@ class NormCall:
         backend: what PyTorch chooses on the predicted device (``cudnn``, ``native``, …), None if not known.
         eps_avoids_cudnn: whether cuDNN would be chosen with the default eps, but not with this one.
         rejected: the message of the error that torch raises for this mix of types or shapes, or None.
+        error: the name of the exception's type, where the call raises or is rejected.
 
     """
 
@@ -86,6 +87,12 @@ class NormCall:
     backend: str | None = None
     eps_avoids_cudnn: bool = False
     rejected: str | None = None
+    error: str | None = None
+
+    @property
+    def stops(self) -> bool:
+        """Whether a real forward would not get past this call."""
+        return self.raises or self.rejected is not None
 
     @property
     def values_per_channel(self) -> int:

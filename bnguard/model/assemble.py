@@ -129,18 +129,14 @@ def _functional(calls: list[tuple[int, Recorded]], names: Mapping[int, str]) -> 
 
 def _order(calls: list[tuple[int, Recorded]]) -> int | None:
     """Where the layer stands in execution: at its first failing call if it has one, since that is where it stops."""
-    failing = [order for order, r in calls if _stops(r.call)]
+    failing = [order for order, r in calls if r.call.stops]
     return min(failing or [order for order, _ in calls], default=None)
-
-
-def _stops(call: NormCall) -> bool:
-    return call.raises or call.rejected is not None
 
 
 def _verdict(kind: NormKind, calls: Sequence[NormCall], *, ended: bool) -> Verdict:
     if not calls:
         return "not-reached" if ended else "unknown"
-    if any(map(_stops, calls)):
+    if any(c.stops for c in calls):
         return "fails"
     own = [c for c in calls if c.batch_statistics]
     if not own:
@@ -159,6 +155,7 @@ def _probed_call(shape: tuple[int, ...], probed: Behaviour | None) -> NormCall:
         1,
         batch_statistics=probed is not None and probed.batch_statistics,
         raises=probed is not None and probed.raises,
+        error=None if probed is None or probed.error is None else probed.error.partition(":")[0],
     )
     return replace(call, values_per_statistic=call.values_per_channel)
 

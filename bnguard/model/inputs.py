@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -165,6 +165,14 @@ def parse_input(text: str) -> TensorSpec:
     return TensorSpec(shape, dtype, match["name"])
 
 
+def as_recipe(inputs: Any) -> Inputs | None:  # noqa: ANN401 - see given
+    """Return the ``inputs`` argument of the library as a recipe; a recipe is one already, None stays None."""
+    if inputs is None or (hasattr(inputs, "make") and hasattr(inputs, "facts")):
+        recipe: Inputs | None = inputs
+        return recipe
+    return given(inputs)
+
+
 def given(inputs: Any) -> Inputs:  # noqa: ANN401 - the library accepts several spellings
     """Turn the ``inputs`` argument of the library into a recipe.
 
@@ -208,7 +216,7 @@ def _named(value: object, name: str | None) -> TensorSpec:
 # -------------------------------------------------------------------------- the model's own word
 
 
-def declared(model: nn.Module, namespace: dict[str, Any]) -> Iterator[Inputs]:
+def declared(model: nn.Module, namespace: Mapping[str, Any]) -> Iterator[Inputs]:
     """Yield what the user's file or the model says about its inputs, the most explicit first."""
     provide = namespace.get("bnguard_inputs")
     if callable(provide):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import prod
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
@@ -20,6 +20,9 @@ from bnguard.model import private
 from bnguard.model.shapes import ShapeAnswers
 
 DEFAULT_EPS = 1e-5
+
+_ONE_VALUE = ValueError.__name__
+"""What the check for one value per statistic raises."""
 
 
 @dataclass(frozen=True)
@@ -109,16 +112,19 @@ class NormRecorder(TorchFunctionMode):
             bool(stats),
             device=self._device,
         )
+        refused = _rejected(input.dtype, _dtype(params), _dtype(running_mean)) or _bad_eps(eps, training=training)
+        raises = checked and training and values == 1
         call = NormCall(
             shape=shape,
             values_per_statistic=values,
             batch_statistics=stats,
-            raises=checked and training and values == 1,
+            raises=raises,
             dtype=_name(input.dtype),
             param_dtype=_name(params.dtype) if params is not None else _name_of(running_mean),
             backend=backend(float(eps)),
             eps_avoids_cudnn=0 < eps < DEFAULT_EPS and backend(float(eps)) != "cudnn" == backend(DEFAULT_EPS),
-            rejected=_rejected(input.dtype, _dtype(params), _dtype(running_mean)) or _bad_eps(eps, training=training),
+            rejected=refused.message if refused else None,
+            error=_ONE_VALUE if raises else refused.error if refused else None,
         )
         self._record("batch_norm", call, (running_mean, weight), params is not None, momentum, eps)
         if not self._compute:
@@ -158,13 +164,15 @@ class NormRecorder(TorchFunctionMode):
         """``F.instance_norm``: refuses one value per sample and channel."""
         shape = tuple(input.shape)
         values = prod(shape[2:])
+        raises = use_input_stats and values == 1
         call = NormCall(
             shape,
             values,
             use_input_stats,
-            use_input_stats and values == 1,
+            raises,
             _name(input.dtype),
             _name_of(weight),
+            error=_ONE_VALUE if raises else None,
         )
         self._record("instance_norm", call, (running_mean, weight), weight is not None, momentum, eps)
         if not self._compute:
@@ -189,13 +197,15 @@ class NormRecorder(TorchFunctionMode):
         space = prod(shape[2:])
         values = shape[1] // num_groups * space
         # torch counts N*C/G in integers (functional.py: group_norm), so that N = 1 with C = G is one value
+        raises = shape[0] * shape[1] // num_groups * space == 1
         call = NormCall(
             shape,
             values,
             True,
-            shape[0] * shape[1] // num_groups * space == 1,
+            raises,
             _name(input.dtype),
             _name_of(weight),
+            error=_ONE_VALUE if raises else None,
         )
         self._record("group_norm", call, (weight,), weight is not None, None, eps, num_groups)
         return torch.group_norm(input, num_groups, weight, bias, eps) if self._compute else input
@@ -259,11 +269,22 @@ def _raise_as_torch(
     raise RuntimeError(f"batch_norm rejects an input of shape {shape}")
 
 
-_REJECTED: dict[tuple[Any, ...], str | None] = {}
+class _Refusal(NamedTuple):
+    """How torch refuses a call: the name of the exception's type, and the first line of its message."""
+
+    error: str
+    message: str
+
+    @classmethod
+    def of(cls, error: Exception) -> _Refusal:
+        return cls(type(error).__name__, str(error).splitlines()[0])
 
 
-def _rejected(input_dtype: torch.dtype, param: torch.dtype | None, stats: torch.dtype | None) -> str | None:
-    """Return torch's own message when batch_norm refuses this mix of dtypes, asked once of two values."""
+_REJECTED: dict[tuple[Any, ...], _Refusal | None] = {}
+
+
+def _rejected(input_dtype: torch.dtype, param: torch.dtype | None, stats: torch.dtype | None) -> _Refusal | None:
+    """Return torch's own words when batch_norm refuses this mix of dtypes, asked once of two values."""
     if (param is None or param is input_dtype) and (stats is None or stats is input_dtype):
         return None
     key = (input_dtype, param, stats)
@@ -286,21 +307,21 @@ def _rejected(input_dtype: torch.dtype, param: torch.dtype | None, stats: torch.
                     False,
                 )
         except RuntimeError as error:
-            _REJECTED[key] = str(error).splitlines()[0]
+            _REJECTED[key] = _Refusal.of(error)
         else:
             _REJECTED[key] = None
     return _REJECTED[key]
 
 
-def _bad_eps(eps: float, *, training: bool) -> str | None:
-    """Return torch's message for an eps that it rejects; which ones it rejects differs between releases."""
+def _bad_eps(eps: float, *, training: bool) -> _Refusal | None:
+    """Return torch's words for an eps that it rejects; which ones it rejects differs between releases."""
     if eps > 0:
         return None
     try:
         with torch.no_grad():
             F.batch_norm(torch.ones(2, 1), torch.zeros(1), torch.ones(1), training=training, eps=eps)
     except (ValueError, RuntimeError) as error:
-        return str(error).splitlines()[0]
+        return _Refusal.of(error)
     return None
 
 

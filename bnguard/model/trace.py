@@ -22,7 +22,7 @@ from bnguard.model.build import paused_gc
 from bnguard.model.inputs import Arguments, Inputs, map_tensors
 from bnguard.model.layers import Layer, find_layers, layers_among, layers_by_tensor, names_by_module
 from bnguard.model.record import NormRecorder, Recorded
-from bnguard.model.twin import meta_like, parameter_count, twin
+from bnguard.model.twin import meta_like, parameter_count, twin, without_ranks
 from bnguard.usercode import one_line, user_traceback
 
 MOST_REAL_PARAMETERS = 500_000_000
@@ -33,6 +33,9 @@ MOST_CONFIRMED_PARAMETERS = 30_000_000
 
 QUICK_PARAMETERS = 2_000_000
 """A real forward of a model below this size takes no time worth a word."""
+
+Progress = Callable[[str], None]
+"""Told one line before something slow."""
 
 
 @dataclass
@@ -45,14 +48,30 @@ class Stage:
     model: nn.Module
     layers: list[Layer]
     names: dict[int, str]
+    flags: list[tuple[nn.Module, bool]]
 
     @classmethod
     def of(cls, model: nn.Module, mode: Mode | None) -> Stage:
-        """Set the mode as a training script would, unless it is None, then find the layers."""
-        if mode is not None:
-            model.train(mode == "train")
+        """Find the layers, then set the mode."""
         modules = names_by_module(model)
-        return cls(model, layers_among(modules), {id(m): names[0] for m, names in modules.items()})
+        without_ranks(modules)
+        names = {id(m): names[0] for m, names in modules.items()}
+        stage = cls(model, layers_among(modules), names, [(m, m.training) for m in modules])
+        stage.set_mode(mode)
+        return stage
+
+    @classmethod
+    def unready(cls, model: nn.Module) -> Stage:
+        """Return the layers of a model that is not to be run, and so stays in the mode it has."""
+        return cls(model, find_layers(model), {}, [])
+
+    def set_mode(self, mode: Mode | None) -> None:
+        """Call ``train()`` or ``eval()`` on the root as a script would; None gives every module its first flag back."""
+        if mode is not None:
+            self.model.train(mode == "train")
+        else:
+            for module, training in self.flags:
+                module.training = training
 
 
 @dataclass
@@ -141,7 +160,7 @@ class Subject:
         try:
             stage = self._stage(method)
         except BnguardError as error:
-            return Trace(method, Stage(self.model, find_layers(self.model), {}), error=error)
+            return Trace(method, Stage.unready(self.model), error=error)
         trace = Trace(method, stage)
         recorder = NormRecorder(layers_by_tensor(stage.layers), stage.names, self._device, compute=method == "real")
         with ExitStack() as stack:
@@ -161,14 +180,23 @@ class Subject:
         trace.calls = recorder.calls
         return trace
 
-    def best_trace(self, inputs: Inputs, batch_size: int, progress: Callable[[str], None]) -> Trace:
+    def set_mode(self, mode: Mode | None) -> None:
+        """Go on in another mode, with the same copies; None is the flags that the modules had at first."""
+        self.mode = mode
+        for stage in self._stages.values():
+            stage.set_mode(mode)
+
+    def best_trace(self, inputs: Inputs, batch_size: int, progress: Progress, *, real: bool = True) -> Trace:
         """Trace on the meta device, with FakeTensors where devices mix, really where values decide.
 
-        ``progress`` is told before a forward that may take seconds.
+        ``progress`` is told before a forward that may take seconds. Without ``real`` nothing is computed unless the
+        inputs need values.
         """
         trace: Trace | None = None
         methods: tuple[Method, ...] = ("real",) if inputs.needs_values else ("meta", "fake", "real")
         for method in methods:
+            if method == "real" and trace is not None and not real:
+                return trace
             if method == "fake" and (
                 private.fake_tensor_types() is None or not (trace and trace.shapes_were_not_enough)
             ):

@@ -11,9 +11,10 @@ import copy
 import random
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from types import MethodType
 from typing import Any, Literal
 
 import torch
@@ -88,6 +89,19 @@ def _drop_foreign_hooks(module: nn.Module) -> None:
 def _defined_in(hook: object) -> str:
     function = getattr(hook, "func", hook)  # functools.partial
     return getattr(function, "__module__", None) or type(function).__module__
+
+
+def without_ranks(modules: Iterable[nn.Module]) -> None:
+    """Let the SyncBatchNorm layers of a copy count this process alone, as they do without a process group.
+
+    With one they refuse every tensor that is not on an accelerator, and wait for the other ranks.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    alone = private.batch_norm_base().forward
+    for module in modules:
+        if isinstance(module, nn.SyncBatchNorm):
+            module.forward = MethodType(alone, module)  # type: ignore[method-assign]
 
 
 def unwrap(model: nn.Module) -> tuple[nn.Module, str]:

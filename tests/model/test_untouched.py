@@ -173,3 +173,22 @@ def test_a_forward_that_exits_or_switches_torch_is_contained() -> None:
     assert [ask() for ask, _ in _SWITCHES] == before
     assert torch.zeros(1).device.type == "cpu"
     assert torch.overrides._get_current_function_mode_stack() == []
+
+
+def test_a_model_for_which_no_input_can_be_found_stays_in_its_mode():
+    model = nn.Sequential(nn.ReLU(), nn.Dropout()).eval()
+    assert bnguard.scan(model).models[0].method == "none"
+    assert [m.training for m in model.modules()] == [False, False, False]
+
+
+def test_a_process_group_does_not_stop_the_trace_of_synchronised_layers(tmp_path):
+    import torch.distributed as dist
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 8), nn.SyncBatchNorm(4))
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        fact = bnguard.scan(model, (3, 8, 8)).models[0]
+        assert (fact.first_failure, fact.trace_error) == ("1", None)
+        assert "forward" not in vars(model[1])
+    finally:
+        dist.destroy_process_group()
