@@ -75,11 +75,11 @@ class Stream:
 
 
 @dataclass(frozen=True)
-class LoneSample:
-    """Where the first batch of one sample sits; ``step`` counts from 1, all others from 0.
+class Place:
+    """Where the first batch of a certain size sits; ``step`` counts from 1, all others from 0.
 
-    ``size`` is what the loader's whole batch at that step holds on this rank; it exceeds 1 where a
-    replica or a micro-batch is what holds the lone sample.
+    ``size`` is what the loader's whole batch at that step holds on this rank; it exceeds ``piece``, what one forward
+    sees of it, where a replica or a micro-batch is what holds the lone sample.
     """
 
     rank: int
@@ -89,6 +89,7 @@ class LoneSample:
     worker: int | None = None
     micro_batch: int | None = None
     size: int = 1
+    piece: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return the place as JSON-ready values."""
@@ -138,7 +139,7 @@ class LoaderFact:
     smallest: int | None = None
     steps: int | None = None
     unused: int | None = None
-    first_single: LoneSample | None = None
+    first_single: Place | None = None
     unknown: str | None = None
     notes: tuple[str, ...] = ()
     source: SourceLine | None = None

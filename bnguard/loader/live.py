@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
@@ -45,9 +45,8 @@ def audit_live(loader: object, request: LiveRequest) -> Report:
 
     """
     check_setup(request.setup._replace(iterable=request.setup.shard is not None))
-    named = _named(loader, request)
     inspected: list[Inspected] = []
-    for name, one in named:
+    for name, one in named_loaders(loader, request):
         mode = request.mode or mode_of(name, request.eval_names)
         inspected.append(inspect(one, Inspection(name, mode, request.setup, request.counting, request.progress)))
     facts = tuple(it.fact for it in inspected)
@@ -61,7 +60,14 @@ def audit_live(loader: object, request: LiveRequest) -> Report:
     )
 
 
-def _named(loader: object, request: LiveRequest) -> list[tuple[str, DataLoader[object]]]:
+def named_loaders(loader: object, request: LiveRequest) -> list[tuple[str, DataLoader[Any]]]:
+    """Return every DataLoader in ``loader`` under the name that the report gives it.
+
+    Raises:
+        UsageError: if names do not match the loaders.
+        TargetError: if there is no DataLoader.
+
+    """
     found = list(_loaders(loader, ""))
     if not found:
         raise _no_loader(loader)
@@ -81,7 +87,7 @@ def _named(loader: object, request: LiveRequest) -> list[tuple[str, DataLoader[o
     return [(name, one) for name, (_, one) in zip(names, found, strict=True)]
 
 
-def _loaders(value: object, name: str) -> Iterator[tuple[str, DataLoader[object]]]:
+def _loaders(value: object, name: str) -> Iterator[tuple[str, DataLoader[Any]]]:
     """Yield every DataLoader in nested dicts, lists and tuples; other things in them are passed over."""
     if isinstance(value, DataLoader):
         yield name or "loader", value

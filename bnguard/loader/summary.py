@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bnguard.loader.plan import Plan, Setup, make_plan
 from bnguard.loader.sizes import chunks, even_pieces
-from bnguard.loader_facts import LoaderFact, LoneSample, Runs, Stream
+from bnguard.loader_facts import LoaderFact, Place, Runs, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from bnguard.facts import Mode
 
@@ -49,10 +49,10 @@ def summarise(bare: LoaderFact, plan: Plan) -> LoaderFact:
     return replace(
         bare,
         streams=streams,
-        smallest=min((_smallest(s) for s in streams if s.steps), default=None),
+        smallest=min((min(forward_sizes(s)) for s in streams if s.steps), default=None),
         steps=max((_rank_steps(group) for group in by_rank(streams)), default=0),
         unused=plan.unused,
-        first_single=first_single(streams, bare.micro_batches, bare.replicas),
+        first_single=first_with({1}, streams, bare.micro_batches, bare.replicas),
     )
 
 
@@ -91,47 +91,56 @@ def _within(stream: Stream, micro_batches: int, replicas: int) -> Stream:
     return replace(stream, micro_batches=micro, replica_batches=scattered)
 
 
-def _smallest(stream: Stream) -> int:
+def forward_sizes(stream: Stream) -> set[int]:
+    """Return how many samples the forwards of this stream see: whole batches, or their micro-batches and replicas."""
     if stream.replica_batches is not None:
-        return min(min(sizes) for sizes, _ in stream.replica_batches)
+        return {size for sizes, _ in stream.replica_batches for size in sizes}
     if stream.micro_batches is not None:
-        return min(piece for pieces, _ in stream.micro_batches for piece, _ in pieces)
-    return min(size for size, _ in stream.batches)
+        return {piece for pieces, _ in stream.micro_batches for piece, _ in pieces}
+    return {size for size, _ in stream.batches}
 
 
-def lone_in_batch(size: int, micro_batches: int, replicas: int) -> tuple[int | None, int | None] | None:
-    """Return the micro-batch and replica (from 0) that get one sample of a batch, or None if none does."""
-    pieces: Runs = even_pieces(size, micro_batches) if micro_batches > 1 else ((size, 1),)
+class _Piece(NamedTuple):
+    """The part of a batch that one forward sees; its indices count from 0, None where nothing is divided."""
+
+    size: int
+    micro_batch: int | None
+    replica: int | None
+
+
+def _piece_of(batch: int, wanted: Collection[int], micro_batches: int, replicas: int) -> _Piece | None:
+    """Return the first micro-batch and replica of a batch that get one of the wanted sizes, or None if none does."""
+    pieces: Runs = even_pieces(batch, micro_batches) if micro_batches > 1 else ((batch, 1),)
     before = 0
     for piece, count in pieces:
-        scattered = chunks(piece, replicas)
-        if 1 in scattered:
-            micro = before if micro_batches > 1 else None
-            return micro, scattered.index(1) if replicas > 1 else None
+        for replica, size in enumerate(chunks(piece, replicas)):
+            if size in wanted:
+                return _Piece(size, before if micro_batches > 1 else None, replica if replicas > 1 else None)
         before += count
     return None
 
 
-def first_single(streams: Iterable[Stream], micro_batches: int, replicas: int) -> LoneSample | None:
-    """Return where the earliest batch of one sample sits: the lowest step, then the lowest rank."""
-    found = [lone for group in by_rank(streams) for lone in _lone_of_rank(group, micro_batches, replicas)]
-    return min(found, key=lambda lone: (lone.step, lone.rank), default=None)
+def first_with(wanted: Collection[int], streams: Iterable[Stream], micro_batches: int, replicas: int) -> Place | None:
+    """Return where a forward first sees one of these numbers of samples: the lowest step, then the lowest rank."""
+    found = [place for group in by_rank(streams) for place in _on_rank(group, wanted, micro_batches, replicas)]
+    return min(found, key=lambda place: (place.step, place.rank), default=None)
 
 
-def _lone_of_rank(group: list[Stream], micro_batches: int, replicas: int) -> Iterator[LoneSample]:
+def _on_rank(group: list[Stream], wanted: Collection[int], micro_batches: int, replicas: int) -> Iterator[Place]:
     for stream in group:
         index = 0
         for size, count in stream.batches:
-            lone = lone_in_batch(size, micro_batches, replicas)
-            if lone:
-                yield LoneSample(
+            piece = _piece_of(size, wanted, micro_batches, replicas)
+            if piece:
+                yield Place(
                     rank=stream.ranks[0],
                     step=_arrival(stream, index, group),
                     steps=_rank_steps(group),
-                    replica=lone[1],
+                    replica=piece.replica,
                     worker=stream.workers[0] if stream.workers else None,
-                    micro_batch=lone[0],
+                    micro_batch=piece.micro_batch,
                     size=size,
+                    piece=piece.size,
                 )
                 break
             index += count
