@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bnguard.errors import BnguardError
     from bnguard.findings import Finding, Report, Severity
+    from bnguard.forecasting import forecast
     from bnguard.loader import audit_loader
     from bnguard.model import scan
     from bnguard.runtime.diagnosis import Diagnosis
@@ -27,6 +28,7 @@ _PUBLIC = {
     "Severity": "bnguard.findings",
     "audit_loader": "bnguard.loader",
     "diagnose": "bnguard.runtime.postmortem",
+    "forecast": "bnguard.forecasting",
     "guard": "bnguard.runtime.guard",
     "install": "bnguard.runtime.guard",
     "scan": "bnguard.model",
@@ -41,6 +43,7 @@ __all__ = [
     "__version__",
     "audit_loader",
     "diagnose",
+    "forecast",
     "guard",
     "install",
     "scan",

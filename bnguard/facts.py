@@ -45,7 +45,7 @@ class InputFact:
         shape: with the batch dimension first.
         dtype: torch's name without the prefix, such as ``float32``.
         source: where it comes from: ``given``, ``bnguard_inputs``, ``example_input_array``,
-            ``pretrained_cfg`` or ``assumed``.
+            ``pretrained_cfg``, ``sample`` (a loader's) or ``assumed``.
 
     """
 

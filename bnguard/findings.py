@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from bnguard.facts import ModelFact, SourceLine
+    from bnguard.forecast_facts import ForecastFact
     from bnguard.loader_facts import LoaderFact, Suggestion
 
 
@@ -70,10 +71,11 @@ class Report:
     """The one object that every reporter renders.
 
     Attributes:
-        command: the command that made it: ``scan``, ``audit-loader``.
+        command: the command that made it: ``scan``, ``audit-loader``, ``forecast`` …
         models: the scanned models, in the order of their targets.
         loaders: the audited loaders.
         suggestions: ways out for the loaders, cheapest first.
+        forecasts: where the epochs of the loaders stop with the models, in the order of models and loaders.
         findings: what the rules said, in the order of models, loaders and layers.
         torch: the version of torch that was asked, or None where none was needed.
         extra: further keys of the JSON document, such as the strip of a range of sizes.
@@ -84,6 +86,7 @@ class Report:
     models: Sequence[ModelFact] = ()
     loaders: Sequence[LoaderFact] = ()
     suggestions: Sequence[Suggestion] = ()
+    forecasts: Sequence[ForecastFact] = ()
     findings: Sequence[Finding] = ()
     torch: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -124,6 +127,8 @@ class Report:
         if self.command == "audit-loader" or self.loaders:
             document["loaders"] = [loader.to_dict() for loader in self.loaders]
             document["suggestions"] = [s.to_dict() for s in self.suggestions]
+        if self.command == "forecast" or self.forecasts:
+            document["forecasts"] = [forecast.to_dict() for forecast in self.forecasts]
         document.update(self.extra)
         document["findings"] = [f.to_dict() for f in self.findings]
         document["summary"] = {f"{s.label}s": self.count(s) for s in sorted(Severity, reverse=True)}

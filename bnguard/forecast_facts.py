@@ -50,6 +50,14 @@ class SizeFact:
     unknown: str | None = None
 
     @property
+    def sees(self) -> str:
+        """What the layer meets, in words that follow its name."""
+        if self.cause == "one-value":
+            return f"sees one value per {self.per}"
+        lost = "loses the batch dimension" if self.cause == "lost-dimension" else "refuses its input"
+        return f"{lost} ({self.message or self.error})"
+
+    @property
     def label(self) -> str:
         """The layer's dotted name, or a word for the root itself."""
         return self.layer or "(the model itself)"
@@ -75,6 +83,8 @@ class ForecastFact:
         model: the model's target text, or the class name of a live model.
         loader: the loader's name.
         mode: whether the model trains on this loader.
+        called: what is called on the model before the epoch: ``train``, ``eval``, or None where the flags of its
+            modules were left as they are.
         stops: whether a normalisation layer raises; None where that is not known (see ``unknown``).
         epoch: always the first: what does not stop it stops none.
         step: at which it stops, from 1; None where it does not.
@@ -96,6 +106,7 @@ class ForecastFact:
     loader: str
     mode: Mode
     stops: bool | None
+    called: Mode | None = None
     epoch: int = 1
     step: int | None = None
     steps: int | None = None

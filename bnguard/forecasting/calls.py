@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from torch import nn
 from torch.utils.data import DataLoader
 
+from bnguard.facts import Mode
 from bnguard.findings import Report
+from bnguard.forecasting.feeds import Feed, foresee
+from bnguard.forecasting.reporting import report_on
+from bnguard.loader.live import LiveRequest, audit_live
+from bnguard.loader.plan import Setup
+from bnguard.loader_facts import LoaderFact, Suggestion
 from bnguard.model.inputs import Inputs
-
-if TYPE_CHECKING:
-    from bnguard.facts import Mode
-    from bnguard.loader.plan import Setup
+from bnguard.model.opened import check_device, open_live
+from bnguard.model.trace import Progress
+from bnguard.model.twin import untouched_process
 
 
 def forecast_calls(  # noqa: PLR0913 - what a recording knows
@@ -26,7 +32,7 @@ def forecast_calls(  # noqa: PLR0913 - what a recording knows
     setup: Setup | None = None,
     device: str = "cuda",
     command: str = "forecast",
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Say where the first epoch of each loader stops, given the calls that one step makes of the model.
 
@@ -53,4 +59,25 @@ def forecast_calls(  # noqa: PLR0913 - what a recording knows
         BnguardError: the setup means nothing, or a loader's own code raises.
 
     """
-    raise NotImplementedError
+    check_device(device)
+    called = modes or {}
+    facts: list[LoaderFact] = []
+    ways: list[Suggestion] = []
+    for loader_name, loader in loaders.items():
+        chosen = setup or Setup(batch_size=1)
+        audit = audit_live(loader, LiveRequest(chosen, names=(loader_name,), mode=called.get(loader_name)))
+        facts += audit.loaders
+        ways += audit.suggestions
+    with untouched_process():
+        opened = open_live(model, None, device)
+        if name is not None:
+            opened = replace(opened, target=name)
+        feeds = [_feed(fact, recipes.get(fact.name), called.get(fact.name)) for fact in facts]
+        found = list(foresee(opened, feeds, device, progress or (lambda _: None)))
+    return report_on(found, facts, ways, command)
+
+
+def _feed(loader: LoaderFact, recipe: Inputs | Sequence[Inputs] | None, called: Mode | None) -> Feed:
+    if recipe is None:
+        return Feed(loader, (), called, unknown="how the model is called with its batches was not recorded")
+    return Feed(loader, tuple(recipe) if isinstance(recipe, Sequence) else (recipe,), called)

@@ -46,7 +46,7 @@ def audit_live(loader: object, request: LiveRequest) -> Report:
     """
     check_setup(request.setup._replace(iterable=request.setup.shard is not None))
     inspected: list[Inspected] = []
-    for name, one in named_loaders(loader, request):
+    for name, one in _named(loader, request):
         mode = request.mode or mode_of(name, request.eval_names)
         inspected.append(inspect(one, Inspection(name, mode, request.setup, request.counting, request.progress)))
     facts = tuple(it.fact for it in inspected)
@@ -60,15 +60,13 @@ def audit_live(loader: object, request: LiveRequest) -> Report:
     )
 
 
-def named_loaders(loader: object, request: LiveRequest) -> list[tuple[str, DataLoader[Any]]]:
-    """Return every DataLoader in ``loader`` under the name that the report gives it.
+def live_loaders(value: object) -> list[tuple[str, DataLoader[Any]]]:
+    """Return every DataLoader in the value, in the order of an audit, under the name it has of itself."""
+    return list(_loaders(value, ""))
 
-    Raises:
-        UsageError: if names do not match the loaders.
-        TargetError: if there is no DataLoader.
 
-    """
-    found = list(_loaders(loader, ""))
+def _named(loader: object, request: LiveRequest) -> list[tuple[str, DataLoader[Any]]]:
+    found = live_loaders(loader)
     if not found:
         raise _no_loader(loader)
     names = [name for name, _ in found]

@@ -22,8 +22,11 @@ class Sample(NamedTuple):
 
     def batch(self, size: int) -> Any:  # noqa: ANN401 - whatever the collate function makes
         """Return a batch that holds this item ``size`` times; random states stay."""
+        alike = (
+            self.item.copy if isinstance(self.item, (dict, list)) else lambda: self.item
+        )  # collating may take out keys
         with random_state_kept():
-            return self.collate([self.item] * size)
+            return self.collate([alike() for _ in range(size)])
 
 
 class NoSampleError(Exception):

@@ -101,8 +101,7 @@ class ExampleInputs:
 
     def facts(self, batch_size: int) -> tuple[InputFact, ...]:
         """Describe every tensor within the arguments."""
-        args, kwargs = self.make(batch_size, "cpu")
-        return (*_describe(args, None, self.source), *_describe(list(kwargs.items()), None, self.source))
+        return describe(self.make(batch_size, "cpu"), self.source)
 
 
 @dataclass(frozen=True)
@@ -264,6 +263,12 @@ def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:  # noqa:
     if isinstance(value, dict):
         return {k: map_tensors(v, change) for k, v in value.items()}
     return value
+
+
+def describe(arguments: Arguments, source: str) -> tuple[InputFact, ...]:
+    """Return a fact for every tensor within the arguments."""
+    args, kwargs = arguments
+    return (*_describe(args, None, source), *_describe(list(kwargs.items()), None, source))
 
 
 def _has_tensor(value: object) -> bool:

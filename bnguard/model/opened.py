@@ -11,18 +11,17 @@ from typing import Any
 from torch import nn
 
 from bnguard import target as targets
-from bnguard.errors import TargetError
+from bnguard.errors import TargetError, UsageError
 from bnguard.facts import LayerFact, Mode, SourceLine, StatisticsFact
 from bnguard.model import private
 from bnguard.model.assemble import layer_facts
 from bnguard.model.assigned import assignment_line
-from bnguard.model.inputs import Inputs
 from bnguard.model.layers import running_statistics
 from bnguard.model.named import Built
 from bnguard.model.origin import Origins
 from bnguard.model.resolve import models_of
 from bnguard.model.statistics import statistics_fact
-from bnguard.model.trace import Progress, Subject, Trace
+from bnguard.model.trace import Subject, Trace
 from bnguard.model.twin import unwrap
 
 
@@ -61,6 +60,12 @@ class Opened:
     def refusing(self, trace: Trace) -> str | None:
         """Return the name of the normalisation layer within which the trace's error was raised, if it was in one."""
         return None if trace.failed_in is None else self.prefix + trace.stage.names[id(trace.failed_in)]
+
+
+def check_device(device: str) -> None:
+    """Raise UsageError for a device whose backends nobody knows."""
+    if device not in ("cuda", "cpu"):
+        raise UsageError(f"device {device!r} is not known", hint="one of cuda, cpu")
 
 
 @contextmanager
@@ -112,33 +117,6 @@ def _open_built(built: Built, mode: Mode | None, device: str) -> Opened:
     subject = Subject(inner, owned=True, mode=mode, device=device, rebuild=lambda: unwrap(built.rebuild())[0])
     origins = built.construction.origins
     return Opened(built.target, subject, prefix, built.namespace, origins, notes=tuple(_notes(built)))
-
-
-def first_that_runs(
-    subject: Subject, candidates: Iterable[Inputs], batch_size: int, progress: Progress
-) -> tuple[Inputs, Trace] | None:
-    """Return the first inputs that lead through the forward, else the first tried; None where there are none.
-
-    Shapes alone are tried first for all of them; of those that shapes were not enough for, the first few are then
-    looked at with values.
-    """
-    first: tuple[Inputs, Trace] | None = None
-    unsure: list[Inputs] = []
-    for inputs in candidates:
-        if inputs.needs_values:
-            trace = subject.best_trace(inputs, batch_size, progress)
-        else:
-            trace = subject.trace(inputs, batch_size, "meta")
-        if trace.error is None:
-            return inputs, trace
-        if trace.shapes_were_not_enough:
-            unsure.append(inputs)
-        first = first or (inputs, trace)
-    for inputs in unsure[:3]:
-        trace = subject.best_trace(inputs, batch_size, progress)
-        if trace.error is None:
-            return inputs, trace
-    return first
 
 
 def _statistics(module: nn.Module) -> StatisticsFact | None:

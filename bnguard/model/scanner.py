@@ -15,10 +15,11 @@ from bnguard.facts import LayerFact, Mode, ModelFact
 from bnguard.findings import Report
 from bnguard.model import checkpoint
 from bnguard.model.assemble import first_failure, smallest_batches
-from bnguard.model.guess import as_wanted, guesses
-from bnguard.model.inputs import Inputs, as_recipe, declared
-from bnguard.model.opened import Opened, first_that_runs, opened
-from bnguard.model.trace import Progress, Stage, Trace
+from bnguard.model.fitting import own_inputs
+from bnguard.model.guess import as_wanted
+from bnguard.model.inputs import Inputs, as_recipe
+from bnguard.model.opened import Opened, check_device, opened
+from bnguard.model.trace import Progress, Trace
 from bnguard.model.twin import untouched_process
 from bnguard.rules import CATALOGUE
 
@@ -71,8 +72,7 @@ def scan(  # noqa: PLR0913 - one argument for each option of the command line
         )
     if mode not in ("train", "eval"):
         raise UsageError(f"mode {mode!r} is not known", hint="one of train, eval")
-    if device not in ("cuda", "cpu"):
-        raise UsageError(f"device {device!r} is not known", hint="one of cuda, cpu")
+    check_device(device)
     wanted: Mode = "train" if mode == "train" else "eval"
     plan = _Plan(as_recipe(inputs), batch_size, wanted, device, progress or (lambda _: None))
     several: list[Any] = list(model) if isinstance(model, (list, tuple)) else [model]
@@ -101,18 +101,13 @@ class _Plan:
 
     def scan(self, model: Opened) -> ModelFact:
         """Scan one model."""
-        inputs, trace = self._traced(model)
-        return model_fact(model, inputs, trace, self._batch_size, self._mode, self._device)
-
-    def _traced(self, model: Opened) -> tuple[Inputs | None, Trace]:
-        """Trace with what the user gave, or what the model declares, or the first guess that runs."""
         subject = model.subject
-        known = self._inputs or next(declared(subject.model, model.namespace), None)
-        if known is not None:
-            wanted = as_wanted(subject.model, known) if known is self._inputs else known
-            return wanted, subject.best_trace(wanted, self._batch_size, self._progress)
-        found = first_that_runs(subject, guesses(subject.model), self._batch_size, self._progress)
-        return found or (None, Trace("none", Stage.unready(subject.model)))
+        if self._inputs is None:
+            inputs, trace = own_inputs(model, self._batch_size, self._progress)
+        else:
+            inputs = as_wanted(subject.model, self._inputs)
+            trace = subject.best_trace(inputs, self._batch_size, self._progress)
+        return model_fact(model, inputs, trace, self._batch_size, self._mode, self._device)
 
 
 def model_fact(

@@ -7,6 +7,12 @@ from collections.abc import Iterator, Sequence
 from bnguard.facts import THIN_VALUES, LayerFact, ModelFact, NormCall
 from bnguard.findings import Finding, Severity
 from bnguard.rules.registry import Rule
+from bnguard.rules.words import what
+
+KEEP_THE_BATCH = (
+    "Write x.flatten(1) for x.squeeze(), or name its dimensions: without them it drops every dimension of size 1, the "
+    "batch as well."
+)
 
 
 def _shape(call: NormCall) -> str:
@@ -14,8 +20,7 @@ def _shape(call: NormCall) -> str:
 
 
 def _what(layer: LayerFact) -> str:
-    size = f"({layer.num_features})" if layer.num_features else ""
-    return f"{layer.label} ({layer.type}{size})" if layer.type != "functional" else f"{layer.label} (F.batch_norm)"
+    return what(layer.label, layer.type, layer.num_features)
 
 
 def _fails(model: ModelFact, rule: Rule) -> Iterator[Finding]:
@@ -124,8 +129,7 @@ def _lost_dimension(model: ModelFact, rule: Rule) -> Iterator[Finding]:
                 layer,
                 f"{_what(layer)} refuses its input at batch size {model.batch_size} ({layer.reason}), and takes it at "
                 f"{model.batch_size + 1}: the batch dimension is lost on the way.",
-                fix="Write x.flatten(1) for x.squeeze(), or name its dimensions: without them it drops every dimension "
-                "of size 1, the batch as well.",
+                fix=KEEP_THE_BATCH,
             )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bnguard.findings import Finding, Severity
 from bnguard.loader_facts import TIMES, LoaderFact
+from bnguard.rules.in_view import AFTER_EVAL, with_model
 from bnguard.rules.registry import Catalogue, Rule
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _check_train_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
 
 def _check_eval_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     if fact.mode == "eval" and _lone_tail(fact) and not _from_worker(fact):
-        message = f"{_where(fact)} holds 1 sample ({_why(fact)}): safe only after model.eval()"
+        message = f"{_where(fact)} holds 1 sample ({_why(fact)}){AFTER_EVAL}"
         yield _finding(fact, rule, message, "call model.eval() before this loader, and keep its last sample")
 
 
@@ -146,7 +147,7 @@ def _check_inside(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     severity = rule.severity
     if fact.mode == "eval":
         severity = Severity.WARNING
-        message += ": safe only after model.eval()"
+        message += AFTER_EVAL
     yield _finding(fact, rule, message, fix, severity)
 
 
@@ -189,7 +190,7 @@ def _check_worker_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     severity = rule.severity
     if fact.mode == "eval":
         severity = Severity.WARNING
-        message += ": safe only after model.eval()"
+        message += AFTER_EVAL
     yield _finding(
         fact, rule, message, "choose a batch size or a number of workers that leaves no lone sample", severity
     )
@@ -249,6 +250,7 @@ RULES: list[Rule] = [
         help when batch_size is 1.
         """,
         check_loader=_check_train_tail,
+        check_forecast=with_model(_check_train_tail),
     ),
     Rule(
         code="DL102",
@@ -266,6 +268,7 @@ RULES: list[Rule] = [
         an evaluation loader: the metrics would leave out samples.
         """,
         check_loader=_check_eval_tail,
+        check_forecast=with_model(_check_eval_tail),
     ),
     Rule(
         code="DL103",
@@ -285,6 +288,7 @@ RULES: list[Rule] = [
         drop_last=True changes nothing.
         """,
         check_loader=_check_batch_size_one,
+        check_forecast=with_model(_check_batch_size_one),
     ),
     Rule(
         code="DL104",
@@ -303,6 +307,7 @@ RULES: list[Rule] = [
         DistributedDataParallel with SyncBatchNorm counts the samples of all ranks.
         """,
         check_loader=_check_inside,
+        check_forecast=with_model(_check_inside),
     ),
     Rule(
         code="DL105",
@@ -337,6 +342,7 @@ RULES: list[Rule] = [
         worker.
         """,
         check_loader=_check_worker_tail,
+        check_forecast=with_model(_check_worker_tail),
     ),
     Rule(
         code="DL107",

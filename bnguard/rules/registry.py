@@ -11,10 +11,12 @@ from bnguard.findings import Finding, Severity
 
 if TYPE_CHECKING:
     from bnguard.facts import LayerFact, ModelFact
+    from bnguard.forecast_facts import ForecastFact
     from bnguard.loader_facts import LoaderFact
 
 ModelCheck = Callable[["ModelFact", "Rule"], Iterable[Finding]]
 LoaderCheck = Callable[["LoaderFact", "Rule"], Iterable[Finding]]
+ForecastCheck = Callable[["LoaderFact", "ForecastFact", "Rule"], Iterable[Finding]]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Rule:
         fix: a paragraph: the ways out and their price.
         check_model: judges a model's facts, None for rules of other groups.
         check_loader: judges a loader's facts, None for rules of other groups.
+        check_forecast: judges a loader with a model in view, in the place of ``check_loader``; None for rules to which
+            the model makes no difference.
 
     """
 
@@ -41,6 +45,7 @@ class Rule:
     fix: str
     check_model: ModelCheck | None = None
     check_loader: LoaderCheck | None = None
+    check_forecast: ForecastCheck | None = None
 
     def about(
         self,
@@ -110,3 +115,13 @@ class Catalogue:
             said = [f for r in self._rules.values() if r.check_loader for f in r.check_loader(loader, r)]
             found += sorted(said, key=lambda f: -f.severity)
         return tuple(found)
+
+    def judge_in_view(self, loader: LoaderFact, forecasts: Iterable[ForecastFact]) -> tuple[Finding, ...]:
+        """Return what every rule says of a loader and the forecasts made with it, worst first."""
+        found: list[Finding] = []
+        for rule in self._rules.values():
+            if rule.check_forecast:
+                found += [f for forecast in forecasts for f in rule.check_forecast(loader, forecast, rule)]
+            elif rule.check_loader:
+                found += rule.check_loader(loader, rule)
+        return tuple(sorted(found, key=lambda f: -f.severity))

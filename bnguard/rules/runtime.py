@@ -1,10 +1,21 @@
-"""RT1xx: what a training run met. They are found by ``bnguard.runtime`` while it runs, not by judging facts."""
+"""RT1xx: what a training run met.
+
+They are found by ``bnguard.runtime`` while it runs, not by judging facts; RT104 can be foreseen as well.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from bnguard.facts import SourceLine
 from bnguard.findings import Finding, Severity
 from bnguard.rules.registry import Rule
+from bnguard.rules.words import what
+
+if TYPE_CHECKING:
+    from bnguard.forecast_facts import ForecastFact
+    from bnguard.loader_facts import LoaderFact
 
 
 def silent_single_sample(layer: str, source: SourceLine | None, first_step: int, times: int) -> Finding:
@@ -18,6 +29,24 @@ def silent_single_sample(layer: str, source: SourceLine | None, first_step: int,
         fix="Join the tail to the batch before it, or balance the batches: nothing is lost.",
         layer=layer,
         location=source,
+    )
+
+
+def _foreseen(loader: LoaderFact, forecast: ForecastFact, rule: Rule) -> Iterator[Finding]:
+    """Say of a layer that refuses its input by itself, at every batch size, what no other rule can."""
+    at = forecast.at
+    if at is None or at.cause != "refused" or at.shape is not None:
+        return
+    yield Finding(
+        rule.code,
+        rule.severity,
+        f"{loader.name}: {what(at.label, at.layer_type, at.num_features)} refuses its input at step {forecast.step} of "
+        f"{forecast.steps} ({at.message}): {'training' if loader.mode == 'train' else 'evaluation'} stops",
+        fix="Add the batch dimension with unsqueeze(0), move the channels to dimension 1, or correct num_features.",
+        model=forecast.model,
+        layer=at.layer,
+        loader=loader.name,
+        location=at.source,
     )
 
 
@@ -76,6 +105,7 @@ RULES: list[Rule] = [
         image with its channels last, or a sequence as (N, L, C) puts another size there.
         """,
         fix="Add the batch dimension with unsqueeze(0), move the channels to dimension 1, or correct num_features.",
+        check_forecast=_foreseen,
     ),
     Rule(
         "RT105",

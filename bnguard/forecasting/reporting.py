@@ -1,0 +1,53 @@
+"""From forecasts to the report: every fact once, the findings of the join, and the ways out that help."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from bnguard.facts import ModelFact
+from bnguard.findings import Report
+from bnguard.forecasting.feeds import Forecast
+from bnguard.loader_facts import LoaderFact, Suggestion
+from bnguard.rules.forecasts import judge
+
+
+def report_on(
+    forecasts: Sequence[Forecast],
+    loaders: Sequence[LoaderFact],
+    suggestions: Sequence[Suggestion],
+    command: str = "forecast",
+) -> Report:
+    """Return the report on these forecasts.
+
+    Args:
+        forecasts: of every model with every loader.
+        loaders: as audited.
+        suggestions: of the audit; those are kept that help the models at hand.
+        command: of the report.
+
+    """
+    facts = tuple(f.fact for f in forecasts)
+    models: dict[tuple[str, str], ModelFact] = {}
+    for forecast in forecasts:
+        if forecast.model is not None:
+            models.setdefault((forecast.model.target, forecast.model.mode), forecast.model)
+    seen = tuple(models.values())
+    return Report(
+        command,
+        models=seen,
+        loaders=tuple(loaders),
+        suggestions=tuple(way for way in suggestions if _helps(way, forecasts)),
+        forecasts=facts,
+        findings=judge(seen, loaders, facts),
+        torch=torch.__version__,
+    )
+
+
+def _helps(way: Suggestion, forecasts: Sequence[Forecast]) -> bool:
+    """Whether the epoch stops (or may stop) for a lone sample, so that larger batches are a way out."""
+    mine = [f for f in forecasts if f.fact.loader == way.loader]
+    return any(f.fact.stops is not False for f in mine) and all(
+        f.two_hold and f.fact.batch_size in (None, 1) for f in mine
+    )
