@@ -57,7 +57,7 @@ def foresee(model: Opened, feeds: Iterable[Feed], device: str, progress: Progres
     """
     for feed in feeds:
         model.subject.set_mode(feed.called)
-        if feed.calls:
+        if feed.calls or feed.loader.steps == 0:  # where no batch comes, nothing need be known of the model
             yield _foreseen(model, feed, device, progress)
         else:
             yield Forecast(_not_known(model, feed), None, two_hold=False)

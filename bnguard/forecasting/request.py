@@ -132,6 +132,9 @@ class _Plan:
         found = InputsOf(self.progress)
         for loader in self.loaders.each:
             called = None if self.keep_modes and loader.fact.mode == "train" else loader.fact.mode
+            if loader.fact.steps == 0:
+                yield Feed(loader.fact, (), called)
+                continue
             if self.inputs is not None:
                 yield Feed(loader.fact, (as_wanted(model.subject.model, self.inputs),), called)
                 continue

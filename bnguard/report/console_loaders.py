@@ -30,7 +30,7 @@ def print_loaders(report: Report, console: Console, *, quiet: bool) -> None:
         quiet: print the findings alone.
 
     """
-    page = _LoaderPage(console, Symbols.of(console.encoding))
+    page = LoaderPage(console, Symbols.of(console.encoding))
     if quiet:
         page.findings(report.findings)
         return
@@ -102,10 +102,11 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(every[:3]) + (f" and {len(every) - 3} more" if len(every) > 3 else "")
 
 
-class _LoaderPage(Page):
+class LoaderPage(Page):
     """A page with pictures of epochs."""
 
     def pictures(self, report: Report) -> None:
+        """Draw the epoch of every loader, a line for each plan that its ranks or workers have."""
         widest = min(self.console.width // 4, 24, max((Text(fact.name).cell_len for fact in report.loaders), default=0))
         counts = max((len(_samples(fact)) for fact in report.loaders), default=0)
         for fact in report.loaders:
@@ -160,6 +161,7 @@ class _LoaderPage(Page):
             self.line(Text())
 
     def ways_out(self, report: Report) -> None:
+        """Print the suggestions, numbered for each loader."""
         for name in dict.fromkeys(way.loader for way in report.suggestions):
             self.console.print()
             several = len({way.loader for way in report.suggestions}) > 1

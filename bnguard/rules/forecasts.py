@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _OF_THIS_SIZE = ("BN102", "BN103")
 """Rules that judge one batch size as if all batches had it: a forecast knows better."""
 
+_BEFORE_TRAINING = "BN302"
+"""Speaks of running statistics that nothing has updated yet, as is right before training."""
+
 _OF_THE_FAILURE = ("BN101", "BN105")
 """Rules that name the layers that fail, which a forecast has done where it stops at a lone sample."""
 
@@ -35,7 +38,9 @@ def judge(
 
     """
     told = [f for x in loaders for f in CATALOGUE.judge_in_view(x, [y for y in forecasts if y.loader == x.name])]
-    return (*told, *_of_models(models, told))
+    trained = {f.model for f in forecasts if f.mode == "train"}
+    left = (f for f in _of_models(models, told) if f.code != _BEFORE_TRAINING or f.model not in trained)
+    return (*told, *left)
 
 
 def _of_models(models: Iterable[ModelFact], told: Sequence[Finding]) -> Iterator[Finding]:

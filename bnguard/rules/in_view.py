@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bnguard.findings import Finding, Severity
-from bnguard.rules.words import and_others, what
+from bnguard.rules.words import what
 
 if TYPE_CHECKING:
     from bnguard.forecast_facts import ForecastFact, SizeFact
@@ -29,18 +29,24 @@ def with_model(check: LoaderCheck) -> ForecastCheck:
 
 
 def _in_view(finding: Finding, loader: LoaderFact, forecast: ForecastFact) -> Finding:
-    one = forecast.size(1)
+    one, lone = forecast.size(1), loader.first_single
     if one is None or one.stops is None:
         return finding
     said = finding.message.removesuffix(AFTER_EVAL)
-    return _fails(finding, said, loader, forecast, one) if one.stops else _holds(finding, said, loader, forecast, one)
+    if not one.stops:
+        return _holds(finding, said, loader, forecast, one)
+    if lone is not None and (lone.step, lone.rank) != (forecast.step, forecast.rank):
+        message = f"{said}; it does not come to that, as the epoch stops at step {forecast.step:,}"
+        return replace(finding, severity=Severity.NOTE, message=message, fix=None, model=forecast.model)
+    return _fails(finding, said, loader, forecast, one)
 
 
 def _fails(finding: Finding, said: str, loader: LoaderFact, forecast: ForecastFact, one: SizeFact) -> Finding:
-    layer = what(one.label, one.layer_type, one.num_features) + and_others(one.failing)
-    lone = loader.first_single
-    here = lone is not None and (lone.step, lone.rank) == (forecast.step, forecast.rank)
-    end = f"{'training' if loader.mode == 'train' else 'evaluation'} stops" if here else "that would fail as well"
+    layer = what(one.label, one.layer_type, one.num_features)
+    end = f"{'training' if loader.mode == 'train' else 'evaluation'} stops"
+    more = len(one.failing) - 1
+    if more > 0:
+        end += f" (without it at {more:,} more layer{'s' * (more > 1)})"
     return replace(
         finding,
         severity=Severity.ERROR,
