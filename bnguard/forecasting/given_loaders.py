@@ -47,7 +47,7 @@ def audited(loader: object, *, argv: Sequence[str], stubs: Sequence[str], **opti
     if isinstance(loader, str):
         with quiet():
             loader = load_object(loader, argv=argv, stubs=stubs)
-    if isinstance(loader, Mapping) and "n" in loader and not live_loaders(loader):
+    if isinstance(loader, Mapping) and not live_loaders(loader) and {"n", "batch_size"} & set(loader):
         return _numbers(loader, options)
     report = audit_loader(loader, **options)
     lives = (live for _, live in live_loaders(loader))
@@ -61,7 +61,7 @@ def _numbers(numbers: Mapping[str, Any], options: dict[str, Any]) -> Audited:
         near = difflib.get_close_matches(str(wrong), known)
         hint = f"did you mean {near[0]}?" if near else f"they are {', '.join(known)}"
         raise UsageError(f"the numbers of a loader have no {wrong!r}", hint=hint)
-    if isinstance(numbers["n"], (range, str)):
+    if isinstance(numbers.get("n"), range) or ".." in str(numbers.get("n")):
         raise UsageError("a forecast is of one number of samples, not of a range", hint="audit_loader takes ranges")
     options.pop("count")
     report = audit_loader(**{**options, **numbers})
