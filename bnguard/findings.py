@@ -127,7 +127,7 @@ class Report:
         if self.command == "audit-loader" or self.loaders:
             document["loaders"] = [loader.to_dict() for loader in self.loaders]
             document["suggestions"] = [s.to_dict() for s in self.suggestions]
-        if self.command == "forecast" or self.forecasts:
+        if self.command in ("forecast", "preflight", "check") or self.forecasts:
             document["forecasts"] = [forecast.to_dict() for forecast in self.forecasts]
         document.update(self.extra)
         document["findings"] = [f.to_dict() for f in self.findings]

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "bnguard"
-FACTS = {"bnguard.errors", "bnguard.facts", "bnguard.loader_facts", "bnguard.findings"}
+FACTS = {"bnguard.errors", "bnguard.facts", "bnguard.loader_facts", "bnguard.forecast_facts", "bnguard.findings"}
 WITHOUT_TORCH = (
     "classify", "diagnosis", "evidence", "logfile", "logs", "logtext", "module_path", "ranks", "script", "supervise",
 )  # fmt: skip
@@ -47,13 +47,18 @@ def uses(path: Path, *packages: str) -> set[str]:
         ("errors.py", ["bnguard.", "torch", "rich", "typer"]),
         ("facts.py", ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "torch", "rich", "typer"]),
         (
+            "forecast_facts.py",
+            ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "torch", "rich", "typer"],
+        ),
+        (
             "findings.py",
             ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "torch", "rich", "typer"],
         ),
         ("rules", ["bnguard.model", "bnguard.loader", "bnguard.report", "bnguard.cli", "torch", "rich", "typer"]),
         ("report", ["bnguard.model", "bnguard.loader", "bnguard.cli", "torch", "typer"]),
-        ("model", ["bnguard.loader", "bnguard.report", "bnguard.cli", "rich", "typer"]),
-        ("loader", ["bnguard.model", "bnguard.report", "bnguard.cli", "typer"]),
+        ("model", ["bnguard.loader", "bnguard.forecasting", "bnguard.report", "bnguard.cli", "rich", "typer"]),
+        ("loader", ["bnguard.model", "bnguard.forecasting", "bnguard.report", "bnguard.cli", "typer"]),
+        ("forecasting", ["bnguard.runtime", "bnguard.report", "bnguard.cli", "rich", "typer"]),
         ("runtime", ["bnguard.loader", "bnguard.cli", "typer"]),
         ("runtime", ["bnguard.loader", "bnguard.report", "bnguard.cli", "rich", "typer"]),
         *[(f"runtime/{name}.py", ["torch"]) for name in WITHOUT_TORCH],
@@ -73,7 +78,7 @@ def test_only_the_console_reporter_knows_rich() -> None:
 
 def test_private_parts_of_torch_stand_behind_one_file() -> None:
     pattern = re.compile(r"torch(?:\.[a-zA-Z_]\w*)*\._[a-zA-Z]|from torch[\w.]*\._|import _[a-z]")
-    for path in (p for room in ("model", "runtime") for p in (PACKAGE / room).rglob("*.py")):
+    for path in (p for room in ("model", "forecasting", "runtime") for p in (PACKAGE / room).rglob("*.py")):
         if path.name != "private.py":
             assert not pattern.search(path.read_text(encoding="utf-8")), path
 

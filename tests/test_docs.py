@@ -97,6 +97,21 @@ def test_the_json_page_shows_real_keys() -> None:
     assert set(shown["findings"][0]) == set(real["findings"][0])
 
 
+def test_the_json_page_shows_a_real_forecast() -> None:
+    from torch import nn
+
+    import bnguard
+
+    text = (ROOT / "docs/reference/json.md").read_text(encoding="utf-8")
+    (shown,) = (
+        d["forecasts"] for d in map(json.loads, re.findall(r"```json\n(.*?)```", text, re.DOTALL)) if "forecasts" in d
+    )
+    model = nn.Sequential(nn.Conv2d(3, 4, 8), nn.BatchNorm2d(4))
+    (real,) = bnguard.forecast(model, {"n": 9, "batch_size": 8}, (3, 8, 8)).to_dict()["forecasts"]
+    assert set(shown[0]) == set(real)
+    assert set(shown[0]["sizes"][0]) == set(real["sizes"][0])
+
+
 def test_the_package_speaks_of_itself_alone() -> None:
     here = "|".join(re.escape(f"{folder}/") for folder in (ROOT, Path.home()))
     pattern = re.compile(rf"issue #?\d|{here}", re.IGNORECASE)

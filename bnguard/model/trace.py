@@ -263,7 +263,13 @@ def _arguments(inputs: Inputs, batch_size: int, method: Method, model: nn.Module
     if method != "real":
         return args, kwargs
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    return map_tensors(args, lambda t: t.to(device)), map_tensors(kwargs, lambda t: t.to(device))
+    return tuple(_placed(v, device) for v in args), {k: _placed(v, device) for k, v in kwargs.items()}
+
+
+def _placed(value: Any, device: torch.device) -> Any:  # noqa: ANN401 - any argument
+    """Move the tensors within plain containers, and whatever can move itself, such as a batch of graphs."""
+    itself = not isinstance(value, (tuple, list, dict)) and callable(getattr(value, "to", None))
+    return value.to(device) if itself else map_tensors(value, lambda t: t.to(device))
 
 
 def _buffers_to_meta(model: nn.Module) -> None:

@@ -85,7 +85,7 @@ def test_what_else_is_wrong_with_the_model_is_still_said():
     assert [f.code for f in bnguard.forecast(net, loader()).findings] == ["DL101", "BN201"]
     kept = nets.cnn(nn.BatchNorm1d(4, track_running_stats=False))
     report = bnguard.forecast(kept, loader(), mode="eval")
-    assert [(f.code, f.severity) for f in report.findings][0] == ("DL102", Severity.ERROR)
+    assert (report.findings[0].code, report.findings[0].severity) == ("DL102", Severity.ERROR)
     assert [f.code for f in report.findings if f.layer == "5"] == ["DL102"]  # BN101 and BN104 would say it again
     assert "evaluation stops" in report.findings[0].message
     assert "track_running_stats=True" in report.findings[0].fix
