@@ -94,8 +94,10 @@ def test_what_else_is_wrong_with_the_model_is_still_said():
 def test_ways_out_are_offered_only_where_they_help():
     report = bnguard.forecast(nets.Halves(), loader(11))  # 8 + 3: the halves of 3 are 2 and 1
     assert (report.forecasts[0].step, report.forecasts[0].batch_size) == (2, 3)
-    assert report.suggestions == ()
     assert [f.code for f in report.findings if f.severity is Severity.ERROR] == ["BN101"]
+    nine = bnguard.forecast(nets.Halves(), loader(9))  # batches of two would fail as the one of one does
+    assert (nine.forecasts[0].step, nine.forecasts[0].batch_size, nine.suggestions) == (2, 1, ())
+    assert bnguard.audit_loader(loader(9)).suggestions
 
 
 def test_an_earlier_stop_leaves_the_lone_sample_a_note():

@@ -224,6 +224,48 @@ def test_the_forward_stops_for_another_reason():
     assert fact.size(8).stops is False
 
 
+def test_a_stop_after_a_size_that_is_not_known():
+    """Eight rows are all that the first layer takes, but two of the batches hold other numbers of them."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nets.cnn()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.net(x.view(4, 3, 8, 8) if len(x) > 1 else x)
+
+    loader = DataLoader(images(9), batch_sampler=[[0, 1, 2, 3], [4, 5, 6], [7]])
+    fact = one(Net(), loader)
+    assert epoch(Net(), loader).error == "RuntimeError"  # at step 2
+    assert (fact.stops, fact.step, fact.layer) == (True, 3, "net.5")
+    assert any("it may stop before that: at batch size 3 (step 2 of 3)" in note for note in fact.notes)
+
+
+def test_values_are_not_computed_for_large_batches():
+    fact = one(nets.Decides(), DataLoader(images(257), 256))
+    assert (fact.size(256).stops, fact.size(1).layer) == (None, "net.5")
+    assert "256 samples are too many" in fact.size(256).unknown
+    assert (fact.stops, fact.step) == (True, 2)
+
+
+class Both(nn.Module):
+    """One value per channel, and a dtype that batch_norm rejects: the values are checked first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm1d(6).half()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.bn(x)
+
+
+def test_the_error_is_the_one_that_comes_first():
+    net, loader = Both(), DataLoader(TensorDataset(torch.randn(1, 6)), 8)
+    agree(one(net, loader, (6,)), epoch(net, loader))
+    assert one(net, loader, (6,)).error == "ValueError"
+
+
 def test_synchronised_layers_count_all_ranks():
     """PyTorch's own check, asked as far as a machine without accelerators lets it go."""
     from torch.nn.modules._functions import SyncBatchNorm
