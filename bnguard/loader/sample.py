@@ -22,11 +22,12 @@ class Sample(NamedTuple):
 
     def batch(self, size: int) -> Any:  # noqa: ANN401 - whatever the collate function makes
         """Return a batch that holds this item ``size`` times; random states stay."""
-        alike = (
-            self.item.copy if isinstance(self.item, (dict, list)) else lambda: self.item
-        )  # collating may take out keys
         with random_state_kept():
-            return self.collate([alike() for _ in range(size)])
+            return self.collate([self._again() for _ in range(size)])
+
+    def _again(self) -> Any:  # noqa: ANN401 - any item
+        """Return the item, or a copy where a collate function may take keys out of it."""
+        return self.item.copy() if isinstance(self.item, (dict, list)) else self.item
 
 
 class NoSampleError(Exception):
