@@ -67,8 +67,9 @@ def test_merging_and_balancing_lose_nothing():
             )
             assert sum(merged) == sum(balanced) == n
             assert min(merged) > 1
+            assert min(balanced) > 1
             assert max(merged) <= size + 1
-            assert max(balanced) <= size
+            assert max(balanced) <= size + (size == 2 and n % 2)  # 5 is 3 + 2: three batches of two it is not
             assert max(balanced) - min(balanced) <= 1
 
 
