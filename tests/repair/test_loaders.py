@@ -193,7 +193,7 @@ def test_workers_of_an_iterable_dataset():
             got = [batch.tolist() for batch in fixed]
             assert Counter(i for b in got for i in b) == Counter(range(n))
             assert min(map(len, got)) >= 2
-    with pytest.raises(RepairError, match="worker 0 of 2: the stream yields 1 sample .*use fewer workers"):
+    with pytest.raises(RepairError, match=r"worker 0 of 2: the stream yields 1 sample .*use fewer workers"):
         list(merge_tail(DataLoader(Stream(2), batch_size=4, num_workers=2)))
 
 
