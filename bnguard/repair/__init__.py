@@ -7,8 +7,8 @@ and ``to_sync``.
 from __future__ import annotations
 
 from bnguard.repair.batches import BalancedBatchSampler, FlatIndices, MergedBatches, MergeTailBatchSampler
-from bnguard.repair.freeze import freeze
-from bnguard.repair.fuse import Fusion, fuse
+from bnguard.repair.freezing import freeze
+from bnguard.repair.fusing import Fusion, fuse
 from bnguard.repair.group_norm import to_group_norm
 from bnguard.repair.loaders import balance, merge_tail
 from bnguard.repair.outcome import Repair

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bnguard.errors import RepairError, UsageError
-from bnguard.facts import ModelFact
+from bnguard.facts import THIN_VALUES, ModelFact
 from bnguard.model import private
 from bnguard.model.layers import Layer
 from bnguard.repair.apply import label, traced
@@ -31,9 +31,11 @@ def to_group_norm(
 ) -> Repair:
     """Put GroupNorm in the place of BatchNorm layers; weight and bias are carried over, retraining is needed.
 
-    The number of groups is the largest divisor of the channels up to ``groups`` that leaves two values per group at the
-    smallest map that the layer sees, as a trace of one sample shows: one channel per group on one pixel fails just as
-    BatchNorm does. A layer that the trace does not reach gets two channels per group.
+    The number of groups is the largest divisor of the channels up to ``groups`` that leaves each group two channels and
+    16 values at the smallest map that the layer sees, as a trace of one sample shows; where no number does, it is 1.
+    Smaller groups would not do: one value fails just as BatchNorm does, two become -1 and 1 whatever they were, and
+    one channel gives a constant behind global average pooling. A layer that the trace does not reach counts as one
+    pixel.
 
     Weight and bias are the very same parameters, so that an optimiser built before goes on with them. Device, dtype,
     mode, hooks, layers that are used in several places and fused activations stay. State dicts with running statistics
@@ -88,10 +90,10 @@ def _group_norm(layer: Layer, groups: int, positions: int | None) -> nn.Module |
 
 
 def largest_groups(channels: int, most: int, positions: int) -> int | None:
-    """Return the largest divisor of ``channels`` up to ``most`` with two values per group or more, None without one.
+    """Return how many groups a layer gets, None where even one group would hold a single value.
 
-    >>> largest_groups(64, 32, 1), largest_groups(10, 32, 1), largest_groups(10, 32, 49), largest_groups(1, 32, 1)
-    (32, 5, 10, None)
+    >>> largest_groups(512, 32, 1), largest_groups(64, 32, 1), largest_groups(10, 32, 49), largest_groups(1, 32, 1)
+    (32, 4, 5, None)
 
     Args:
         channels: of the layer.
@@ -99,10 +101,10 @@ def largest_groups(channels: int, most: int, positions: int) -> int | None:
         positions: of space at the smallest map.
 
     """
-    for count in range(min(most, channels), 0, -1):
-        if channels % count == 0 and channels // count * positions >= 2:
+    for count in range(min(most, channels // 2), 0, -1):
+        if channels % count == 0 and channels // count * positions >= THIN_VALUES:
             return count
-    return None
+    return 1 if channels * positions >= 2 else None
 
 
 class _GroupNorm(nn.GroupNorm):
