@@ -193,6 +193,12 @@ def _streamed(loader: AnyLoader, kind: _Kind, min_size: int) -> AnyLoader:
     if loader.batch_size is None:
         raise _no_batches()
     check_sizes(loader.batch_size, min_size)
+    try:
+        length = len(dataset)
+    except Exception:  # noqa: BLE001 - most have none, and other people's raise anything
+        length = None
+    if length is not None and 0 < length < min_size:
+        raise too_few(length, min_size, f"the {type(dataset).__name__} holds")
     stream = MergedStream(dataset, loader.batch_size, min_size, loader.collate_fn)
     changed: AnyLoader = private.loader_with(
         loader, dataset=stream, batch_size=None, batch_sampler=None, drop_last=False, collate_fn=same

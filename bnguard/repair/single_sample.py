@@ -27,7 +27,8 @@ def allow_single_sample(
     before. Gradients flow as in eval mode. Until a first real batch has come the running statistics are 0 and 1.
 
     The layers keep their class, parameters and state dict; ``torch.compile``, DistributedDataParallel and half
-    precision work as before. SyncBatchNorm that counts several ranks is left to PyTorch.
+    precision work as before. SyncBatchNorm that counts several ranks is left to PyTorch. TorchScript does not read the
+    added code: take it back with ``undo()`` before scripting; an eval-mode model needs it no more.
 
     Args:
         model: is changed in place.

@@ -197,6 +197,34 @@ def test_workers_of_an_iterable_dataset():
         list(merge_tail(DataLoader(Stream(2), batch_size=4, num_workers=2)))
 
 
+@pytest.mark.slow
+@given(
+    n=st.integers(2, 40), batch_size=st.integers(2, 9), workers=st.integers(1, 2), stream=st.booleans(),
+    drop_last=st.booleans(), shuffle=st.booleans(),
+)  # fmt: skip
+@settings(max_examples=25, deadline=None)
+def test_epochs_of_real_workers(n, batch_size, workers, stream, drop_last, shuffle):
+    options = {"batch_size": batch_size, "num_workers": workers, "drop_last": drop_last, "persistent_workers": True}
+    if not stream:
+        loader = DataLoader(range(n), shuffle=shuffle, **options)
+        fixes = [merge_tail, balance]
+    else:
+        loader, fixes = DataLoader(Stream(n), **options), [merge_tail]
+    shares = [n] if not stream else [len(range(worker, n, workers)) for worker in range(workers)]
+    for fix in fixes:
+        fixed = fix(loader)
+        if 1 in shares:
+            with pytest.raises(RepairError, match="the stream yields 1 sample"):
+                list(fixed)
+            continue
+        for _ in range(2):
+            got = [batch.tolist() for batch in fixed]
+            assert sorted(i for b in got for i in b) == list(range(n))
+            assert all(2 <= len(b) <= batch_size + 1 for b in got)
+            if not stream:
+                assert len(got) == len(fixed)
+
+
 def _second_half(_worker: int) -> None:
     info = get_worker_info()
     assert info is not None
@@ -357,6 +385,9 @@ def test_accelerate_deals_out_repaired_batches_whole():
 
 @BOTH
 def test_one_sample_is_too_few(fix):
+    if fix is merge_tail:
+        with pytest.raises(RepairError, match="the Sized holds 1 sample in an epoch"):
+            fix(DataLoader(Sized(1), batch_size=8))
     for loader in (
         DataLoader(range(1), batch_size=8),
         DataLoader(range(2), batch_size=8, sampler=DistributedSampler(range(2), 2, 0)),
