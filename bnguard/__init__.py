@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from bnguard import repair
     from bnguard.errors import BnguardError
     from bnguard.findings import Finding, Report, Severity
     from bnguard.forecasting import forecast
@@ -46,11 +47,14 @@ __all__ = [
     "forecast",
     "guard",
     "install",
+    "repair",
     "scan",
 ]
 
 
 def __getattr__(name: str) -> object:
+    if name == "repair":
+        return import_module("bnguard.repair")
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'bnguard' has no attribute {name!r}")

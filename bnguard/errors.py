@@ -36,3 +36,7 @@ class UserCodeError(BnguardError):
 
 class InputError(BnguardError):
     """A description of model inputs that cannot be read or made."""
+
+
+class RepairError(BnguardError):
+    """A fix that cannot do what it promises; what it was given is as it was before."""

@@ -182,6 +182,7 @@ class Suggestion:
         batch_size: the batch size to use, where the kind has one.
         samples_lost: per epoch.
         world_size: the number of ranks to use, where the kind has one.
+        call: the line of Python that does it, where ``bnguard.repair`` has one.
 
     """
 
@@ -191,6 +192,7 @@ class Suggestion:
     batch_size: int | None = None
     samples_lost: int = 0
     world_size: int | None = None
+    call: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the suggestion as JSON-ready values."""
@@ -201,4 +203,5 @@ class Suggestion:
             "world_size": self.world_size,
             "samples_lost": self.samples_lost,
             "detail": self.detail,
+            "call": self.call,
         }

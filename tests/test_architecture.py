@@ -61,6 +61,8 @@ def uses(path: Path, *packages: str) -> set[str]:
         ("forecasting", ["bnguard.runtime", "bnguard.report", "bnguard.cli", "rich", "typer"]),
         ("runtime", ["bnguard.loader", "bnguard.cli", "typer"]),
         ("runtime", ["bnguard.loader", "bnguard.report", "bnguard.cli", "rich", "typer"]),
+        ("repair", ["bnguard.runtime", "bnguard.report", "bnguard.cli", "rich", "typer"]),
+        *[(f"{room}", ["bnguard.repair"]) for room in ("rules", "report", "model", "loader", "runtime")],
         *[(f"runtime/{name}.py", ["torch"]) for name in WITHOUT_TORCH],
         ("usercode.py", ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "rich", "typer"]),
     ],
@@ -78,7 +80,7 @@ def test_only_the_console_reporter_knows_rich() -> None:
 
 def test_private_parts_of_torch_stand_behind_one_file() -> None:
     pattern = re.compile(r"torch(?:\.[a-zA-Z_]\w*)*\._[a-zA-Z]|from torch[\w.]*\._|import _[a-z]")
-    for path in (p for room in ("model", "forecasting", "runtime") for p in (PACKAGE / room).rglob("*.py")):
+    for path in (p for room in ("model", "runtime", "repair", "forecasting") for p in (PACKAGE / room).rglob("*.py")):
         if path.name != "private.py":
             assert not pattern.search(path.read_text(encoding="utf-8")), path
 

@@ -82,6 +82,23 @@ def test_the_tutorial_is_true(tmp_path: Path) -> None:
     assert run(["audit-loader", f"{five}:loader"]) == 0
 
 
+def test_calls_of_repair_in_the_documentation_exist() -> None:
+    import inspect
+
+    from bnguard import repair
+
+    text = "".join(p.read_text(encoding="utf-8") for p in PAGES)
+    calls = set(re.findall(r"bnguard\.repair\.(\w+)\(([^()]*)\)", text))
+    assert {name for name, _ in calls} >= {"merge_tail", "balance", "allow_single_sample", "freeze", "to_group_norm"}
+    for name, arguments in calls:
+        known = inspect.signature(getattr(repair, name)).parameters
+        given = [part.partition("=") for part in arguments.split(", ") if "=" in part]
+        for keyword, _, value in given:
+            assert keyword in known, (name, keyword)
+            if value in ("None", "True", "False") or value.isdecimal():
+                assert repr(known[keyword].default) == value, (name, keyword)
+
+
 def test_the_json_page_shows_real_keys() -> None:
     from torch import nn
 

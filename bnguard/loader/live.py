@@ -50,7 +50,7 @@ def audit_live(loader: object, request: LiveRequest) -> Report:
         mode = request.mode or mode_of(name, request.eval_names)
         inspected.append(inspect(one, Inspection(name, mode, request.setup, request.counting, request.progress)))
     facts = tuple(it.fact for it in inspected)
-    ways = tuple(way for it in inspected if it.setup for way in suggest(it.fact, it.setup))
+    ways = tuple(way for it in inspected if it.setup for way in suggest(it.fact, it.setup, _variable(it.fact.name)))
     return Report(
         command="audit-loader",
         loaders=facts,
@@ -99,6 +99,11 @@ def _loaders(value: object, name: str) -> Iterator[tuple[str, DataLoader[Any]]]:
         inner = next((v for k in _INNER if isinstance(v := getattr(value, k, None), DataLoader)), None)
         if inner is not None:
             yield name or "loader", inner
+
+
+def _variable(name: str) -> str:
+    """Return what the user's code may call the loader: its name if that can be one."""
+    return name if name.isidentifier() else "loader"
 
 
 def _no_loader(value: object) -> TargetError:

@@ -35,6 +35,9 @@ _LAWFUL = (SequentialSampler, RandomSampler, SubsetRandomSampler, WeightedRandom
 _LAWFUL_ELSEWHERE = {("accelerate", "SeedableRandomSampler"), ("lightning", "DistributedSamplerWrapper")}
 """Subclasses with an ``__iter__`` of their own that keep the law of their base, by package and class."""
 
+_REPAIRED = ("MergeTailBatchSampler", "BalancedBatchSampler")
+"""The batch samplers of ``bnguard.repair``, which is built on this room and so is not imported here."""
+
 
 class Inspection(NamedTuple):
     """What is asked of one loader."""
@@ -100,16 +103,32 @@ def _unbatched(loader: DataLoader[Any], asked: Inspection) -> Inspected:
 def _batched(loader: DataLoader[Any], batch_sampler: Any, asked: Inspection) -> Inspected:  # noqa: ANN401
     if _is_from(batch_sampler, "accelerate", "BatchSamplerShard"):
         return _accelerated(loader, batch_sampler, asked)
-    if _inherits(batch_sampler, (BatchSampler,)):
-        return _plain(loader, batch_sampler, asked)
+    law = law_of(batch_sampler)
+    if law is not None:
+        return _plain(loader, batch_sampler.sampler, asked.setup._replace(**law), asked)
     return _followed(loader, batch_sampler, asked)
 
 
-def _plain(loader: DataLoader[Any], batches: BatchSampler, asked: Inspection) -> Inspected:
-    """Plan a torch BatchSampler over some sampler: the law ``S(len(sampler), batch_size, drop_last)``."""
-    size, drop = batches.batch_size, batches.drop_last
-    setup = asked.setup._replace(batch_size=size, drop_last=drop)
-    sampler: Any = batches.sampler
+def law_of(batch_sampler: Any) -> dict[str, Any] | None:  # noqa: ANN401 - any iterable of lists
+    """Return what a batch sampler does with its sampler's indices, as fields of a Setup; None if that is its own.
+
+    Known are torch's BatchSampler and those of ``bnguard.repair``.
+    """
+    if _inherits(batch_sampler, (BatchSampler,)):
+        return {"batch_size": batch_sampler.batch_size, "drop_last": batch_sampler.drop_last, "tail": "keep"}
+    if any(_is_from(batch_sampler, "bnguard", name) for name in _REPAIRED):
+        return {
+            "batch_size": batch_sampler.size,
+            "drop_last": False,
+            "tail": batch_sampler.tail,
+            "min_size": batch_sampler.min_size,
+        }
+    return None
+
+
+def _plain(loader: DataLoader[Any], sampler: Any, setup: Setup, asked: Inspection) -> Inspected:  # noqa: ANN401
+    """Plan batches of a known law over some sampler, such as ``S(len(sampler), batch_size, drop_last)``."""
+    size, drop = setup.batch_size, setup.drop_last
     if isinstance(sampler, DistributedSampler):
         return _distributed(loader, sampler, setup, asked)
     try:
@@ -122,9 +141,14 @@ def _plain(loader: DataLoader[Any], batches: BatchSampler, asked: Inspection) ->
     return Inspected(fact, setup)
 
 
+def yields_its_length(sampler: object) -> bool:
+    """Whether it is law that the sampler yields ``len(sampler)`` items in every epoch."""
+    return isinstance(sampler, (list, tuple, range)) or _inherits(sampler, _LAWFUL) or _trusted(sampler)
+
+
 def _length(loader: DataLoader[Any], sampler: Any, asked: Inspection) -> int:  # noqa: ANN401 - any iterable
     """Return how many items a sampler yields: its length where that is law, else by following a copy."""
-    if isinstance(sampler, (list, tuple, range)) or _inherits(sampler, _LAWFUL) or _trusted(sampler):
+    if yields_its_length(sampler):
         try:
             return len(sampler)
         except Exception as error:
@@ -254,21 +278,21 @@ def _endless(name: str, what: str) -> TargetError:
 
 def _iterable(loader: DataLoader[Any], asked: Inspection) -> Inspected:
     """Plan an IterableDataset: each worker batches its own stream, and nobody need know how long it is."""
-    if loader.batch_size is None:
+    dataset: Any = loader.dataset
+    setup = asked.setup._replace(iterable=True, workers=loader.num_workers)
+    if _is_from(dataset, "bnguard", "MergedStream"):
+        setup = setup._replace(batch_size=dataset.size, drop_last=False, tail="merge", min_size=dataset.min_size)
+        dataset = dataset.dataset
+    elif loader.batch_size is None:
         why = "batch_size=None: the IterableDataset makes the batches itself, and their sizes are not known"
         return Inspected(_bare(loader, asked, unknown=why))
-    dataset: Any = loader.dataset
-    setup = asked.setup._replace(
-        batch_size=loader.batch_size,
-        drop_last=loader.drop_last,
-        iterable=True,
-        workers=loader.num_workers,
-    )
+    else:
+        setup = setup._replace(batch_size=loader.batch_size, drop_last=loader.drop_last)
     if _is_from(dataset, "accelerate", "IterableDatasetShard"):
         split = dataset.split_batches
         world = dataset.num_processes
         sharding = "accelerate-split" if split else "accelerate"
-        size = loader.batch_size * (world if split else 1)
+        size = setup.batch_size * (world if split else 1)
         setup = setup._replace(world_size=world, sharding=sharding, batch_size=size)
         dataset = dataset.dataset
     check_setup(setup)

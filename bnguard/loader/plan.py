@@ -35,8 +35,9 @@ class Setup(NamedTuple):
         workers: of the DataLoader; they matter to an IterableDataset alone.
         shard: how an IterableDataset divides its samples between the workers; None if not known.
         micro_batches: how many pieces a pipeline cuts each batch into.
-        tail: what happens to a tail of one sample: kept, merged into the batch before it, or balanced over
-            all batches. The last two are what suggestions are checked with.
+        tail: what happens to a batch under ``min_size``: ``keep``, ``merge`` into the batch before it, or
+            ``balance`` all batches. The last two are what ``bnguard.repair`` does and suggestions are checked with.
+        min_size: of those two.
 
     """
 
@@ -52,6 +53,11 @@ class Setup(NamedTuple):
     shard: str | None = None
     micro_batches: int = 1
     tail: str = "keep"
+    min_size: int = 2
+
+    def batches(self, samples: int) -> Runs:
+        """Return the batches that one sampler of this many samples is cut into."""
+        return batches(samples, self.batch_size, self.drop_last, self.tail, self.min_size)
 
     @property
     def divided(self) -> bool:
@@ -88,7 +94,7 @@ def make_plan(samples: int, setup: Setup) -> Plan:
 
 
 def _one_rank(samples: int, setup: Setup) -> Plan:
-    stream = Stream((0, 0), batches(samples, setup.batch_size, setup.drop_last, setup.tail))
+    stream = Stream((0, 0), setup.batches(samples))
     return Plan((stream,), samples - stream.total)
 
 
@@ -100,17 +106,15 @@ def samples_per_rank(samples: int, world_size: int, drop_last: bool) -> int:
 
 
 def _distributed(samples: int, setup: Setup) -> Plan:
-    world, size, drop = setup.world_size, setup.batch_size, setup.drop_last
+    world = setup.world_size
     if setup.uneven:  # rank r takes r, r + W, r + 2W … and nothing is repeated
         each, more = divmod(samples, world)
         groups = ((0, more - 1, each + 1), (more, world - 1, each))
-        streams = tuple(
-            Stream((low, high), batches(m, size, drop, setup.tail)) for low, high, m in groups if low <= high
-        )
+        streams = tuple(Stream((low, high), setup.batches(m)) for low, high, m in groups if low <= high)
         shown = sum(s.total * (s.ranks[1] - s.ranks[0] + 1) for s in streams)
         return Plan(_joined(streams), samples - shown)
     each = samples_per_rank(samples, world, setup.sampler_drop_last)
-    stream = Stream((0, world - 1), batches(each, size, drop, setup.tail))
+    stream = Stream((0, world - 1), setup.batches(each))
     # Ranks interleave and the repeated samples come last, so what is shown is a head of the shuffled order.
     return Plan((stream,), max(0, samples - stream.total * world))
 
@@ -158,7 +162,7 @@ def _iterable_runs(length: int, setup: Setup) -> tuple[Runs, int]:
     """Return the batches of one worker's stream, and how many of its samples they show."""
     world = setup.world_size
     if world == 1 or setup.sharding == "distributed-sampler":
-        made = batches(length, setup.batch_size, setup.drop_last)
+        made = setup.batches(length)
         return made, sum(size * count for size, count in made)
     split = setup.sharding == "accelerate-split"
     piece = piece_size(setup.batch_size, world) if split else setup.batch_size

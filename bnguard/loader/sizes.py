@@ -8,19 +8,28 @@ if TYPE_CHECKING:
     from bnguard.loader_facts import Runs
 
 
-def batches(samples: int, batch_size: int, drop_last: bool, tail: str = "keep") -> Runs:
+def batches(samples: int, batch_size: int, drop_last: bool, tail: str = "keep", min_size: int = 2) -> Runs:
     """Return the sizes that a BatchSampler gives for this many samples.
 
     >>> batches(9, 8, False)
     ((8, 1), (1, 1))
+
+    Args:
+        samples: that the sampler yields.
+        batch_size: of the BatchSampler.
+        drop_last: of the BatchSampler.
+        tail: what becomes of a batch under ``min_size``: ``keep``, ``merge`` (it joins the batch before it) or
+            ``balance`` (all batches differ by one sample at most). These are the laws of ``bnguard.repair``.
+        min_size: matters to ``merge`` and ``balance`` alone.
+
     """
     full, rest = divmod(samples, batch_size)
     if drop_last or not rest:
         return ((batch_size, full),) if full else ()
-    if tail == "merge" and rest == 1 and full:
-        return runs((batch_size, full - 1), (batch_size + 1, 1))
+    if tail == "merge" and rest < min_size and full:
+        return runs((batch_size, full - 1), (batch_size + rest, 1))
     if tail == "balance":
-        return even_pieces(samples, full + 1)
+        return even_pieces(samples, max(1, min(full + 1, samples // min_size)))
     return runs((batch_size, full), (rest, 1))
 
 

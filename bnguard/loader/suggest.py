@@ -17,17 +17,18 @@ NEAREST = 256
 """How far from the present value a batch size or world size is looked for."""
 
 
-def suggest(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
+def suggest(fact: LoaderFact, setup: Setup, variable: str = "loader") -> Iterator[Suggestion]:
     """Yield what removes every lone sample of a training loader, for all ranks, workers and replicas.
 
     Args:
         fact: the loader as audited; its ``samples`` must be what ``setup`` was planned with.
         setup: how its samples become batches.
+        variable: what the user's code calls the loader.
 
     """
     if fact.mode != "train" or fact.unknown or not fact.samples or not (fact.first_single or fact.steps == 0):
         return
-    yield from _same_batches(fact, setup)
+    yield from _same_batches(fact, setup, variable)
     yield from _batch_sizes(fact, setup)
     yield from _drop_last(fact, setup)
     yield from _fewer_pieces(fact, setup)
@@ -49,7 +50,7 @@ def suggest_for_range(facts: Sequence[LoaderFact], setup: Setup) -> Iterator[Sug
         ("balance", "balance", "spread the samples evenly over the batches: works at every size that breaks"),
     ):
         if _owns_batches(setup) and all(_clean(f, setup._replace(tail=tail)) for f in broken):
-            yield Suggestion(kind, f"{detail}, nothing is lost", loader="all sizes")
+            yield Suggestion(kind, f"{detail}, nothing is lost", loader="all sizes", call=_call(kind, "loader"))
 
 
 def _clean(fact: LoaderFact, setup: Setup) -> LoaderFact | None:
@@ -63,22 +64,27 @@ def _clean(fact: LoaderFact, setup: Setup) -> LoaderFact | None:
 
 
 def _owns_batches(setup: Setup) -> bool:
-    """Whether a batch_sampler of the user's decides the batches, so that a tail can be merged there."""
+    """Whether the loader decides the batches, so that ``bnguard.repair`` can merge a tail there."""
     plain = setup.world_size == 1 or setup.sharding == "distributed-sampler"
-    return plain and not setup.iterable and not setup.drop_last
+    return plain and not setup.drop_last
 
 
-def _same_batches(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
+def _call(kind: str, variable: str) -> str:
+    return f"{variable} = bnguard.repair.{kind.replace('-', '_')}({variable})"
+
+
+def _same_batches(fact: LoaderFact, setup: Setup, variable: str) -> Iterator[Suggestion]:
     if not _owns_batches(setup):
         return
     merged = _clean(fact, setup._replace(tail="merge"))
     if merged:
         detail = f"merge the lone sample into the batch before it ({layout(merged)}), nothing is lost"
-        yield Suggestion("merge-tail", detail, fact.name)
-    balanced = _clean(fact, setup._replace(tail="balance"))
+        yield Suggestion("merge-tail", detail, fact.name, call=_call("merge-tail", variable))
+    # nobody knows beforehand how many samples an iterable dataset has
+    balanced = None if setup.iterable else _clean(fact, setup._replace(tail="balance"))
     if balanced and (merged is None or layout(balanced) != layout(merged)):
         detail = f"spread the samples evenly over the batches ({layout(balanced)}), nothing is lost"
-        yield Suggestion("balance", detail, fact.name)
+        yield Suggestion("balance", detail, fact.name, call=_call("balance", variable))
 
 
 def layout(fact: LoaderFact) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.utils.data import Dataset
 
-from bnguard.errors import UserCodeError
+from bnguard.errors import BnguardError, UserCodeError
 from bnguard.loader.sizes import runs
 
 if TYPE_CHECKING:
@@ -92,14 +92,16 @@ def follow(
     dataset: object,
     measure: Callable[[Any], int],
     progress: Callable[[int], None] | None,
+    passes: int = PASSES,
 ) -> list[Seen]:
-    """Return the sizes of up to three epochs of a copy of the sampler.
+    """Return the sizes of up to ``passes`` epochs of a copy of the sampler.
 
     Args:
         sampler: any iterable of batches of indices, or of indices.
         dataset: of the loader; the copy shares it.
         measure: turns one item into its size.
         progress: called with the number of items seen.
+        passes: how many epochs; fewer where one is long.
 
     Raises:
         CannotCopyError: if no copy can be made.
@@ -109,12 +111,12 @@ def follow(
     with random_state_kept():
         mine = sampler if isinstance(sampler, (list, tuple, range)) else private_copy(sampler, dataset)
         seen: list[Seen] = []
-        for epoch in range(1 if isinstance(mine, (list, tuple, range)) else PASSES):
+        for epoch in range(1 if isinstance(mine, (list, tuple, range)) else passes):
             if epoch and hasattr(mine, "set_epoch"):
                 mine.set_epoch(epoch)
             seen.append(_one_pass(mine, measure, progress))
             items = sum(count for _, count in seen[-1].sizes)
-            if not items or items * PASSES > MOST_BATCHES // 10 or not seen[-1].ended:
+            if not items or items * passes > MOST_BATCHES // 10 or not seen[-1].ended:
                 break
         return seen if seen[-1].sizes or len(seen) == 1 else seen[:-1]
 
@@ -135,6 +137,8 @@ def _one_pass(mine: Iterable[Any], measure: Callable[[Any], int], progress: Call
                 progress(done)
             if done >= MOST_BATCHES or (done % 1024 == 0 and time.monotonic() > deadline):
                 return Seen(runs(*sizes), ended=False)
+    except BnguardError:
+        raise
     except Exception as error:
         raise user_error("the sampler", error) from error
     return Seen(runs(*sizes), ended=True)

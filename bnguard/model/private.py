@@ -5,6 +5,7 @@ Nothing else in the package may name an underscore of torch.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
@@ -286,3 +287,39 @@ def default_device() -> torch.device | None:
     context = getattr(getattr(torch, "_GLOBAL_DEVICE_CONTEXT", None), "device_context", None)
     device = getattr(context, "device", None)
     return device if isinstance(device, torch.device) else None
+
+
+# ------------------------------------------------------------------------------------ loaders and modules
+
+
+def loader_with(loader: Any, **parts: Any) -> Any:  # noqa: ANN401 - a DataLoader or a subclass, and its attributes
+    """Return a DataLoader as this one, subclass and all its attributes included, with some parts replaced.
+
+    The constructor of a subclass may want anything, and a DataLoader refuses new samplers after its construction.
+    So the copy is made below both. Iterators of persistent workers stay with the original.
+    """
+    other = copy.copy(loader)
+    vars(other).update(parts)
+    if "_iterator" in vars(other):
+        vars(other)["_iterator"] = None
+    return other
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks")
+
+
+def move_hooks(old: torch.nn.Module, new: torch.nn.Module) -> None:
+    """Give one module the very hooks of another, so that the handles that the user keeps still remove them."""
+    for name in (*_HOOKS, *(f"{hooks}_with_kwargs" for hooks in _HOOKS[:2]), f"{_HOOKS[0]}_always_called"):
+        if name in vars(old) and name in vars(new):
+            vars(new)[name] = vars(old)[name]
+
+
+def is_parametrised(module: torch.nn.Module) -> bool:
+    """Whether a weight of the module is computed from others, by ``torch.nn.utils.parametrize`` or in the old way."""
+    from torch.nn.utils import parametrize
+
+    computed = any(
+        name not in module._parameters and f"{name}_orig" in module._parameters for name in ("weight", "bias")
+    )
+    return parametrize.is_parametrized(module) or computed or "weight_g" in module._parameters

@@ -168,7 +168,10 @@ class LoaderPage(Page):
             title = "Ways out" + (f" for {name}" if several else "") + ", cheapest first"
             self.line(Text(title, style="bold"), 2)
             for i, way in enumerate((way for way in report.suggestions if way.loader == name), 1):
-                self.line(Text(way.detail), indent=4, lead=Text(f"{i}  "))
+                lead = Text(f"{i}  ")
+                self.line(Text(way.detail), indent=4, lead=lead)
+                if way.call:
+                    self.line(Text(way.call, "cyan"), indent=4 + lead.cell_len)
 
 
 def _samples(fact: LoaderFact) -> str:

@@ -41,16 +41,17 @@ def _fails(model: ModelFact, rule: Rule) -> Iterator[Finding]:
 def _remedy(layer: LayerFact) -> str:
     ways = []
     if layer.min_batch_size:
+        size = "" if layer.min_batch_size == 2 else f", min_size={layer.min_batch_size}"
         ways.append(
-            f"never let a training batch hold fewer than {layer.min_batch_size} samples "
-            "(join the tail to the batch before it, or another batch_size)"
+            f"never let a training batch hold fewer than {layer.min_batch_size} samples: "
+            f"bnguard.repair.merge_tail(loader{size}) joins a tail to the batch before it"
         )
     if layer.larger_input:
         ways.append(
             f"an input of {'×'.join(map(str, layer.larger_input[1:]))}, where this layer sees more than one pixel"
         )
     if layer.track_running_stats and layer.type != "functional":
-        ways.append(f"put {layer.label} into eval mode after model.train(), so that it uses its running statistics")
+        ways.append("let a lone sample use the running statistics: bnguard.repair.allow_single_sample(model)")
     return f"{ways[0][0].upper()}{ways[0][1:]}" + "".join(f"; or {way}" for way in ways[1:]) + "."
 
 
@@ -71,7 +72,7 @@ def _single(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         f"{count} mean and variance from a single sample at batch size {model.batch_size}; the fewest values per "
         f"channel are {fewest.fewest_values}, at {fewest.label}{flat}.",
         fix="It runs, but each image is normalised by itself and pulls the running statistics its way: train with "
-        "larger batches, or keep these layers in eval mode.",
+        "larger batches, or keep these layers as they are pretrained: bnguard.repair.freeze(model).",
     )
 
 
@@ -151,13 +152,14 @@ RULES: list[Rule] = [
         remainder of 1.
         """,
         fix="""
-        Cheapest first. Join the tail to the batch before it, or choose a batch size that leaves no remainder of 1:
-        nothing is lost. drop_last=True loses the tail's samples in every epoch, and every batch if there are
-        fewer samples than the batch size. Layers in eval mode use their running statistics and do not fail, but
-        model.train() undoes that unless train() is overridden.
+        Cheapest first. Join the tail to the batch before it (bnguard.repair.merge_tail), or choose a batch size that
+        leaves no remainder of 1: nothing is lost. drop_last=True loses the tail's samples in every epoch, and every
+        batch if there are fewer samples than the batch size. Layers in eval mode use their running statistics and do
+        not fail, but model.train() undoes that: bnguard.repair.freeze lasts, and allow_single_sample does it for lone
+        samples alone.
 
-        GroupNorm does not look across samples, but needs retraining, and one channel per group on one pixel fails
-        in the same way. SyncBatchNorm helps only with several ranks on accelerators.
+        GroupNorm (bnguard.repair.to_group_norm) does not look across samples, but needs retraining, and one channel
+        per group on one pixel fails in the same way. SyncBatchNorm helps only with several ranks on accelerators.
         """,
         check_model=_fails,
     ),
@@ -173,8 +175,8 @@ RULES: list[Rule] = [
         """,
         fix="""
         Train with larger batches, accumulate gradients only over batches that are large enough themselves
-        (accumulation does not enlarge the batch that BatchNorm sees), keep pretrained BatchNorm layers in eval
-        mode, or use a normalisation that does not look across samples.
+        (accumulation does not enlarge the batch that BatchNorm sees), freeze pretrained BatchNorm layers with
+        bnguard.repair.freeze, or use a normalisation that does not look across samples.
         """,
         check_model=_single,
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from bnguard.facts import LayerFact, ModelFact
 from bnguard.findings import Finding, Severity
@@ -52,8 +52,7 @@ def _half_frozen(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             f"{first.label}{and_others(moving)} has requires_grad=False on weight and bias, but is in training "
             f"mode: its "
             "running statistics still move with every batch.",
-            fix="Put these layers into eval mode after every model.train(), or override train() of the module that "
-            "owns them.",
+            fix=f"Freeze them for good: bnguard.repair.freeze(model, only={_only(moving)}).",
         )
     if still:
         first = still[0]
@@ -109,6 +108,12 @@ def _eps(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             fix="Correct as it is; eps=1e-5 brings cuDNN back.",
             severity=Severity.NOTE,
         )
+
+
+def _only(layers: Sequence[LayerFact]) -> str:
+    """Return what names these layers in a line of Python."""
+    names = [x.name for x in layers]
+    return repr(names[0]) if len(names) == 1 else repr(names) if len(names) <= 3 else "[…]"
 
 
 def _replacement(model: ModelFact, rule: Rule) -> Iterator[Finding]:
@@ -177,8 +182,8 @@ RULES: list[Rule] = [
         model.train() puts every submodule back into training mode.
         """,
         fix="""
-        To freeze fully, set requires_grad=False and override train() of the module that owns the layers, so that it
-        calls eval() on them after super().train().
+        bnguard.repair.freeze(model, only=…) does both, and lasts. By hand: set requires_grad=False and override train()
+        of the module that owns the layers, so that it calls eval() on them after super().train().
         """,
         check_model=_half_frozen,
     ),

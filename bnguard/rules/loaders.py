@@ -107,9 +107,9 @@ def _lone_tail(fact: LoaderFact) -> bool:
 def _check_train_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     if fact.mode != "train" or not _lone_tail(fact) or _from_worker(fact):
         return
-    fix = "merge the lone sample into the batch before it, or balance the batches: nothing is lost"
+    fix = "merge the lone sample into the batch before it, nothing is lost: bnguard.repair.merge_tail(loader)"
     if fact.first_single and fact.first_single.steps == 1:
-        fix = "give this loader more samples, or freeze the BatchNorm layers: one sample has no variance"
+        fix = "give this loader more samples, or let BatchNorm take one: bnguard.repair.allow_single_sample(model)"
     elif len({s.ranks for s in fact.streams}) > 1:
         fix = "choose a batch size that leaves no lone sample, or let the last round be filled up"
     yield _finding(fact, rule, f"{_where(fact)} holds 1 sample ({_why(fact)})", fix)
@@ -126,7 +126,8 @@ def _check_batch_size_one(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
         steps = fact.steps or 0
         every = f"all {steps:,} batches hold 1 sample" if steps > 1 else "the only batch holds 1 sample"
         message = f"{every} (batch_size=1), and drop_last does not help"
-        yield _finding(fact, rule, message, "raise batch_size to 2 or more, or freeze the BatchNorm layers")
+        fix = "raise batch_size to 2 or more, or freeze the BatchNorm layers: bnguard.repair.freeze(model)"
+        yield _finding(fact, rule, message, fix)
 
 
 def _check_inside(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
@@ -191,9 +192,8 @@ def _check_worker_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     if fact.mode == "eval":
         severity = Severity.WARNING
         message += AFTER_EVAL
-    yield _finding(
-        fact, rule, message, "choose a batch size or a number of workers that leaves no lone sample", severity
-    )
+    fix = "merge it into the batch before it, in each worker, nothing is lost: bnguard.repair.merge_tail(loader)"
+    yield _finding(fact, rule, message, fix, severity)
 
 
 def _from_worker(fact: LoaderFact) -> bool:
@@ -209,7 +209,8 @@ def _check_small_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
         full, tail = stream.batches[0][0], stream.batches[-1][0]
         if tail > 1 and tail * SMALL_TAIL < full:
             message = f"the tail batch holds {tail:,} samples, the others {full:,}: its statistics are noisier"
-            yield _finding(fact, rule, message, "balance the batches if the last step of an epoch is unstable")
+            fix = "balance the batches if the last step of an epoch is unstable: bnguard.repair.balance(loader)"
+            yield _finding(fact, rule, message, fix)
             return
 
 
@@ -220,7 +221,8 @@ def _check_large_loss(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     if share >= LARGE_SHARE:
         loss = "an epoch never shows" if fact.mode == "train" else "the evaluation leaves out"
         message = f"{loss} {fact.unused:,} of {_samples(fact.samples)} ({share:.1%})"
-        yield _finding(fact, rule, message, "balance the batches instead of dropping the last one: nothing is lost")
+        fix = "balance the batches instead of dropping the last one, nothing is lost: bnguard.repair.balance(loader)"
+        yield _finding(fact, rule, message, fix)
 
 
 RULES: list[Rule] = [
@@ -242,7 +244,8 @@ RULES: list[Rule] = [
         """,
         fix="""
         Merge the lone sample into the batch before it, or spread all samples evenly over the
-        batches: nothing is lost, and no batch grows by more than one. A batch_sampler does that.
+        batches: nothing is lost, and no batch grows by more than one. bnguard.repair.merge_tail(loader)
+        and balance(loader) do that for any DataLoader, and `bnguard fix` writes the call into a script.
         Another batch size works as long as the dataset keeps its size.
 
         drop_last=True removes the tail and loses n % batch_size samples of every epoch; shuffling
@@ -284,7 +287,8 @@ RULES: list[Rule] = [
         """,
         fix="""
         Raise batch_size to 2 or more. Where memory allows one sample only, freeze the BatchNorm
-        layers of a pretrained model, or use a normalisation that does not cross samples.
+        layers of a pretrained model with bnguard.repair.freeze(model), or use a normalisation that
+        does not cross samples: bnguard.repair.to_group_norm(model).
         drop_last=True changes nothing.
         """,
         check_loader=_check_batch_size_one,
@@ -337,9 +341,9 @@ RULES: list[Rule] = [
         batch_size says nothing about them, and len(loader) ignores workers.
         """,
         fix="""
-        Choose a batch size or a number of workers with which no worker is left with one sample, or
-        batch inside the dataset with batch_size=None. drop_last=True loses the tail of every
-        worker.
+        bnguard.repair.merge_tail(loader) lets every worker hold one batch back and join its tail to
+        it. Another batch size or number of workers may do as well. drop_last=True loses the tail of
+        every worker.
         """,
         check_loader=_check_worker_tail,
         check_forecast=with_model(_check_worker_tail),
@@ -355,8 +359,8 @@ RULES: list[Rule] = [
         training runs show a spike at the end of each epoch for this reason.
         """,
         fix="""
-        Spread the samples evenly over the batches, or use drop_last=True where the dataset is large
-        enough that the loss does not matter.
+        Spread the samples evenly over the batches with bnguard.repair.balance(loader), or use
+        drop_last=True where the dataset is large enough that the loss does not matter.
         """,
         check_loader=_check_small_tail,
     ),

@@ -26,7 +26,7 @@ def silent_single_sample(layer: str, source: SourceLine | None, first_step: int,
         rule.severity,
         f"{layer or 'the model itself'} normalised a batch of one sample in training mode {times} "
         f"{'time' if times == 1 else 'times'}, first in step {first_step}.",
-        fix="Join the tail to the batch before it, or balance the batches: nothing is lost.",
+        fix="Join the tail to the batch before it, nothing is lost: bnguard.repair.merge_tail(loader).",
         layer=layer,
         location=source,
     )
@@ -63,8 +63,9 @@ RULES: list[Rule] = [
         its last batch was short.
         """,
         fix="""
-        Merge the tail into the batch before it, which loses nothing; or choose another batch size, drop the
-        tail, give the layer a larger input, or use running statistics there.
+        Merge the tail into the batch before it, which loses nothing: bnguard.repair.merge_tail(loader). Or choose
+        another batch size, drop the tail, give the layer a larger input, or use running statistics there:
+        bnguard.repair.allow_single_sample(model).
         """,
     ),
     Rule(
@@ -117,6 +118,9 @@ RULES: list[Rule] = [
         image by itself, and a tenth of its running statistics are from then on those of one image. In
         evaluation, much later, the accuracy is lower than in training.
         """,
-        fix="Merge the tail into the batch before it, balance the batches, or use running statistics for lone samples.",
+        fix="""
+        Merge the tail into the batch before it (bnguard.repair.merge_tail), balance the batches, or keep the running
+        statistics of a pretrained model: bnguard.repair.freeze(model).
+        """,
     ),
 ]

@@ -166,7 +166,7 @@ _TESTS: tuple[Callable[[Diagnosis], Iterator[Hypothesis]], ...] = (
 )  # fmt: skip
 
 _CUDNN_WAYS = {
-    "single-sample": "keep single-sample batches away: join the tail to the batch before it, or balance the batches",
+    "single-sample": "keep single-sample batches away: loader = bnguard.repair.merge_tail(loader)",
     "large-batch": "split the batch before this layer",
     "many-elements": "split the batch, or make the input smaller, so that it has fewer than 2**31 - 1 elements",
     "strides": "call .contiguous() on the input of this layer",
@@ -179,10 +179,10 @@ _CUDNN_WAYS = {
 
 _WAYS: dict[str, tuple[str, ...]] = {
     "one-value-per-channel": (
-        "keep every sample: join the tail to the batch before it, or balance the batches",
+        "keep every sample, join the tail to the batch before it: loader = bnguard.repair.merge_tail(loader)",
         "choose a batch size that leaves no tail of one sample, or drop_last=True (which loses samples)",
         "give the layer more positions: a larger input",
-        "put the layer in eval mode where running statistics are good enough",
+        "use running statistics for a lone sample: bnguard.repair.allow_single_sample(model)",
     ),
     "dtype-mismatch": (
         "keep BatchNorm's parameters in float32 and use torch.autocast for the rest",

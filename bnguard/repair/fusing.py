@@ -1,0 +1,202 @@
+"""BatchNorm folded into the Conv or Linear layer before it, for inference: one layer less and nothing to break."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnguard.errors import InputError, RepairError
+from bnguard.model import private, scan
+from bnguard.model.inputs import Inputs, SpecInputs, TensorSpec, given, map_tensors
+from bnguard.model.layers import Layer
+from bnguard.model.twin import twin, untouched_process, unwrap
+from bnguard.repair.apply import label
+from bnguard.repair.beyond import why_irreplaceable
+from bnguard.repair.choose import Only, batch_norm_layers
+from bnguard.repair.folding import fold
+from bnguard.repair.pairs import FEEDERS, Flow
+
+BATCH_SIZE = 2
+"""Of the random inputs that the two models are compared with."""
+
+TOLERANCE = 1e-3
+"""A difference above this share of the largest output is no rounding: the layers did not belong together."""
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """A copy of a model for inference.
+
+    Attributes:
+        model: the copy, in eval mode.
+        fused: dotted names of each pair: the Conv or Linear layer, and the BatchNorm layer folded into it.
+        skipped: dotted names of the BatchNorm layers that are still there, and why.
+        max_difference: the largest absolute difference between the outputs of the two models, measured.
+        largest_output: the largest absolute value among the outputs, to compare that with.
+
+    """
+
+    model: nn.Module
+    fused: tuple[tuple[str, str], ...]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    max_difference: float = 0.0
+    largest_output: float = 0.0
+
+    def __str__(self) -> str:
+        size = f"outputs differ by {self.max_difference:.1e} at most, of {self.largest_output:.3g}"
+        lines = [f"fuse: {len(self.fused)} BatchNorm layer{'s' * (len(self.fused) != 1)} folded; {size}"]
+        return "\n".join([*lines, *(f"  left as it is: {label(name)}: {why}" for name, why in self.skipped.items())])
+
+
+def fuse(
+    model: nn.Module,
+    *,
+    only: Only = None,
+    inputs: Any = None,  # noqa: ANN401 - see bnguard.scan
+    verify: bool = True,
+) -> Fusion:
+    """Return a copy for inference with each BatchNorm folded into the Conv or Linear layer that alone feeds it.
+
+    Which layers belong together is seen in a forward in eval mode, so that any model that runs will do. Transposed and
+    grouped convolutions and layers without a bias are folded too; fused activations stay. Layers that are used more
+    than once are left as they are, with the reason.
+
+    Args:
+        model: stays as it is; a wrapper such as DataParallel is left out of the copy.
+        only: BatchNorm layers, or modules above them, by dotted name or pattern; None for all.
+        inputs: what both models are compared with, as for :func:`bnguard.scan`: tensors for real values, a shape for
+            random ones, None for random ones of a shape that the model declares or that is guessed.
+        verify: raise if the outputs differ by more than rounding, or if one sample in eval mode would still fail.
+
+    Raises:
+        InputError: no inputs are given, and none could be found.
+        RepairError: verification failed, or no layer could be folded.
+
+    """
+    inner, _ = unwrap(model)
+    layers = batch_norm_layers(inner, only)
+    copied = copy.deepcopy(inner).eval()
+    if not layers:
+        return Fusion(copied, ())
+    arguments = _arguments(inner, inputs)
+    with untouched_process(), torch.no_grad():
+        before, found, skipped = _look(copied, batch_norm_layers(copied, only), arguments)
+        if not found:
+            first, why = next(iter(skipped.items()))
+            raise RepairError(f"fuse folded nothing: {label(first)} {why}")
+        names = {module: name for name, module in reversed(list(copied.named_modules()))}
+        pairs = tuple((names[feeder], layer.name) for layer, feeder in found.items())
+        for layer, feeder in found.items():
+            fold(copied, layer, feeder)
+        after = twin(copied, "shared").eval()(*arguments[0], **arguments[1])
+    difference, largest = _compare(before, after)
+    if verify:
+        _verify(copied, inputs, difference, largest)
+    return Fusion(copied, pairs, skipped, difference, largest)
+
+
+def _arguments(model: nn.Module, inputs: Any) -> Any:  # noqa: ANN401 - see bnguard.scan
+    """Return the arguments of a forward, on the model's device and in its dtype."""
+    recipe = _found(model) if inputs is None else given(inputs)
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+
+    def place(t: Tensor) -> Tensor:
+        return t.to(like.device, like.dtype) if t.is_floating_point() else t.to(like.device)
+
+    with untouched_process():
+        torch.manual_seed(0)
+        args, kwargs = recipe.make(BATCH_SIZE, "cpu")
+    return map_tensors(args, place), map_tensors(kwargs, place)
+
+
+def _found(model: nn.Module) -> Inputs:
+    fact = scan(model, batch_size=BATCH_SIZE, mode="eval").models[0]
+    if fact.method == "none" or fact.trace_error or not fact.inputs:
+        raise InputError(
+            f"no input was found that {fact.cls} takes" + (f" ({fact.trace_error})" if fact.trace_error else ""),
+            hint="give one: fuse(model, inputs=(3, 224, 224))",
+        )
+    specs = tuple(TensorSpec(i.shape[1:], getattr(torch, i.dtype), i.name) for i in fact.inputs)
+    return SpecInputs(specs, fact.inputs[0].source)
+
+
+# ------------------------------------------------------------------------------------ which belong together
+
+
+def _look(
+    model: nn.Module,
+    layers: list[Layer],
+    arguments: Any,  # noqa: ANN401 - what the forward takes
+) -> tuple[Any, dict[Layer, nn.Module], dict[str, str]]:
+    """Return the model's outputs, the feeder of each layer that can be folded, and why the others cannot."""
+    running = twin(model, "shared").eval()
+    mine = {name: module for name, module in model.named_modules() if isinstance(module, FEEDERS)}
+    of = {running.get_submodule(name): module for name, module in mine.items()}
+    norms = {layer: running.get_submodule(layer.name) for layer in layers}
+    flow = Flow(list(of), list(norms.values()))
+    before = flow.run(running, arguments)
+    found: dict[Layer, nn.Module] = {}
+    skipped: dict[str, str] = {}
+    for layer, norm in norms.items():
+        feeders = flow.fed_by[norm]
+        why = _why_not(layer, flow, feeders)
+        if why is None and feeders[0] is not None:
+            found[layer] = of[feeders[0]]
+        elif why is not None:
+            skipped[layer.name] = why
+    return before, found, skipped
+
+
+def _why_not(layer: Layer, flow: Flow, feeders: list[nn.Module | None]) -> str | None:
+    feeder = feeders[0] if feeders else None
+    reasons = (
+        (not layer.track_running_stats, "keeps no running statistics, so that there is nothing to fold"),
+        (not feeders, "is not reached by the forward"),
+        (len(feeders) > 1, "is used more than once"),
+        (feeder is None, "follows no Conv or Linear layer"),
+        (feeder is not None and flow.calls[feeder] > 1, "follows a layer that is used more than once"),
+        (feeder is not None and flow.uses[feeder] > 1, "follows a layer whose output is used elsewhere too"),
+        (feeder is not None and not _is_plain(feeder), "follows a layer that computes its weight in a way of its own"),
+    )
+    return next((why for applies, why in reasons if applies), None) or why_irreplaceable(layer)[0]
+
+
+def _is_plain(feeder: nn.Module) -> bool:
+    own_forward = any(isinstance(feeder, kind) and type(feeder).forward is kind.forward for kind in FEEDERS)
+    return own_forward and not private.is_parametrised(feeder)
+
+
+# ----------------------------------------------------------------------------------------------- proving
+
+
+def _compare(before: Any, after: Any) -> tuple[float, float]:  # noqa: ANN401 - whatever the model returns
+    one: list[Tensor] = []
+    other: list[Tensor] = []
+    for value, into in ((before, one), (after, other)):
+        map_tensors(_opened(value), lambda t, into=into: into.append(t) or t)  # type: ignore[misc]
+    pairs = [(a.double(), b.double()) for a, b in zip(one, other, strict=True) if a.is_floating_point() and a.numel()]
+    difference = max((float((a - b).abs().max()) for a, b in pairs), default=0.0)
+    return difference, max((float(a.abs().max()) for a, _ in pairs), default=0.0)
+
+
+def _opened(value: Any) -> Any:  # noqa: ANN401 - dataclasses, such as the outputs of transformers, are looked into
+    return dict(vars(value)) if hasattr(value, "__dict__") and not isinstance(value, (Tensor, dict)) else value
+
+
+def _verify(model: nn.Module, inputs: Any, difference: float, largest: float) -> None:  # noqa: ANN401
+    if not difference <= TOLERANCE * max(largest, 1.0):  # NaN is no agreement either
+        raise RepairError(
+            f"the fused model's outputs differ by {difference:.2e} (the largest output is {largest:.3g})",
+            hint="leave out the layers in question with only=…, or look at the copy with verify=False",
+        )
+    failing = scan(model, inputs, batch_size=1, mode="eval").models[0].first_failure
+    if failing is not None:
+        raise RepairError(
+            f"{label(failing)} still fails on one sample in eval mode: it keeps no running statistics to fold",
+            hint="train it with track_running_stats=True",
+        )
