@@ -122,7 +122,8 @@ class _Kinds:
         assignments = self.tree.assignments(name)
         if not assignments:
             return Kind(self.starred) if self.starred and name.value == "DataLoader" else None
-        kinds = [self._of_assignment(name.value, assignment) for assignment in assignments]
+        others = [a for a in assignments if a.node not in self._looking_at]  # class DataLoader(DataLoader)
+        kinds = [self._of_assignment(name.value, assignment) for assignment in others]
         known = [kind for kind in kinds if kind is not None]
         if not known:
             return None
@@ -133,8 +134,6 @@ class _Kinds:
         if isinstance(assignment, metadata.ImportAssignment):
             return _imported({found.name for found in assignment.get_qualified_names_for(name)})
         node = assignment.node
-        if node in self._looking_at:  # class DataLoader(DataLoader), with the import above it
-            return None
         self._looking_at.add(node)
         try:
             if isinstance(node, cst.ClassDef):

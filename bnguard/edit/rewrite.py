@@ -12,7 +12,7 @@ import libcst as cst
 from libcst import metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from bnguard.edit.tree import Tree
 
@@ -43,7 +43,7 @@ def wrap(text: str, calls: Sequence[cst.Call], tree: Tree) -> str:
     if function is None:
         _require_free(calls, tree)
         function = ".".join(_PARTS)
-        added.append(_import(text, min(tree.span(call)[0] for call in calls), tree))
+        added.append(_import(text, min(tree.line(call) for call in calls), tree))
     for call in calls:
         start, end = tree.span(call)
         added += [_Insertion(start, f"{function}("), _Insertion(end, ")")]
@@ -87,29 +87,29 @@ def _means(name: str, meaning: str, call: cst.Call, tree: Tree) -> bool:
 
 
 def _require_free(calls: Sequence[cst.Call], tree: Tree) -> None:
-    for scope in tree.scopes():
-        for bound in scope.assignments[_PARTS[0]]:
-            imported = isinstance(bound, metadata.ImportAssignment)
-            at_call = any(bound in tree.scope(call)[_PARTS[0]] for call in calls)
-            if not imported or (at_call and _meaning(bound, tree) is None) or not _is_ours(bound):
-                line = tree.line(bound.node)  # type: ignore[attr-defined]
-                raise Blocked(f"the file binds the name bnguard in line {line}: rename it, or wrap the call by hand")
+    bound = [b for s in tree.scopes() for b in s.assignments[_PARTS[0]] if isinstance(b, metadata.Assignment)]
+    others = [b for b in bound if not _is_ours(b)]
+    local = [b for b in bound if _meaning(b, tree) is None and any(b in tree.scope(c)[_PARTS[0]] for c in calls)]
+    lines = [tree.line(b.node) for b in others or local]
+    if lines:
+        raise Blocked(f"the file binds the name bnguard in line {min(lines)}: rename it, or wrap the call by hand")
 
 
-def _is_ours(bound: metadata.BaseAssignment) -> bool:
-    return any(name.name == _PARTS[0] for name in bound.get_qualified_names_for(_PARTS[0]))
+def _is_ours(bound: metadata.Assignment) -> bool:
+    names = bound.get_qualified_names_for(_PARTS[0])
+    return isinstance(bound, metadata.ImportAssignment) and any(name.name == _PARTS[0] for name in names)
 
 
 def _import(text: str, before: int, tree: Tree) -> _Insertion:
     """Return where ``import bnguard`` goes: sorted into the imports around torch's, else after the first imports."""
     line, newline = f"import {_PARTS[0]}", tree.module.default_newline
     run = _run_of_imports(before, tree)
-    others = [s for s in run if not _is_future(s)]
+    others = [s for s in run if not _is_future(s, tree)]
     if others:
-        earlier = [s for s in others if _sorts_before(s, tree)]
-        if earlier or _has_comment_above(others[0], tree):
-            return _after((earlier or others)[-1 if earlier else 0], f"{line}{newline}", text, tree)
-        return _Insertion(tree.span(others[0])[0], f"{line}{newline}")
+        above = _above(others, tree)
+        if above is None:
+            return _Insertion(tree.span(others[0])[0], f"{line}{newline}")
+        return _after(above, f"{line}{newline}", text, tree)
     body = tree.module.body
     last = run[-1] if run else body[0] if tree.module.get_docstring(clean=False) is not None else None
     following = body[body.index(last) + 1 if last else 0 :]
@@ -118,6 +118,16 @@ def _import(text: str, before: int, tree: Tree) -> _Insertion:
         return _Insertion(tree.span(following[0])[0], f"{line}{newline}{newline * blank}")
     close = following and not getattr(following[0], "leading_lines", ())
     return _after(last, f"{newline}{line}{newline}{newline if close else ''}", text, tree)
+
+
+def _above(run: list[cst.SimpleStatementLine], tree: Tree) -> cst.SimpleStatementLine | None:
+    """Return the import line that ours goes below, None where it goes before them all."""
+    if not any(_is_torch(s, tree) for s in run):
+        return run[-1]
+    earlier = [s for s in run if _sorts_before(s, tree)]
+    if earlier:
+        return earlier[-1]
+    return run[0] if _has_comment_above(run[0], tree) else None
 
 
 def _after(statement: cst.CSTNode, new: str, text: str, tree: Tree) -> _Insertion:
@@ -135,7 +145,7 @@ def _run_of_imports(before: int, tree: Tree) -> list[cst.SimpleStatementLine]:
     leading, beginning = 0, True
     previous: cst.CSTNode | None = None
     for index, statement in enumerate(tree.module.body):
-        if tree.span(statement)[0] >= before:
+        if tree.line(statement) >= before:
             break
         if not _is_import(statement):
             beginning &= index == 0 and tree.module.get_docstring(clean=False) is not None
@@ -156,28 +166,25 @@ def _is_import(statement: cst.CSTNode) -> bool:
     )
 
 
-def _module_of(statement: cst.SimpleStatementLine, tree: Tree) -> str:
-    """Return the module that the first import of a line names; empty for a relative one."""
-    first = statement.body[0]
-    if isinstance(first, cst.ImportFrom):
-        return tree.code(first.module) if first.module and not first.relative else ""
-    assert isinstance(first, cst.Import)
-    return tree.code(first.names[0].name)
+def _modules(statement: cst.SimpleStatementLine, tree: Tree) -> Iterator[str]:
+    """Yield the modules that an import line names; empty for a relative one."""
+    for small in statement.body:
+        if isinstance(small, cst.ImportFrom):
+            yield tree.code(small.module) if small.module and not small.relative else ""
+        elif isinstance(small, cst.Import):
+            yield from (tree.code(alias.name) for alias in small.names)
 
 
-def _is_future(statement: cst.SimpleStatementLine) -> bool:
-    first = statement.body[0]
-    return (
-        isinstance(first, cst.ImportFrom) and isinstance(first.module, cst.Name) and first.module.value == "__future__"
-    )
+def _is_future(statement: cst.SimpleStatementLine, tree: Tree) -> bool:
+    return "__future__" in _modules(statement, tree)
 
 
 def _is_torch(statement: cst.SimpleStatementLine, tree: Tree) -> bool:
-    return _module_of(statement, tree).startswith("torch")
+    return any(module.startswith("torch") for module in _modules(statement, tree))
 
 
 def _sorts_before(statement: cst.SimpleStatementLine, tree: Tree) -> bool:
-    return isinstance(statement.body[0], cst.Import) and _module_of(statement, tree).lower() < _PARTS[0]
+    return isinstance(statement.body[0], cst.Import) and next(_modules(statement, tree)).lower() < _PARTS[0]
 
 
 def _has_comment_above(statement: cst.SimpleStatementLine, tree: Tree) -> bool:

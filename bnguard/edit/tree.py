@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import warnings
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -14,9 +15,6 @@ from bnguard.errors import FileError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-_FORM_FEED_AS = " "
-"""Emacs pages, which LibCST does not give back; a blank of the same width keeps every position."""
 
 
 class Tree:
@@ -32,9 +30,8 @@ class Tree:
     """
 
     def __init__(self, text: str, path: Path) -> None:
-        same_width = text.replace("\f", _FORM_FEED_AS)
         try:
-            self.module = cst.parse_module(same_width)
+            self.module = cst.parse_module(text)
             wrapper = metadata.MetadataWrapper(self.module, unsafe_skip_copy=True)
             self._parents = wrapper.resolve(metadata.ParentNodeProvider)
             self._scopes = wrapper.resolve(metadata.ScopeProvider)
@@ -42,16 +39,15 @@ class Tree:
             self._positions = wrapper.resolve(metadata.PositionProvider)
             self._spans = wrapper.resolve(metadata.ByteSpanPositionProvider)
         except cst.ParserSyntaxError as error:
-            raise _no_python(same_width, error, path) from error
+            raise _no_python(text, error, path) from error
         except RecursionError as error:
             raise FileError(
                 f"{path} nests expressions too deeply to be followed",
                 hint="wrap the loader by hand: bnguard.repair.merge_tail(DataLoader(...))",
             ) from error
-        if self.module.code != same_width:
-            raise FileError(
-                f"{path} cannot be taken apart and put together unchanged", hint="save it with ordinary line endings"
-            )
+        self._path = path
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(self.module.code, text, strict=False)))
+        self._sound = len(text[:same].encode())
 
     def parent(self, node: cst.CSTNode) -> cst.CSTNode | None:
         """Return the node around a node, None above the module."""
@@ -73,9 +69,20 @@ class Tree:
         return range(self.line(node), self._positions[node].end.line + 1)
 
     def span(self, node: cst.CSTNode) -> tuple[int, int]:
-        """Return where a node starts and ends, in bytes of the text in UTF-8."""
+        """Return where a node starts and ends, in bytes of the text in UTF-8.
+
+        Raises:
+            FileError: LibCST has lost characters before it, as it does with a form feed in front of code.
+
+        """
         span = self._spans[node]
-        return span.start, span.start + span.length
+        end = span.start + span.length
+        if end > self._sound:
+            raise FileError(
+                f"{self._path}:{self.line(node)} cannot be placed exactly",
+                hint="take form feeds and lone carriage returns out of the lines above it",
+            )
+        return span.start, end
 
     def code(self, node: cst.CSTNode) -> str:
         """Return a node as it is written, on one line."""
