@@ -101,15 +101,16 @@ def _say(proposal: Proposal) -> None:
 
 def _write(proposal: Proposal) -> None:
     from bnguard.edit.files import write_new
+    from bnguard.usercode import display_path
 
     backup = write_new(proposal.source, proposal.new_data)
-    kept = f"; what it was is kept in {backup}" if backup else ""
+    kept = f"; what it was is kept in {display_path(str(backup))}" if backup else ""
     print(f"{proposal.source.path}: written{kept}", file=sys.stderr)
 
 
 def _show(changed: Sequence[Proposal]) -> None:
     """Print the diffs: as the bytes of the files into a pipe, with colour on a terminal."""
-    from bnguard.edit.diff import unified_diff
+    from bnguard.edit.diff import is_below_here, unified_diff
 
     for proposal in changed:
         diff = unified_diff(proposal)
@@ -122,5 +123,6 @@ def _show(changed: Sequence[Proposal]) -> None:
     sys.stdout.flush()
     if changed:
         count = sum(len(proposal.edits) for proposal in changed)
+        tool = "git apply" if all(is_below_here(proposal.source.real) for proposal in changed) else "patch -p1 -d /"
         calls = f"{count} call{'s' * (count != 1)} to fix"
-        print(f"bnguard: {calls}: pipe the diff into `git apply`, or run again with --write", file=sys.stderr)
+        print(f"bnguard: {calls}: pipe the diff into `{tool}`, or run again with --write", file=sys.stderr)

@@ -17,18 +17,22 @@ def unified_diff(proposal: Proposal) -> bytes:
     """Return the diff in the bytes of the file, so that it applies whatever its encoding and line endings are.
 
     There is no ``diff --git`` line: git then takes the path as relative to the folder it is called in, and not to the
-    root of the repository. A file that is no longer below the working folder is named from the root of the disk.
+    root of the repository. A file that is not below the working folder is named from the root of the disk.
     """
     old, new = (_lines(data) for data in (proposal.source.data, proposal.new_data))
-    path = os.fsencode(shown_path(proposal.source.real))
+    path = os.fsencode(_shown(proposal.source.real))
     before, after = _quoted(b"a/" + path), _quoted(b"b/" + path)
     return b"".join(_ended(difflib.diff_bytes(difflib.unified_diff, old, new, before, after)))
 
 
-def shown_path(real: Path) -> str:
-    """Return the path as the diff names it, without a leading slash."""
-    here = os.path.realpath(os.curdir)
-    return (real.relative_to(here) if real.is_relative_to(here) else real).as_posix().lstrip("/")
+def is_below_here(real: Path) -> bool:
+    """Whether a file lies below the working folder, so that tools which are called there find it."""
+    return real.is_relative_to(os.path.realpath(os.curdir))
+
+
+def _shown(real: Path) -> str:
+    path = real.relative_to(os.path.realpath(os.curdir)) if is_below_here(real) else real
+    return path.as_posix().lstrip("/")
 
 
 def _lines(data: bytes) -> list[bytes]:
