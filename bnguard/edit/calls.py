@@ -67,15 +67,12 @@ class LoaderCall:
 
 
 def find_calls(tree: Tree) -> list[LoaderCall]:
-    """Return the calls that make a DataLoader, in the order of their lines."""
+    """Return the calls that make a DataLoader, in the order in which they start."""
+    if "DataLoader" not in tree.text:  # not even an import: the metadata need not be worked out
+        return []
     kinds = _Kinds(tree)
-    calls = []
-    for node in m.findall(tree.module, m.Call()):
-        assert isinstance(node, cst.Call)
-        kind = kinds.of(node.func)
-        if kind is not None:
-            calls.append(LoaderCall(node, kind, *_arguments(node, kind, tree)))
-    return sorted(calls, key=lambda call: tree.span(call.node))
+    found = ((node, kinds.of(node.func)) for node in tree.calls)
+    return [LoaderCall(node, kind, *_arguments(node, kind, tree)) for node, kind in found if kind is not None]
 
 
 def derives_from(expression: cst.BaseExpression, bases: set[str], tree: Tree) -> bool:
@@ -105,7 +102,7 @@ class _Kinds:
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
-        self.starred = _star_import(tree.module)
+        self.starred = next((_STARRED[name] for name in tree.star_imports if name in _STARRED), None)
         self._looking_at: set[cst.CSTNode] = set()
 
     def of(self, function: cst.BaseExpression) -> Kind | None:
@@ -156,16 +153,6 @@ class _Kinds:
 def _imported(names: set[str]) -> Kind | None:
     known = [_LOADERS[name] for name in sorted(names) if name in _LOADERS]
     return Kind(known[0], certain=len(known) == len(names)) if known else None
-
-
-def _star_import(module: cst.Module) -> tuple[str, ...]:
-    """Return the parameters of the DataLoader that a ``from torch.utils.data import *`` brings; none without one."""
-    for node in m.findall(module, m.ImportFrom(names=m.ImportStar())):
-        assert isinstance(node, cst.ImportFrom)
-        name = module.code_for_node(node.module) if node.module and not node.relative else ""
-        if name in _STARRED:
-            return _STARRED[name]
-    return ()
 
 
 def _arguments(call: cst.Call, kind: Kind, tree: Tree) -> tuple[Mapping[str, cst.BaseExpression], tuple[str, ...]]:

@@ -62,11 +62,12 @@ def _repaired(call: LoaderCall, tree: Tree) -> str | None:
 def _repaired_later(target: cst.BaseExpression, tree: Tree) -> int | None:
     """Return the line of ``bnguard.repair.merge_tail(NAME)`` for this very name, None without one."""
     text, place = tree.code(target), _owner(target, tree)
-    for found in m.findall(tree.module, m.Call(args=[m.Arg(), m.ZeroOrMore()])):
-        assert isinstance(found, cst.Call)
-        given = found.args[0].value
-        if tree.code(given) == text and tree.imported_as(found.func) & _REPAIRS and _owner(given, tree) is place:
-            return tree.line(found)
+    for call in tree.calls:
+        if not call.args or not tree.imported_as(call.func) & _REPAIRS:
+            continue
+        given = call.args[0].value
+        if tree.code(given) == text and _owner(given, tree) is place:
+            return tree.line(call)
     return None
 
 

@@ -25,7 +25,7 @@ _MAKES_LOADERS = re.compile(r"loader|data|(?:^|_)dls?(?:_|$)|batches|(?:^|_)iter
 
 _SPLIT_KEYWORDS = frozenset(["split", "mode", "phase", "subset", "image_set", "partition", "stage"])
 _DEPTH = 4
-"""How many definitions of datasets are followed, one in another."""
+"""How many definitions are followed, one in another."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ def _evidence(call: LoaderCall, tree: Tree) -> Iterator[tuple[Mode | None, str]]
     for name in around:
         if _MAKES_LOADERS.search(name):
             yield stated_mode(name), f"made in {name}()"
-    dataset = call.arguments.get("dataset")
-    if dataset is not None:
-        yield from _of_dataset(dataset, tree, _DEPTH)
+    for parameter in ("dataset", "sampler", "batch_sampler"):
+        if parameter in call.arguments:
+            yield from _of_source(f"its {parameter}", call.arguments[parameter], tree, _DEPTH)
     for name in around:
         yield stated_mode(name), f"made in {name}()"
     if m.matches(call.arguments.get("shuffle") or cst.Name("None"), m.Name("True")):
@@ -81,35 +81,35 @@ def _first(names: Iterable[str]) -> Mode | None:
     return next((mode for mode in map(stated_mode, names) if mode), None)
 
 
-def _of_dataset(dataset: cst.BaseExpression, tree: Tree, depth: int) -> Iterator[tuple[Mode | None, str]]:
-    """Yield what a dataset's names and literal arguments say, its own before those of its definition."""
-    if isinstance(dataset, cst.Call):
-        yield from _of_arguments(dataset)
-        for name in islice(words(dataset.func), 1):
-            yield stated_mode(name), f"its dataset comes from {name}()"
-        if depth and dataset.args and not dataset.args[0].star:
-            yield from _of_dataset(dataset.args[0].value, tree, depth - 1)
+def _of_source(what: str, source: cst.BaseExpression, tree: Tree, depth: int) -> Iterator[tuple[Mode | None, str]]:
+    """Yield what the names and literals of a dataset or sampler say, its own before those of its definition."""
+    if isinstance(source, cst.Call):
+        yield from _of_arguments(what, source)
+        for name in islice(words(source.func), 1):
+            yield stated_mode(name), f"{what} comes from {name}()"
+        if depth and source.args and not source.args[0].star:
+            yield from _of_source(what, source.args[0].value, tree, depth - 1)
         return
-    for name in words(dataset):
-        yield stated_mode(name), f"its dataset is {tree.code(dataset)}"
-    root = dataset
+    for name in words(source):
+        yield stated_mode(name), f"{what} is {tree.code(source)}"
+    root = source
     while isinstance(root, (cst.Attribute, cst.Subscript)):
         root = root.value
     value = tree.value_of(root) if isinstance(root, cst.Name) else None
     if value is not None and depth:
-        yield from _of_dataset(value, tree, depth - 1)
+        yield from _of_source(what, value, tree, depth - 1)
 
 
-def _of_arguments(call: cst.Call) -> Iterator[tuple[Mode | None, str]]:
+def _of_arguments(what: str, call: cst.Call) -> Iterator[tuple[Mode | None, str]]:
     """Yield what ``CIFAR10(root, train=False)`` and ``SVHN(root, split="test")`` say."""
     for argument in call.args:
         keyword = argument.keyword.value if argument.keyword else ""
         if keyword in ("train", "is_train", "training") and m.matches(argument.value, m.Name("True") | m.Name("False")):
             value = argument.value.value  # type: ignore[attr-defined]
-            yield ("train" if value == "True" else "eval"), f"its dataset has {keyword}={value}"
+            yield ("train" if value == "True" else "eval"), f"{what} has {keyword}={value}"
         elif keyword in _SPLIT_KEYWORDS:
             text = literal_text(argument.value)
-            yield (stated_mode(text) if text else None), f'its dataset has {keyword}="{text}"'
+            yield (stated_mode(text) if text else None), f'{what} has {keyword}="{text}"'
 
 
 def _feeds_both(node: cst.Call, tree: Tree) -> str | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import warnings
+from functools import cached_property
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 from libcst import metadata
@@ -13,12 +14,20 @@ from libcst import metadata
 from bnguard.errors import FileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 
+_PROVIDERS = (
+    metadata.ParentNodeProvider,
+    metadata.ScopeProvider,
+    metadata.PositionProvider,
+    metadata.ByteSpanPositionProvider,
+)
+
+
 class Tree:
-    """The parsed text and its metadata.
+    """The parsed text and its metadata, which are worked out when they are first asked for.
 
     Args:
         text: Python source without a byte order mark.
@@ -30,28 +39,48 @@ class Tree:
     """
 
     def __init__(self, text: str, path: Path) -> None:
+        self.text = text
+        self._path = path
         try:
             self.module = cst.parse_module(text)
-            wrapper = metadata.MetadataWrapper(self.module, unsafe_skip_copy=True)
-            self._parents = wrapper.resolve(metadata.ParentNodeProvider)
-            self._scopes = wrapper.resolve(metadata.ScopeProvider)
-            self._qualified = wrapper.resolve(metadata.QualifiedNameProvider)
-            self._positions = wrapper.resolve(metadata.PositionProvider)
-            self._spans = wrapper.resolve(metadata.ByteSpanPositionProvider)
         except cst.ParserSyntaxError as error:
             raise _no_python(text, error, path) from error
+
+    @cached_property
+    def _metadata(self) -> Mapping[Any, Mapping[cst.CSTNode, Any]]:
+        try:
+            return metadata.MetadataWrapper(self.module, unsafe_skip_copy=True).resolve_many(_PROVIDERS)
         except RecursionError as error:
             raise FileError(
-                f"{path} nests expressions too deeply to be followed",
+                f"{self._path} nests expressions too deeply to be followed",
                 hint="wrap the loader by hand: bnguard.repair.merge_tail(DataLoader(...))",
             ) from error
-        self._path = path
-        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(self.module.code, text, strict=False)))
-        self._sound = len(text[:same].encode())
+
+    @cached_property
+    def _sound(self) -> int:
+        """How many bytes LibCST gives back as they are, so that positions in them are true."""
+        same = sum(
+            1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(self.module.code, self.text, strict=False))
+        )
+        return len(self.text[:same].encode())
+
+    @cached_property
+    def calls(self) -> list[cst.Call]:
+        """All calls, in the order in which they start."""
+        found = [node for node in self._metadata[metadata.ParentNodeProvider] if isinstance(node, cst.Call)]
+        return sorted(found, key=lambda call: (self._position(call).start.line, self._position(call).start.column))
+
+    @cached_property
+    def star_imports(self) -> list[str]:
+        """Modules that ``from … import *`` is done from, relative ones left out."""
+        found = (node for node in self._metadata[metadata.ParentNodeProvider] if isinstance(node, cst.ImportFrom))
+        stars = (node for node in found if isinstance(node.names, cst.ImportStar) and not node.relative)
+        return [self.code(node.module) for node in stars if node.module]
 
     def parent(self, node: cst.CSTNode) -> cst.CSTNode | None:
         """Return the node around a node, None above the module."""
-        return self._parents.get(node)
+        parent: cst.CSTNode | None = self._metadata[metadata.ParentNodeProvider].get(node)
+        return parent
 
     def ancestors(self, node: cst.CSTNode) -> Iterator[cst.CSTNode]:
         """Yield the nodes around a node, the nearest first."""
@@ -62,11 +91,15 @@ class Tree:
 
     def line(self, node: cst.CSTNode) -> int:
         """Return the line that a node starts on, from 1."""
-        return int(self._positions[node].start.line)
+        return self._position(node).start.line
 
     def lines(self, node: cst.CSTNode) -> range:
         """Return all lines of a node."""
-        return range(self.line(node), self._positions[node].end.line + 1)
+        return range(self.line(node), self._position(node).end.line + 1)
+
+    def _position(self, node: cst.CSTNode) -> metadata.CodeRange:
+        position: metadata.CodeRange = self._metadata[metadata.PositionProvider][node]
+        return position
 
     def span(self, node: cst.CSTNode) -> tuple[int, int]:
         """Return where a node starts and ends, in bytes of the text in UTF-8.
@@ -75,7 +108,7 @@ class Tree:
             FileError: LibCST has lost characters before it, as it does with a form feed in front of code.
 
         """
-        span = self._spans[node]
+        span: metadata.CodeSpan = self._metadata[metadata.ByteSpanPositionProvider][node]
         end = span.start + span.length
         if end > self._sound:
             raise FileError(
@@ -90,21 +123,20 @@ class Tree:
 
     def imported_as(self, node: cst.CSTNode) -> set[str]:
         """Return the dotted names that imports give to an expression; none for what the file defines itself."""
-        found = self._qualified.get(node, set())
-        names = found() if callable(found) else found
+        names = self.scope(node).get_qualified_names_for(node)
         return {name.name for name in names if name.source is metadata.QualifiedNameSource.IMPORT}
 
     def scope(self, node: cst.CSTNode) -> metadata.Scope:
         """Return the scope that a node's names are looked up in."""
         for place in (node, *self.ancestors(node)):
-            scope = self._scopes.get(place)
+            scope: metadata.Scope | None = self._metadata[metadata.ScopeProvider].get(place)
             if scope is not None:
                 return scope
         raise KeyError(node)
 
     def scopes(self) -> set[metadata.Scope]:
         """Return all scopes of the file."""
-        return {scope for scope in self._scopes.values() if scope is not None}
+        return {scope for scope in self._metadata[metadata.ScopeProvider].values() if scope is not None}
 
     def assignments(self, name: cst.Name) -> list[metadata.Assignment]:
         """Return everything that may have bound a name where it is used, parameters and imports among it."""

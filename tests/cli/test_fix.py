@@ -272,3 +272,11 @@ def test_a_script_that_fails_runs_after_the_edit(tmp_path):
     assert run("--write", "train.py", cwd=tmp_path).returncode == 0
     after = train()
     assert (after.returncode, after.stdout) == (0, "[9]\n"), after.stderr
+
+
+def test_the_documentation_shows_what_is_printed(tmp_path):
+    page = (ROOT / "docs/how-to/fix-a-loader.md").read_text(encoding="utf-8")
+    (tmp_path / "train.py").write_text(page.split("```python\n")[1].split("```")[0])
+    done = run("train.py", cwd=tmp_path)
+    assert f"$ bnguard fix train.py\n{done.stdout.decode()}```" in page
+    assert f"```text\n{done.stderr.decode()}```" in page

@@ -44,6 +44,8 @@ TRAIN = [
     "ds = torchvision.datasets.CIFAR10(root, train=True)\nloader = DataLoader(ds, batch_size=4)",
     'ds = torchvision.datasets.SVHN(root, split="train")\nloader = DataLoader(ds, batch_size=4)',
     "a = torchvision.datasets.CIFAR10(root, train=True)\nb = a\nloader = DataLoader(Subset(b, idx), batch_size=4)",
+    "loader = DataLoader(ds, batch_size=4, sampler=train_sampler)",
+    "s = RandomSampler(train_set)\nloader = DataLoader(ds, batch_size=4, sampler=s)",
     "def train(m):\n    loader = DataLoader(ds, batch_size=4)",
     "loader = DataLoader(ds, batch_size=4, shuffle=True)",
     "loader = DataLoader(ds, 4, True)",
@@ -69,6 +71,7 @@ EVAL = [
     'loader = DataLoader(torchvision.datasets.VOCDetection(root, image_set="val"), 4)',
     "val_loader = DataLoader(ds, 4, shuffle=True)",
     "def train():\n    loader = DataLoader(test_set, 4)",
+    "loader = DataLoader(ds, batch_sampler=BatchSampler(val_sampler, 4, False))",
 ]
 
 UNKNOWN = [
@@ -81,6 +84,7 @@ UNKNOWN = [
     "def make(ds, train):\n    return DataLoader(ds, 4, shuffle=train)",
     "ds = CIFAR10(train=True)\nds = CIFAR10(train=False)\nloader = DataLoader(ds, 4)",
     "loader = DataLoader(CIFAR10(root, train=training), 4)",
+    f"n, train_loader = make(model, {CALL}, n)",
     f"x_train, y_train = next(iter({CALL}))",
     f"*train_loaders, val_loader = {CALL}, DataLoader(a, 4), DataLoader(b, 4)",
 ]

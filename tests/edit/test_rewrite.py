@@ -20,8 +20,8 @@ TABLE = {
         f"import bnguard\n{IMPORT}train = {FIXED}\n",
     ),
     "sorted into the imports": (
-        f"import os\n\nimport argh\nimport torch\n{IMPORT}\ntrain = {CALL}\n",
-        f"import os\n\nimport argh\nimport bnguard\nimport torch\n{IMPORT}\ntrain = {FIXED}\n",
+        f"import os\n\nimport argh\nimport attr\nimport torch\n{IMPORT}\ntrain = {CALL}\n",
+        f"import os\n\nimport argh\nimport attr\nimport bnguard\nimport torch\n{IMPORT}\ntrain = {FIXED}\n",
     ),
     "first of its section": (
         f"import os\n\nimport torch\n{IMPORT}\ntrain = {CALL}\n",
