@@ -64,6 +64,8 @@ def uses(path: Path, *packages: str) -> set[str]:
         ("repair", ["bnguard.runtime", "bnguard.report", "bnguard.cli", "rich", "typer"]),
         *[(f"{room}", ["bnguard.repair"]) for room in ("rules", "report", "model", "loader", "runtime")],
         *[(f"runtime/{name}.py", ["torch"]) for name in WITHOUT_TORCH],
+        ("edit", ["bnguard.model", "bnguard.report", "bnguard.rules", "bnguard.cli", "torch", "rich", "typer"]),
+        ("wholefile.py", ["bnguard.", "torch", "rich", "typer"]),
         ("usercode.py", ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "rich", "typer"]),
     ],
 )
@@ -76,6 +78,12 @@ def test_only_the_console_reporter_knows_rich() -> None:
     for path in PACKAGE.rglob("*.py"):
         if uses(path, "rich"):
             assert path.parent.name == "report" or path.name in ("audit_loader.py", "live.py", "progress.py"), path
+
+
+def test_only_the_room_that_edits_knows_libcst() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        if uses(path, "libcst"):
+            assert path.parent.name == "edit", path
 
 
 def test_private_parts_of_torch_stand_behind_one_file() -> None:
@@ -91,6 +99,7 @@ def test_private_parts_of_torch_stand_behind_one_file() -> None:
         (["--help"], 0), (["--version"], 0), (["rules"], 0), (["explain", "BN101"], 0), (["scan", "--help"], 0),
         (["audit-loader", "--n", "9", "--bs", "8"], 1), (["explain", "nonsense"], 2), (["scan", "--bogus"], 2),
         (["explain-error", "tests/fixtures/logs/one_value.txt"], 0), (["explain-error", "missing.log"], 2),
+        (["fix", "examples/resnet18_gradcam.py"], 0), (["fix", "missing.py"], 2), (["fix", "--help"], 0),
         (["run", "--help"], 0), (["run", "missing.py"], 2),
     ],
 )  # fmt: skip

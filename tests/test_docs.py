@@ -29,7 +29,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / link).exists(), link
 
 
-@pytest.mark.parametrize("command", ["scan", "audit-loader"])
+@pytest.mark.parametrize("command", ["scan", "audit-loader", "fix"])
 def test_options_in_the_documentation_exist(command: str) -> None:
     from typer.main import get_command
 

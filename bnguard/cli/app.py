@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str, bool]] = {
     "scan": ("bnguard.cli.scan", "command", True),
     "audit-loader": ("bnguard.cli.audit_loader", "command", True),
     "run": ("bnguard.cli.run", "command", True),
+    "fix": ("bnguard.cli.fix", "command", True),
     "explain-error": ("bnguard.cli.explain_error", "command", False),
     "rules": ("bnguard.cli.explain", "rules", False),
     "explain": ("bnguard.cli.explain", "explain", True),
