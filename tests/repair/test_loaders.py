@@ -386,15 +386,19 @@ def test_lightning_puts_its_own_sampler_below(monkeypatch):
     from lightning.fabric.utilities.data import _replace_dunder_methods
     from lightning.pytorch.utilities.data import _update_dataloader
 
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.distributed, "get_world_size", lambda group=None: 2)
+    def two_ranks(fix):
+        with monkeypatch.context() as patched:
+            patched.setattr(torch.distributed, "is_initialized", lambda: True)
+            patched.setattr(torch.distributed, "get_world_size", lambda group=None: 2)
+            return fix(DataLoader(range(34), batch_size=4, shuffle=True))
+
     sampler = DistributedSampler(range(34), 2, 0)
     for fix, wanted in ((merge_tail, [4, 4, 4, 5]), (balance, [4, 4, 3, 3, 3])):
         with _replace_dunder_methods(DataLoader, "dataset"), _replace_dunder_methods(BatchSampler):
-            loader = fix(DataLoader(range(34), batch_size=4, shuffle=True))  # as in a train_dataloader hook
+            loader = two_ranks(fix)  # as in a train_dataloader hook
         assert sizes(_update_dataloader(loader, sampler)) == wanted
         with pytest.raises(RepairError) as caught:
-            _update_dataloader(fix(DataLoader(range(34), batch_size=4)), sampler)
+            _update_dataloader(two_ranks(fix), sampler)
         assert "train_dataloader()" in (caught.value.hint or "")
 
 
