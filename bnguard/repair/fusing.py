@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from bnguard.errors import InputError, RepairError
 from bnguard.model import private, scan
 from bnguard.model.inputs import Inputs, SpecInputs, TensorSpec, given, map_tensors
-from bnguard.model.layers import Layer
+from bnguard.model.layers import WEIGHTED, Layer
 from bnguard.model.twin import twin, untouched_process, unwrap
 from bnguard.repair.apply import label
 from bnguard.repair.beyond import why_irreplaceable
 from bnguard.repair.choose import Only, batch_norm_layers
 from bnguard.repair.folding import fold
-from bnguard.repair.pairs import FEEDERS, Flow
+from bnguard.repair.pairs import Flow
 
 BATCH_SIZE = 2
 """Of the random inputs that the two models are compared with."""
@@ -135,7 +135,7 @@ def _look(
 ) -> tuple[Any, dict[Layer, nn.Module], dict[str, str]]:
     """Return the model's outputs, the feeder of each layer that can be folded, and why the others cannot."""
     running = twin(model, "shared").eval()
-    mine = {name: module for name, module in model.named_modules() if isinstance(module, FEEDERS)}
+    mine = {name: module for name, module in model.named_modules() if isinstance(module, WEIGHTED)}
     of = {running.get_submodule(name): module for name, module in mine.items()}
     norms = {layer: running.get_submodule(layer.name) for layer in layers}
     flow = Flow(list(of), list(norms.values()))
@@ -167,7 +167,7 @@ def _why_not(layer: Layer, flow: Flow, feeders: list[nn.Module | None]) -> str |
 
 
 def _is_plain(feeder: nn.Module) -> bool:
-    own_forward = any(isinstance(feeder, kind) and type(feeder).forward is kind.forward for kind in FEEDERS)
+    own_forward = any(isinstance(feeder, kind) and type(feeder).forward is kind.forward for kind in WEIGHTED)
     return own_forward and not private.is_parametrised(feeder)
 
 
