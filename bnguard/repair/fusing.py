@@ -20,6 +20,7 @@ from bnguard.repair.beyond import why_irreplaceable
 from bnguard.repair.choose import Only, batch_norm_layers
 from bnguard.repair.folding import fold
 from bnguard.repair.pairs import Flow
+from bnguard.usercode import one_line
 
 BATCH_SIZE = 2
 """Of the random inputs that the two models are compared with."""
@@ -139,7 +140,13 @@ def _look(
     of = {running.get_submodule(name): module for name, module in mine.items()}
     norms = {layer: running.get_submodule(layer.name) for layer in layers}
     flow = Flow(list(of), list(norms.values()))
-    before = flow.run(running, arguments)
+    try:
+        before = flow.run(running, arguments)
+    except Exception as error:
+        raise InputError(
+            f"{type(model).__name__} does not take these inputs: {one_line(error)}",
+            hint="give what it takes: fuse(model, inputs=(3, 224, 224)), without the batch dimension",
+        ) from error
     found: dict[Layer, nn.Module] = {}
     skipped: dict[str, str] = {}
     for layer, norm in norms.items():

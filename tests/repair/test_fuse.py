@@ -153,6 +153,8 @@ def test_real_inputs_and_none_at_all():
     done = fuse(model, inputs=torch.randn(2, 3, 8, 8))
     assert done.fused == (("0", "1"), ("3.1", "4"))
     assert fuse(model).fused == done.fused  # a shape is guessed
+    with pytest.raises(InputError, match="Sequential does not take these inputs: RuntimeError: "):
+        fuse(model, inputs=(2, 8, 8))
     with pytest.raises(InputError, match="no input was found") as caught:
         fuse(nn.Sequential(Shared(), nn.Bilinear(2, 2, 2)))
     assert "inputs=" in (caught.value.hint or "")
