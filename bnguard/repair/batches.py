@@ -31,7 +31,7 @@ def merged(given: Iterable[list[Any]], min_size: int) -> Iterator[list[Any]]:
             yield held
             held = list(batch)
         else:
-            held = [*held, *batch]
+            held += batch
     if held and len(held) < min_size:
         raise too_few(len(held), min_size)
     if held:

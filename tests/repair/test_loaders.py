@@ -353,6 +353,15 @@ def test_the_sampler_below_learns_the_epoch():
     assert sampler.epoch == 8
     assert [len(b) for b in over] == [4, 5]
 
+    class Growing(Buckets):
+        def set_epoch(self, epoch: int) -> None:
+            self.groups = [list(range(4 * epoch))]
+
+    growing = MergedBatches(Growing([[0, 1, 2, 3]], 2))
+    assert len(growing) == 2
+    growing.set_epoch(3)
+    assert len(growing) == 6
+
 
 def test_counting_moves_no_random_state():
     class Shuffled(Buckets):
