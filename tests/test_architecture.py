@@ -17,6 +17,7 @@ FACTS = {"bnguard.errors", "bnguard.facts", "bnguard.loader_facts", "bnguard.for
 WITHOUT_TORCH = (
     "classify", "diagnosis", "evidence", "logfile", "logs", "logtext", "module_path", "ranks", "script", "supervise",
 )  # fmt: skip
+BEFORE_THE_SCRIPT = ("launch", "outcome", "gather", "stop", "processes", "evaluating")
 PURE = {"bnguard.rules", "bnguard.report"}
 
 
@@ -61,6 +62,8 @@ def uses(path: Path, *packages: str) -> set[str]:
         ("forecasting", ["bnguard.runtime", "bnguard.report", "bnguard.cli", "rich", "typer"]),
         ("runtime", ["bnguard.loader", "bnguard.cli", "typer"]),
         ("runtime", ["bnguard.loader", "bnguard.report", "bnguard.cli", "rich", "typer"]),
+        ("rehearsal", ["bnguard.report", "bnguard.cli", "rich", "typer"]),
+        *[(f"rehearsal/{name}.py", ["torch", "bnguard.model", "bnguard.loader"]) for name in BEFORE_THE_SCRIPT],
         ("repair", ["bnguard.runtime", "bnguard.report", "bnguard.cli", "rich", "typer"]),
         *[(f"{room}", ["bnguard.repair"]) for room in ("rules", "report", "model", "loader", "runtime")],
         *[(f"runtime/{name}.py", ["torch"]) for name in WITHOUT_TORCH],
@@ -88,7 +91,8 @@ def test_only_the_room_that_edits_knows_libcst() -> None:
 
 def test_private_parts_of_torch_stand_behind_one_file() -> None:
     pattern = re.compile(r"torch(?:\.[a-zA-Z_]\w*)*\._[a-zA-Z]|from torch[\w.]*\._|import _[a-z]")
-    for path in (p for room in ("model", "runtime", "repair", "forecasting") for p in (PACKAGE / room).rglob("*.py")):
+    rooms = ("model", "forecasting", "runtime", "repair", "rehearsal")
+    for path in (p for room in rooms for p in (PACKAGE / room).rglob("*.py")):
         if path.name != "private.py":
             assert not pattern.search(path.read_text(encoding="utf-8")), path
 
@@ -101,6 +105,7 @@ def test_private_parts_of_torch_stand_behind_one_file() -> None:
         (["explain-error", "tests/fixtures/logs/one_value.txt"], 0), (["explain-error", "missing.log"], 2),
         (["fix", "examples/resnet18_gradcam.py"], 0), (["fix", "missing.py"], 2), (["fix", "--help"], 0),
         (["run", "--help"], 0), (["run", "missing.py"], 2),
+        (["preflight", "--help"], 0), (["preflight", "missing.py"], 2), (["preflight", "tests/fixtures/trains.py"], 1),
     ],
 )  # fmt: skip
 def test_these_commands_never_import_torch(argv: list[str], code: int) -> None:

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str, bool]] = {
     "scan": ("bnguard.cli.scan", "command", True),
     "audit-loader": ("bnguard.cli.audit_loader", "command", True),
     "run": ("bnguard.cli.run", "command", True),
+    "preflight": ("bnguard.cli.preflight", "command", True),
     "fix": ("bnguard.cli.fix", "command", True),
     "explain-error": ("bnguard.cli.explain_error", "command", False),
     "rules": ("bnguard.cli.explain", "rules", False),
@@ -24,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str, bool]] = {
 }
 """Module and function of each command, and whether it shows its help when called without arguments."""
 
-PASS_THROUGH = ("run",)
+PASS_THROUGH = ("run", "preflight")
 """What follows the first argument of these commands belongs to the user's script, ``--`` included."""
 
 
