@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,7 @@ class SeenLoader:
         order: when the latest batch came, counted over all loaders.
         batch_type: of the latest batch.
         trained: whether one of its batches has gone through a model in training.
+        thread: that the latest batch was given to.
         tensors: of the latest batches.
 
     """
@@ -42,6 +44,7 @@ class SeenLoader:
     size: int | None = None
     order: int = 0
     trained: bool = False
+    thread: int = 0
     batch_type: type = object
     tensors: list[tuple[int, ReferenceType[Tensor], int | None]] = field(default_factory=list)
 
@@ -49,6 +52,7 @@ class SeenLoader:
         """Note a batch that the loader is about to give; its tensors are not kept alive."""
         self.given += 1
         self.step += 1
+        self.thread = threading.get_ident()
         self.order = order
         self.batch_type = type(batch)
         self.size = batch_size_of(batch, self.loader.batch_size)

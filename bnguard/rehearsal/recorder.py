@@ -185,6 +185,7 @@ class Recorder:
             self._see_world()
         if loader is not None:
             loader.trained = True
+            self._ahead = self._ahead or loader.thread != self._thread
 
     def _keep(
         self, model: nn.Module, mode: Mode, loader: SeenLoader | None, args: tuple[Any, ...], kwargs: dict[str, Any]
