@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from bnguard.findings import Severity
-from bnguard.report.words import dimensions
+from bnguard.report.words import counted, dimensions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -120,12 +120,8 @@ def counts(model: ModelFact) -> str:
     from bnguard.facts import Verdict  # an audit of numbers does without the facts of models
 
     found = Counter(x.verdict for x in model.layers)
-    words = ", ".join(
-        f"{found[verdict]} {'fail' if verdict == 'fails' and found[verdict] > 1 else verdict}"
-        for verdict in get_args(Verdict)
-        if found[verdict]
-    )
-    return f"{len(model.layers)} normalisation layer{'s' if len(model.layers) != 1 else ''}: {words}."
+    words = ", ".join(counted(verdict, found[verdict]) for verdict in get_args(Verdict) if found[verdict])
+    return f"{len(model.layers):,} normalisation layer{'s' if len(model.layers) != 1 else ''}: {words}."
 
 
 # ---------------------------------------------------------------------------------------- forecasts
@@ -137,7 +133,7 @@ def of_forecast(forecast: ForecastFact) -> Answer:
     if forecast.stops is None:
         return Answer("unknown", f"not known whether {what} stops: {forecast.unknown or ''}")
     if forecast.stops and forecast.at is not None:
-        return Answer("breaks", f"{what} stops {_place(forecast)}: ", forecast.at.label, f" {_meets(forecast.at)}")
+        return Answer("breaks", f"{what} stops {_place(forecast)}: ", forecast.at.label, f" {meets(forecast.at)}")
     shown = sizes_text([s.batch_size for s in forecast.sizes])
     because = f"no layer fails at the batch sizes it gives ({shown})" if shown else "it gives no batch"
     return Answer("holds", f"{what} does not stop: {because}")
@@ -163,7 +159,8 @@ def _place(forecast: ForecastFact) -> str:
     return text
 
 
-def _meets(at: SizeFact) -> str:
+def meets(at: SizeFact) -> str:
+    """Return what the first layer to raise meets, in words that follow its name."""
     if at.cause == "one-value" and at.shape:
         return f"gets {dimensions(at.shape)}, one value per {at.per}"
     return at.sees

@@ -39,6 +39,11 @@ def short_place(place: SourceLine) -> str:
 # ---------------------------------------------------------------------------------------- models
 
 
+def counted(verdict: str, count: int) -> str:
+    """Return how many layers come to a verdict: ``1 fails``, ``5 fail``, ``15 single-sample``."""
+    return f"{count:,} {'fail' if verdict == 'fails' and count > 1 else verdict}"
+
+
 def inputs_text(model: ModelFact) -> str | None:
     """Return what forward was given and how it was followed; None where nothing was given."""
     if not model.inputs:
