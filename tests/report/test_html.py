@@ -305,7 +305,7 @@ def test_ten_thousand_layers_stay_usable() -> None:
     report = large()
     start = time.process_time()
     page = html.render(report)
-    assert time.process_time() - start < 3  # under 0.5 s on an idle machine
+    assert time.process_time() - start < 1  # 0.4 s when this was written
     assert len(page.encode()) < 5.5e6
     assert page.count("<use ") <= 400
     assert page.count('<li id="m0-') == 10_000
