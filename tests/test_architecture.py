@@ -81,6 +81,22 @@ def test_only_the_console_reporter_knows_rich() -> None:
     for path in PACKAGE.rglob("*.py"):
         if uses(path, "rich"):
             assert path.parent.name == "report" or path.name in ("audit_loader.py", "live.py", "progress.py"), path
+            assert not path.name.startswith(("html", "answers", "words", "branches", "ranges")), path
+
+
+def test_only_the_page_knows_jinja() -> None:
+    assert [p.name for p in PACKAGE.rglob("*.py") if uses(p, "jinja2", "markupsafe")] == ["html.py"]
+
+
+def test_jinja_is_imported_for_a_page_alone() -> None:
+    script = (
+        "import sys; from bnguard.cli.app import run;"
+        "run(['audit-loader', '--n', '9', '--bs', '8', '--format', sys.argv[1]]);"
+        "print('jinja2' in sys.modules, 'torch' in sys.modules, file=sys.stderr)"
+    )
+    for fmt, seen in (("json", "False False"), ("html", "True False")):
+        result = subprocess.run([sys.executable, "-c", script, fmt], capture_output=True, cwd=ROOT, check=True)
+        assert result.stderr.decode().splitlines()[-1] == seen
 
 
 def test_only_the_room_that_edits_knows_libcst() -> None:

@@ -11,7 +11,7 @@ from bnguard.errors import UsageError
 from bnguard.report.render import FORMATS, ReportOptions
 
 Format = Annotated[
-    str, typer.Option("--format", help="How to report.", metavar="console|json", rich_help_panel="Report")
+    str, typer.Option("--format", help="How to report.", metavar="console|json|html", rich_help_panel="Report")
 ]
 Output = Annotated[
     Path | None,

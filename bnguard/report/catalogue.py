@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from bnguard.errors import UsageError
 from bnguard.report.style import SEVERITY_STYLE
+from bnguard.report.words import paragraphs
 
 if TYPE_CHECKING:
     from bnguard.rules import Rule
@@ -49,12 +49,8 @@ def as_markdown(rules: Sequence[Rule]) -> str:
         lines += ["", f"## {rule.code}", "", f"**{rule.name}** · {rule.severity.label} · {rule.summary}"]
         for title, text in (("Why", rule.why), ("What to do", rule.fix)):
             lines += ["", f"### {title} ({rule.code})", ""]
-            lines += ["\n\n".join(_paragraphs(text))]
+            lines += ["\n\n".join(paragraphs(text))]
     return "\n".join(lines) + "\n"
-
-
-def _paragraphs(text: str) -> list[str]:
-    return [" ".join(p.split()) for p in textwrap.dedent(text).strip().split("\n\n")]
 
 
 def show_one(rule: Rule) -> None:
@@ -67,5 +63,5 @@ def show_one(rule: Rule) -> None:
     console.print(Text(rule.summary))
     for title, text in (("Why", rule.why), ("What to do", rule.fix)):
         console.print(Text(f"\n{title}", style="bold"))
-        for paragraph in _paragraphs(text):
+        for paragraph in paragraphs(text):
             console.print(Padding(Text(paragraph), (0, 0, 0, 2)))

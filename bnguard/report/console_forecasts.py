@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from bnguard.loader_facts import TIMES
+from bnguard.report import answers
 from bnguard.report.console_loaders import LoaderPage
 from bnguard.report.symbols import Symbols
 
@@ -14,10 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bnguard.findings import Report
-    from bnguard.forecast_facts import ForecastFact, SizeFact
-
-MOST_SIZES = 6
-"""Batch sizes named in an answer."""
+    from bnguard.forecast_facts import ForecastFact
 
 
 def print_forecasts(report: Report, console: Console, *, quiet: bool) -> None:
@@ -35,7 +32,7 @@ def print_forecasts(report: Report, console: Console, *, quiet: bool) -> None:
         return
     several = len({f.model for f in report.forecasts}) > 1
     for forecast in sorted(report.forecasts, key=_gravity):
-        mark, answer = _answer(forecast, page.symbols)
+        mark, answer = answer_of(forecast, page.symbols)
         if several:
             answer = Text.assemble((f"{forecast.model}: ", "bold"), answer)
         page.line(answer, lead=mark)
@@ -50,42 +47,12 @@ def _gravity(forecast: ForecastFact) -> int:
     return {True: 0, None: 1, False: 2}[forecast.stops]
 
 
-def _answer(forecast: ForecastFact, symbols: Symbols) -> tuple[Text, Text]:
+def answer_of(forecast: ForecastFact, symbols: Symbols) -> tuple[Text, Text]:
     """Answer the reader's question: a mark and one sentence."""
-    what = f"{'training' if forecast.mode == 'train' else 'evaluation'} on {forecast.loader}"
-    if forecast.stops is None:
-        why = forecast.unknown or ""
-        return Text("? ", "bold magenta"), Text(f"not known whether {what} stops: {why}", style="magenta")
-    if forecast.stops and forecast.at is not None:
-        text = Text.assemble(
-            f"{what} stops {_place(forecast)}: ", (forecast.at.label, "bold"), f" {_meets(forecast.at)}"
-        )
-        return Text(f"{symbols.cross} ", "bold red"), text
-    sizes = [f"{s.batch_size:,}" for s in forecast.sizes]
-    shown = ", ".join(sizes[:MOST_SIZES]) + (", …" if len(sizes) > MOST_SIZES else "")
-    because = f"no layer fails at the batch sizes it gives ({shown})" if sizes else "it gives no batch"
-    return Text(f"{symbols.tick} ", "green"), Text(f"{what} does not stop: {because}", style="green")
-
-
-def _place(forecast: ForecastFact) -> str:
-    of = f" of {forecast.steps:,}" if forecast.steps else ""
-    text = f"at step {forecast.step:,}{of} of epoch {forecast.epoch}"
-    low, high = forecast.ranks or (0, 0)
-    if high > low:
-        text += f" on ranks {low:,} to {high:,}"
-    elif forecast.rank:
-        text += f" on rank {forecast.rank:,}"
-    if forecast.micro_batch is not None:
-        text += f", in micro-batch {forecast.micro_batch:,}"
-    if forecast.replica is not None:
-        text += f", in replica {forecast.replica:,}"
-    return text
-
-
-def _meets(at: SizeFact) -> str:
-    if at.cause == "one-value" and at.shape:
-        return f"gets {TIMES.join(map(str, at.shape))}, one value per {at.per}"
-    return at.sees
+    answer = answers.of_forecast(forecast)
+    colour = {"unknown": "magenta", "holds": "green"}.get(answer.state, "")
+    sentence = Text.assemble((answer.before, colour), (answer.layer or "", "bold"), answer.after)
+    return symbols.mark(answer.state), sentence
 
 
 def _notes(report: Report, page: LoaderPage) -> None:

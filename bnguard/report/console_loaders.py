@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from bnguard.findings import Finding, Report, Severity
+from bnguard.findings import Report
 from bnguard.loader_facts import LoaderFact, Stream, runs_text
-from bnguard.report import console_strip
+from bnguard.report import answers, console_strip, words
 from bnguard.report.page import MOST_FINDINGS, Page
+from bnguard.report.style import STATE_STYLE
 from bnguard.report.symbols import Symbols
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
     from rich.console import Console
 
 MOST_STREAMS = 6
@@ -34,7 +33,7 @@ def print_loaders(report: Report, console: Console, *, quiet: bool) -> None:
     if quiet:
         page.findings(report.findings)
         return
-    page.line(_headline(report, page.symbols))
+    page.line(headline(report, page.symbols))
     page.line(Text())
     ranged = "range" in report.extra
     if ranged:
@@ -48,58 +47,14 @@ def print_loaders(report: Report, console: Console, *, quiet: bool) -> None:
     page.ways_out(report)
 
 
-def _headline(report: Report, symbols: Symbols) -> Text:
+def headline(report: Report, symbols: Symbols) -> Text:
     """Return the answer in one line."""
-    errors = [f for f in report.findings if f.severity is Severity.ERROR]
-    warnings = [f for f in report.findings if f.severity is Severity.WARNING]
-    unknown = [fact for fact in report.loaders if fact.unknown]
-    if errors:
-        return Text(f"{symbols.cross} {_answer(errors, report)}", style="bold red")
-    if unknown:
-        names = _names(fact.name for fact in unknown)
-        return Text(f"? {names}: the batch sizes are not known, so nothing is said to be safe", style="bold magenta")
-    if warnings:
-        return Text(f"! {_answer(warnings, report)}", style="bold yellow")
-    smallest = min((fact.smallest for fact in report.loaders if fact.smallest), default=0)
-    hidden = [fact.name for fact in report.loaders if fact.first_single and fact.mode == "train"]
-    if hidden:  # the finding was ignored; the fact remains
-        return Text(f"! {_names(hidden)}: {_ANSWERS['DL101']}, though no finding shows it", style="bold yellow")
-    lone = [fact.name for fact in report.loaders if fact.first_single]
-    if lone:
-        return Text(
-            f"{symbols.tick} {_names(lone)}: batches of one sample, safe after model.eval()",
-            style="bold green",
-        )
-    return Text(f"{symbols.tick} no batch of one sample; the smallest holds {smallest:,}", style="bold green")
+    answer = answers.of_loaders(report)
+    subject = f"{answer.subject}: " if answer.subject else ""
+    return symbols.mark(answer.state) + Text(f"{subject}{answer.sentence}", STATE_STYLE[answer.state])
 
 
-_ANSWERS = {
-    "DL101": "a batch of one sample comes in training",
-    "DL102": "a batch of one sample comes in evaluation, safe only after model.eval()",
-    "DL103": "every training batch holds one sample",
-    "DL104": "a piece of a batch holds one sample",
-    "DL105": "no batch at all",
-    "DL106": "a worker's tail holds one sample",
-    "DL108": "no batch of one sample, but much of the data is dropped",
-}
-
-
-def _answer(findings: Sequence[Finding], report: Report) -> str:
-    first = findings[0]
-    alike = [f.loader or "" for f in findings if f.code == first.code]
-    if "range" in report.extra:
-        span = report.extra["range"]
-        broken = len({(f.loader or "").rpartition("n=")[2] for f in findings})
-        return f"{broken} of {span['to'] - span['from'] + 1} sizes: {_ANSWERS.get(first.code, first.code)}"
-    lone = next((fact.first_single for fact in report.loaders if fact.name == first.loader), None)
-    if lone and len(findings) == 1 and first.code == "DL101":
-        return f"{first.loader}: a batch of one sample comes at step {lone.step:,} of {lone.steps:,}"
-    return f"{_names(alike)}: {_ANSWERS.get(first.code, first.code)}"
-
-
-def _names(names: Iterable[str]) -> str:
-    every = list(dict.fromkeys(names))
-    return ", ".join(every[:3]) + (f" and {len(every) - 3} more" if len(every) > 3 else "")
+_REMARK_STYLE = {"unknown": "magenta"}
 
 
 class LoaderPage(Page):
@@ -108,13 +63,13 @@ class LoaderPage(Page):
     def pictures(self, report: Report) -> None:
         """Draw the epoch of every loader, a line for each plan that its ranks or workers have."""
         widest = min(self.console.width // 4, 24, max((Text(fact.name).cell_len for fact in report.loaders), default=0))
-        counts = max((len(_samples(fact)) for fact in report.loaders), default=0)
+        counts = max((len(words.samples_text(fact)) for fact in report.loaders), default=0)
         for fact in report.loaders:
             head = Text("  ")
             name = Text(fact.name)
             name.truncate(widest, overflow="ellipsis", pad=True)
             head.append_text(name)
-            head.append(f"  {_samples(fact):>{counts}}  ", style="dim")
+            head.append(f"  {words.samples_text(fact):>{counts}}  ", style="dim")
             if not fact.streams:
                 word = Text("unknown", style="magenta") if fact.unknown else Text("no batch", style="bold red")
                 self.line(word, lead=head)
@@ -129,18 +84,12 @@ class LoaderPage(Page):
         row = self.symbols.epoch(stream, "red" if fact.mode == "train" else "yellow")
         row.append("  ")
         row.append(runs_text(stream.batches))
-        label = _label(fact, stream)
+        label = words.whose_text(fact, stream)
         if label:
             row.append(f"  {label}", style="dim")
-        lone = fact.first_single
-        mine = lone and stream.ranks[0] <= lone.rank <= stream.ranks[1]
-        if mine and lone and (lone.worker is None or (stream.workers and stream.workers[0] == lone.worker)):
-            place = f"  {self.symbols.arrow} 1 sample, step {lone.step:,} of {lone.steps:,}"
-            if lone.replica is not None:
-                place += f", replica {lone.replica}"
-            elif lone.micro_batch is not None:
-                place += f", micro-batch {lone.micro_batch}"
-            row.append(place, style="bold red" if fact.mode == "train" else "yellow")
+        place = words.lone_place(fact, stream)
+        if place:
+            row.append(f"  {self.symbols.arrow} {place}", style="bold red" if fact.mode == "train" else "yellow")
         self.line(row, lead=head)
 
     def notes(self, report: Report, most: int) -> None:
@@ -149,10 +98,12 @@ class LoaderPage(Page):
         dropping = {f.loader for f in report.findings if f.code == "DL108"}
         said: dict[str, Text] = {}
         for fact in report.loaders:
-            for style, kind, sentence in _remarks(fact):
+            for kind, sentence in words.remarks(fact):
                 if not (kind == "unused" and fact.name in dropping):
                     text = Text(f"{fact.name}: {sentence}" if several else sentence)
-                    said.setdefault(f"{kind} {sentence}", Text.assemble((f"{kind:9}", style), text))
+                    said.setdefault(
+                        f"{kind} {sentence}", Text.assemble((f"{kind:9}", _REMARK_STYLE.get(kind, "dim")), text)
+                    )
         for text in list(said.values())[:most]:
             self.line(text[9:], indent=2, lead=text[:9])
         if len(said) > most:
@@ -172,31 +123,3 @@ class LoaderPage(Page):
                 self.line(Text(way.detail), indent=4, lead=lead)
                 if way.call:
                     self.line(Text(way.call, "cyan"), indent=4 + lead.cell_len)
-
-
-def _samples(fact: LoaderFact) -> str:
-    if fact.samples is None:
-        return "? samples"
-    return f"{fact.samples:,} sample{'s' * (fact.samples != 1)}"
-
-
-def _label(fact: LoaderFact, stream: Stream) -> str:
-    parts = []
-    if fact.world_size > 1:
-        low, high = stream.ranks
-        everyone = (low, high) == (0, fact.world_size - 1)
-        span = f"{low:,}" if low == high else f"{low:,}-{high:,}"
-        parts.append(f"each of {fact.world_size:,} ranks" if everyone else f"rank{'s' * (low != high)} {span}")
-    if stream.workers:
-        low, high = stream.workers
-        parts.append(f"worker {low}" if low == high else f"each of workers {low}-{high}")
-    return ", ".join(parts)
-
-
-def _remarks(fact: LoaderFact) -> Iterator[tuple[str, str, str]]:
-    if fact.unknown:
-        yield "magenta", "unknown", fact.unknown
-    for note in fact.notes:
-        yield "dim", "note", note
-    if fact.unused and fact.samples:
-        yield "dim", "unused", f"{fact.unused:,} of {fact.samples:,} samples are not shown in an epoch"

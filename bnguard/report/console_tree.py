@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 
 from rich.text import Text
 from rich.tree import Tree
 
 from bnguard.facts import LayerFact, ModelFact
+from bnguard.report.branches import Branch, shortened, tree_of
 from bnguard.report.style import VERDICT_STYLE
 from bnguard.report.symbols import Symbols
 
@@ -16,24 +16,9 @@ MOST_LINES = 40
 """A tree longer than this hides what it is there to show; deeper branches are then drawn as one line."""
 
 
-@dataclass
-class _Node:
-    layers: list[LayerFact] = field(default_factory=list)
-    """All layers at or below this node."""
-    own: list[LayerFact] = field(default_factory=list)
-    children: dict[str, _Node] = field(default_factory=dict)
-
-
 def layer_tree(model: ModelFact, symbols: Symbols) -> Tree:
     """Return the model's layers as a tree; a branch whose layers are all alike is one line."""
-    root = _Node()
-    for layer in model.layers:
-        node = root
-        node.layers.append(layer)
-        for part in layer.name.split(".") if layer.name else ():
-            node = node.children.setdefault(part, _Node())
-            node.layers.append(layer)
-        node.own.append(layer)
+    root = tree_of(model.layers)
     tree = Tree(Text(model.cls, style="bold"), guide_style="dim")
     depth = next((d for d in (99, 4, 3, 2, 1) if _lines(root, d) <= MOST_LINES), 1)
     _grow(tree, root, depth, model)
@@ -49,7 +34,7 @@ def _written(tree: Tree, symbols: Symbols) -> Tree:
     return tree
 
 
-def _whole(node: _Node, depth: int) -> bool:
+def _whole(node: Branch, depth: int) -> bool:
     """Whether the branch is one line: all its layers alike, or too deep; a failure is always shown by itself."""
     verdicts = {x.verdict for x in node.layers}
     if "fails" in verdicts:
@@ -57,14 +42,14 @@ def _whole(node: _Node, depth: int) -> bool:
     return depth <= 0 or (len(node.layers) > 1 and len(verdicts) == 1)
 
 
-def _lines(node: _Node, depth: int) -> int:
+def _lines(node: Branch, depth: int) -> int:
     return 1 if _whole(node, depth) else len(node.own) + sum(_lines(c, depth - 1) for c in node.children.values())
 
 
-def _grow(tree: Tree, node: _Node, depth: int, model: ModelFact) -> None:
+def _grow(tree: Tree, node: Branch, depth: int, model: ModelFact) -> None:
     shown = 0
     for name, child in node.children.items():
-        path, inner = _shortened(name, child)
+        path, inner = shortened(name, child)
         if shown >= MOST_LINES:
             continue
         shown += 1
@@ -81,17 +66,9 @@ def _grow(tree: Tree, node: _Node, depth: int, model: ModelFact) -> None:
         tree.add(_leaf("(itself)", layer, model))
 
 
-def _shortened(name: str, node: _Node) -> tuple[str, _Node]:
-    """Join a chain of single children into one line: ``pooling.project.1``."""
-    while len(node.children) == 1 and not node.own:
-        step, node = next(iter(node.children.items()))
-        name = f"{name}.{step}"
-    return name, node
-
-
-def _branch(path: str, node: _Node) -> Text:
+def _branch(path: str, node: Branch) -> Text:
     verdicts = Counter(x.verdict for x in node.layers)
-    fewest = min((x.fewest_values for x in node.layers if x.fewest_values is not None), default=None)
+    fewest = node.fewest_values
     text = Text.assemble(path, (f"  {len(node.layers)} layers", "dim"))
     if fewest is not None:
         text.append(f"  ≥ {fewest:,} values", style="dim")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from bnguard.report.style import SEVERITY_STYLE
+from bnguard.report.words import short_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from rich.console import Console
 
-    from bnguard.facts import SourceLine
     from bnguard.findings import Finding
     from bnguard.report.symbols import Symbols
 
@@ -74,7 +74,7 @@ class Page:
         lead = Text(f"{finding.severity.label} {finding.code}  ", SEVERITY_STYLE[finding.severity])
         self.line(Text(finding.message), indent=2, lead=lead)
         if finding.location is not None:
-            self.line(Text(f"built at {_short(finding.location)}", style="dim"), indent=2 + lead.cell_len)
+            self.line(Text(f"built at {short_place(finding.location)}", style="dim"), indent=2 + lead.cell_len)
         if finding.fix and finding.fix != remedy:
             self.line(Text(finding.fix), indent=2 + lead.cell_len, lead=Text("fix: ", "bold"))
 
@@ -84,11 +84,3 @@ def _by_rule(findings: Iterable[Finding]) -> Iterator[list[Finding]]:
     for finding in findings:
         groups.setdefault((finding.code, finding.severity), []).append(finding)
     yield from groups.values()
-
-
-def _short(place: SourceLine) -> str:
-    """Name a file of an installed package by what follows ``site-packages``: the rest is the machine's, not news."""
-    for folder in ("/site-packages/", "/dist-packages/"):
-        if folder in place.file:
-            return f"{place.file.rpartition(folder)[2]}:{place.line}"
-    return str(place)

@@ -10,7 +10,7 @@ from bnguard.errors import UsageError
 from bnguard.findings import Report
 from bnguard.wholefile import write_whole
 
-FORMATS = ("console", "json")
+FORMATS = ("console", "json", "html")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,10 @@ def emit(report: Report, options: ReportOptions) -> int:
         from bnguard.report import json
 
         _write(json.render(shown), options.output)
+    elif options.format == "html":
+        from bnguard.report import html
+
+        _write(html.render(shown), options.output)
     elif options.output is not None:
         from bnguard.report import console
 

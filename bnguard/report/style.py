@@ -16,5 +16,7 @@ VERDICT_STYLE = {
     "unknown": "magenta",
 }
 
+STATE_STYLE = {"breaks": "bold red", "unknown": "bold magenta", "warns": "bold yellow", "holds": "bold green"}
+
 DIFF_STYLE = {"---": "bold", "+++": "bold", "@@": "cyan", "+": "green", "-": "red"}
 """By how a line begins, the longer beginnings first."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.text import Text
 
 from bnguard.loader_facts import TIMES, Stream
+from bnguard.report.style import STATE_STYLE
+from bnguard.report.words import holds_one
+
+if TYPE_CHECKING:
+    from bnguard.report.answers import State
 
 WIDEST = 24
 """Cells of an epoch's picture."""
@@ -49,6 +54,11 @@ class Symbols(NamedTuple):
         """From a batch of one to a full batch."""
         return "▁▂▃▄▅▆▇█" if self.fancy else ".:oO#"
 
+    def mark(self, state: State) -> Text:
+        """Return what stands before an answer."""
+        signs = {"breaks": self.cross, "unknown": "?", "warns": "!", "holds": self.tick}
+        return Text(f"{signs[state]} ", STATE_STYLE[state])
+
     def text(self, text: Text) -> Text:
         """Return the text with what the encoding cannot hold written plainly, or as a question mark."""
         if self.fancy:
@@ -64,7 +74,7 @@ class Symbols(NamedTuple):
         largest = max((size for size, _ in stream.batches), default=1)
         picture = Text()
         for i, (size, count) in enumerate(stream.batches):
-            lone = size == 1 or _holds_one(stream, i)
+            lone = size == 1 or holds_one(stream, i)
             level = len(self.heights) - 1 if size == largest > 1 else 0
             if 1 < size < largest:
                 level = max(1, round((len(self.heights) - 1) * size / largest) - 1)
@@ -80,16 +90,6 @@ def _abridged(block: str, count: int, fancy: bool) -> str:
     if count <= 8:
         return block * count
     return block * 4 + ("…" if fancy else "..") + block * 3
-
-
-def _holds_one(stream: Stream, run: int) -> bool:
-    """Whether a replica or a micro-batch of this run of batches gets one sample."""
-    if stream.micro_batches is not None:
-        pieces, _ = stream.micro_batches[run]
-        if any(size == 1 for size, _ in pieces):
-            return True
-        return stream.replica_batches is not None and any(1 in sizes for sizes, _ in stream.replica_batches)
-    return stream.replica_batches is not None and 1 in stream.replica_batches[run][0]
 
 
 def _pieces(text: Text) -> list[Text]:

@@ -18,7 +18,7 @@ def report() -> bnguard.Report:
     return bnguard.scan(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), (4,))
 
 
-@pytest.mark.parametrize("fmt", ["console", "json"])
+@pytest.mark.parametrize("fmt", ["console", "json", "html"])
 def test_a_file_is_written_whole(report: bnguard.Report, tmp_path: Path, fmt: str) -> None:
     out = tmp_path / "report.txt"
     assert emit(report, ReportOptions(fmt, out)) == 1
