@@ -50,7 +50,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
 ) -> int:
     """Find every BatchNorm layer and name the one that a small batch breaks first."""
     reporting = options.report_options(fmt, output, fail_on, select, ignore, quiet)
-    from bnguard.cli.heavy import import_torch
+    from bnguard.heavy import import_torch
 
     import_torch()
     from bnguard.model import scan
