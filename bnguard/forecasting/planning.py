@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bnguard.forecasting.feeds import Feed, foresee
-from bnguard.forecasting.finding_inputs import InputsOf
+from bnguard.forecasting.finding_inputs import IN_PYTHON, InputsOf
 from bnguard.forecasting.given_loaders import OneLoader
 from bnguard.forecasting.reporting import Forecast
 from bnguard.model.guess import as_wanted
@@ -25,6 +25,7 @@ class Plan:
         keep_modes: leave the training flag of every module as it is for training loaders.
         device: whose batch_norm backend to predict.
         progress: told before something slow.
+        spelling: how the reader gives an input, in notes.
 
     """
 
@@ -33,13 +34,14 @@ class Plan:
     keep_modes: bool
     device: str
     progress: Progress
+    spelling: tuple[str, str] = IN_PYTHON
 
     def of(self, model: Opened) -> Iterator[Forecast]:
         """Forecast one model on every loader."""
         return foresee(model, self._feeds(model), self.device, self.progress)
 
     def _feeds(self, model: Opened) -> Iterator[Feed]:
-        found = InputsOf(self.progress)
+        found = InputsOf(self.progress, self.spelling)
         given = () if self.inputs is None else (as_wanted(model.subject.model, self.inputs),)
         for loader in self.loaders:
             called = None if self.keep_modes and loader.fact.mode == "train" else loader.fact.mode

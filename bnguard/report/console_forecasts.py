@@ -11,6 +11,8 @@ from bnguard.report.console_loaders import LoaderPage
 from bnguard.report.symbols import Symbols
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from bnguard.findings import Report
@@ -35,7 +37,7 @@ def print_forecasts(report: Report, console: Console, *, quiet: bool) -> None:
         return
     several = len({f.model for f in report.forecasts}) > 1
     for forecast in sorted(report.forecasts, key=_gravity):
-        mark, answer = _answer(forecast, page.symbols)
+        mark, answer = answer_of(forecast, page.symbols)
         if several:
             answer = Text.assemble((f"{forecast.model}: ", "bold"), answer)
         page.line(answer, lead=mark)
@@ -50,7 +52,7 @@ def _gravity(forecast: ForecastFact) -> int:
     return {True: 0, None: 1, False: 2}[forecast.stops]
 
 
-def _answer(forecast: ForecastFact, symbols: Symbols) -> tuple[Text, Text]:
+def answer_of(forecast: ForecastFact, symbols: Symbols) -> tuple[Text, Text]:
     """Answer the reader's question: a mark and one sentence."""
     what = f"{'training' if forecast.mode == 'train' else 'evaluation'} on {forecast.loader}"
     if forecast.stops is None:
@@ -61,10 +63,14 @@ def _answer(forecast: ForecastFact, symbols: Symbols) -> tuple[Text, Text]:
             f"{what} stops {_place(forecast)}: ", (forecast.at.label, "bold"), f" {_meets(forecast.at)}"
         )
         return Text(f"{symbols.cross} ", "bold red"), text
-    sizes = [f"{s.batch_size:,}" for s in forecast.sizes]
-    shown = ", ".join(sizes[:MOST_SIZES]) + (", …" if len(sizes) > MOST_SIZES else "")
-    because = f"no layer fails at the batch sizes it gives ({shown})" if sizes else "it gives no batch"
+    sizes = [s.batch_size for s in forecast.sizes]
+    because = f"no layer fails at the batch sizes it gives ({sizes_text(sizes)})" if sizes else "it gives no batch"
     return Text(f"{symbols.tick} ", "green"), Text(f"{what} does not stop: {because}", style="green")
+
+
+def sizes_text(sizes: Sequence[int]) -> str:
+    """Return batch sizes in a line; of many the first few."""
+    return ", ".join(f"{n:,}" for n in sizes[:MOST_SIZES]) + (", …" if len(sizes) > MOST_SIZES else "")
 
 
 def _place(forecast: ForecastFact) -> str:

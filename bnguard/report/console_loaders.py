@@ -34,7 +34,7 @@ def print_loaders(report: Report, console: Console, *, quiet: bool) -> None:
     if quiet:
         page.findings(report.findings)
         return
-    page.line(_headline(report, page.symbols))
+    page.line(headline(report, page.symbols))
     page.line(Text())
     ranged = "range" in report.extra
     if ranged:
@@ -48,7 +48,7 @@ def print_loaders(report: Report, console: Console, *, quiet: bool) -> None:
     page.ways_out(report)
 
 
-def _headline(report: Report, symbols: Symbols) -> Text:
+def headline(report: Report, symbols: Symbols) -> Text:
     """Return the answer in one line."""
     errors = [f for f in report.findings if f.severity is Severity.ERROR]
     warnings = [f for f in report.findings if f.severity is Severity.WARNING]

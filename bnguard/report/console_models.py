@@ -36,8 +36,8 @@ def print_models(report: Report, console: Console, *, quiet: bool) -> None:
 
 
 def _print_model(model: ModelFact, findings: Sequence[Finding], page: Page) -> None:
-    mark, answer = _answer(model, page.symbols)
-    page.line(Text.assemble(answer, " ", _counts(model)), lead=mark)
+    mark, answer = headline(model, page.symbols)
+    page.line(answer, lead=mark)
     page.line(Text())
     for line in (_inputs(model), *model.notes):
         if line:
@@ -56,6 +56,12 @@ def _print_model(model: ModelFact, findings: Sequence[Finding], page: Page) -> N
     if findings:
         page.line(Text())
         page.findings(findings)
+
+
+def headline(model: ModelFact, symbols: Symbols) -> tuple[Text, Text]:
+    """Answer the reader's question, and count the layers by verdict."""
+    mark, answer = _answer(model, symbols)
+    return mark, Text.assemble(answer, " ", _counts(model))
 
 
 def _answer(model: ModelFact, symbols: Symbols) -> tuple[Text, Text]:
