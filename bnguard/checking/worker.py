@@ -7,6 +7,7 @@ import pickle
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 from bnguard.checking.streams import stdout_set_aside
@@ -20,10 +21,10 @@ def main(threads: int) -> None:
         threads: that torch may use for one forward, so that workers do not wait for each other.
 
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a script's processes are ended too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a script's processes are ended too
     jobs, nothing = os.fdopen(os.dup(0), "rb"), os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)  # the user's code finds nothing to read
-    with stdout_set_aside() as out, os.fdopen(out, "wb", closefd=False) as results:
+    with stdout_set_aside() as out, os.fdopen(out, "wb", closefd=False) as results, suppress(KeyboardInterrupt):
         _serve(jobs, results, threads)
 
 

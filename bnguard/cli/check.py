@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -51,7 +50,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     reporting = options.report_options(
         fmt, output, fail_on or what.fail_on, select or list(what.select), ignore or list(what.ignore), quiet
     )
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the processes are ended as well
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an interrupt too: the processes are ended as well
     with stdout_set_aside(), bar("checking", quiet=quiet) as progress:
         report = carry_out_all(what, entries or (), jobs, progress)
     code = emit(report, reporting)

@@ -75,7 +75,9 @@ class _Known:
         if batch_size not in self._facts:
             mode = called or ("train" if self.model.subject.model.training else "eval")
             inputs, trace = self.outcomes.deciding(batch_size)
-            self._facts[batch_size] = model_fact(self.model, inputs, trace, batch_size, mode, self.device)
+            self._facts[batch_size] = model_fact(
+                self.model, inputs, trace, batch_size, mode, self.device, self.outcomes.again
+            )
         return self._facts[batch_size]
 
 
