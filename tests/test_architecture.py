@@ -17,6 +17,9 @@ FACTS = {"bnguard.errors", "bnguard.facts", "bnguard.loader_facts", "bnguard.for
 WITHOUT_TORCH = (
     "classify", "diagnosis", "evidence", "logfile", "logs", "logtext", "module_path", "ranks", "script", "supervise",
 )  # fmt: skip
+CHECKING_WITHOUT_TORCH = (
+    "assemble", "config", "declared", "init", "jobs", "keys", "locate", "pool", "run", "sources", "streams", "table",
+)  # fmt: skip
 PURE = {"bnguard.rules", "bnguard.report"}
 
 
@@ -64,6 +67,9 @@ def uses(path: Path, *packages: str) -> set[str]:
         ("repair", ["bnguard.runtime", "bnguard.report", "bnguard.cli", "rich", "typer"]),
         *[(f"{room}", ["bnguard.repair"]) for room in ("rules", "report", "model", "loader", "runtime")],
         *[(f"runtime/{name}.py", ["torch"]) for name in WITHOUT_TORCH],
+        ("checking", ["bnguard.runtime", "bnguard.repair", "bnguard.cli", "rich", "typer"]),
+        *[(room, ["bnguard.checking"]) for room in ("rules", "report", "model", "loader", "forecasting", "runtime")],
+        *[(f"checking/{name}.py", ["torch", "bnguard.model"]) for name in CHECKING_WITHOUT_TORCH],
         ("usercode.py", ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "rich", "typer"]),
     ],
 )
@@ -92,6 +98,8 @@ def test_private_parts_of_torch_stand_behind_one_file() -> None:
         (["audit-loader", "--n", "9", "--bs", "8"], 1), (["explain", "nonsense"], 2), (["scan", "--bogus"], 2),
         (["explain-error", "tests/fixtures/logs/one_value.txt"], 0), (["explain-error", "missing.log"], 2),
         (["run", "--help"], 0), (["run", "missing.py"], 2),
+        (["check", "--help"], 0), (["check", "--config", "missing.toml"], 2),
+        (["check", "--config", "pyproject.toml"], 2),
     ],
 )  # fmt: skip
 def test_these_commands_never_import_torch(argv: list[str], code: int) -> None:

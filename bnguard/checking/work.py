@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -24,14 +25,16 @@ def carry_out(job: Job) -> Done:
     """
     if job.script is not None:
         return _script(job.script)
-    from bnguard.heavy import import_torch
+    if "torch" not in sys.modules:
+        from bnguard.heavy import import_torch
 
-    import_torch()
+        import_torch()
     import torch
 
+    from bnguard.model.build import paused_gc
     from bnguard.model.twin import untouched_process
 
-    with untouched_process():
+    with untouched_process(), paused_gc():  # one model is not worth walking all others' facts for
         return replace(_Bench(job).work(), torch=torch.__version__)
 
 

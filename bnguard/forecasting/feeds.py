@@ -70,8 +70,13 @@ class _Known:
     device: str
     _facts: dict[int, ModelFact] = field(default_factory=dict)
 
-    def fact(self, batch_size: int, called: Mode | None) -> ModelFact:
-        """Return the model as it is at this batch size, with the call that decides."""
+    def fact(self, batch_size: int, called: Mode | None, *, stops: bool) -> ModelFact:
+        """Return the model as it is at this batch size, with the call that decides.
+
+        Where nothing stops any other size says as much, so that one which is known already will do.
+        """
+        if self._facts and not stops:
+            return next(iter(self._facts.values()))
         if batch_size not in self._facts:
             mode = called or ("train" if self.model.subject.model.training else "eval")
             inputs, trace = self.outcomes.deciding(batch_size)
@@ -100,7 +105,7 @@ def _foreseen(known: _Known, feed: Feed) -> Forecast:
     fact = join(model.target, feed.loader, outcomes.at)
     # where the epoch stops, or else at the smallest size that it brings
     size = fact.batch_size or min((s.batch_size for s in fact.sizes), default=None)
-    seen = None if size is None else known.fact(size, feed.called)
+    seen = None if size is None else known.fact(size, feed.called, stops=fact.stops is True)
     notes = (*model.notes, *feed.notes, *fact.notes, *_woken(model, seen))
     fact = replace(fact, called=feed.called, notes=notes)
     return Forecast(fact, seen, two_hold=fact.stops is not True or outcomes.at(2).stops is False)

@@ -39,11 +39,7 @@ def report_on(
 
     """
     facts = tuple(f.fact for f in forecasts)
-    models: dict[tuple[str, str], ModelFact] = {}
-    for forecast in forecasts:
-        if forecast.model is not None:
-            models.setdefault((forecast.model.target, forecast.model.mode), forecast.model)
-    seen = tuple(models.values())
+    seen = _models(forecasts)
     return Report(
         command,
         models=seen,
@@ -53,6 +49,17 @@ def report_on(
         findings=judge(seen, loaders, facts),
         torch=torch,
     )
+
+
+def _models(forecasts: Sequence[Forecast]) -> tuple[ModelFact, ...]:
+    """Return each model once for each of its modes: at the size where it stops first, else where it was looked at."""
+    models: dict[tuple[str, str], Forecast] = {}
+    for forecast in forecasts:
+        if forecast.model is not None:
+            known = models.setdefault((forecast.model.target, forecast.model.mode), forecast)
+            if forecast.fact.stops and not known.fact.stops:
+                models[forecast.model.target, forecast.model.mode] = forecast
+    return tuple(f.model for f in models.values() if f.model is not None)
 
 
 def _helps(way: Suggestion, forecasts: Sequence[Forecast]) -> bool:
