@@ -34,6 +34,10 @@ class UserCodeError(BnguardError):
     """The user's own code raised; ``detail`` holds its traceback, cut to the user's frames."""
 
 
+class FileError(BnguardError):
+    """A file of the user's cannot be read, understood or written; other files may still be."""
+
+
 class InputError(BnguardError):
     """A description of model inputs that cannot be read or made."""
 

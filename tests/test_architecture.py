@@ -17,6 +17,7 @@ FACTS = {"bnguard.errors", "bnguard.facts", "bnguard.loader_facts", "bnguard.for
 WITHOUT_TORCH = (
     "classify", "diagnosis", "evidence", "logfile", "logs", "logtext", "module_path", "ranks", "script", "supervise",
 )  # fmt: skip
+BEFORE_THE_SCRIPT = ("launch", "outcome", "gather", "stop", "processes", "evaluating")
 CHECKING_WITHOUT_TORCH = (
     "assemble", "config", "declared", "init", "jobs", "keys", "locate", "pool", "run", "sources", "streams", "table",
 )  # fmt: skip
@@ -64,9 +65,13 @@ def uses(path: Path, *packages: str) -> set[str]:
         ("forecasting", ["bnguard.runtime", "bnguard.report", "bnguard.cli", "rich", "typer"]),
         ("runtime", ["bnguard.loader", "bnguard.cli", "typer"]),
         ("runtime", ["bnguard.loader", "bnguard.report", "bnguard.cli", "rich", "typer"]),
+        ("rehearsal", ["bnguard.report", "bnguard.cli", "rich", "typer"]),
+        *[(f"rehearsal/{name}.py", ["torch", "bnguard.model", "bnguard.loader"]) for name in BEFORE_THE_SCRIPT],
         ("repair", ["bnguard.runtime", "bnguard.report", "bnguard.cli", "rich", "typer"]),
         *[(f"{room}", ["bnguard.repair"]) for room in ("rules", "report", "model", "loader", "runtime")],
         *[(f"runtime/{name}.py", ["torch"]) for name in WITHOUT_TORCH],
+        ("edit", ["bnguard.model", "bnguard.report", "bnguard.rules", "bnguard.cli", "torch", "rich", "typer"]),
+        ("wholefile.py", ["bnguard.", "torch", "rich", "typer"]),
         ("checking", ["bnguard.runtime", "bnguard.repair", "bnguard.cli", "rich", "typer"]),
         *[(room, ["bnguard.checking"]) for room in ("rules", "report", "model", "loader", "forecasting", "runtime")],
         *[(f"checking/{name}.py", ["torch", "bnguard.model"]) for name in CHECKING_WITHOUT_TORCH],
@@ -84,9 +89,16 @@ def test_only_the_console_reporter_knows_rich() -> None:
             assert path.parent.name == "report" or path.name in ("audit_loader.py", "live.py", "progress.py"), path
 
 
+def test_only_the_room_that_edits_knows_libcst() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        if uses(path, "libcst"):
+            assert path.parent.name == "edit", path
+
+
 def test_private_parts_of_torch_stand_behind_one_file() -> None:
     pattern = re.compile(r"torch(?:\.[a-zA-Z_]\w*)*\._[a-zA-Z]|from torch[\w.]*\._|import _[a-z]")
-    for path in (p for room in ("model", "runtime", "repair", "forecasting") for p in (PACKAGE / room).rglob("*.py")):
+    rooms = ("model", "forecasting", "runtime", "repair", "rehearsal")
+    for path in (p for room in rooms for p in (PACKAGE / room).rglob("*.py")):
         if path.name != "private.py":
             assert not pattern.search(path.read_text(encoding="utf-8")), path
 
@@ -97,7 +109,9 @@ def test_private_parts_of_torch_stand_behind_one_file() -> None:
         (["--help"], 0), (["--version"], 0), (["rules"], 0), (["explain", "BN101"], 0), (["scan", "--help"], 0),
         (["audit-loader", "--n", "9", "--bs", "8"], 1), (["explain", "nonsense"], 2), (["scan", "--bogus"], 2),
         (["explain-error", "tests/fixtures/logs/one_value.txt"], 0), (["explain-error", "missing.log"], 2),
+        (["fix", "examples/resnet18_gradcam.py"], 0), (["fix", "missing.py"], 2), (["fix", "--help"], 0),
         (["run", "--help"], 0), (["run", "missing.py"], 2),
+        (["preflight", "--help"], 0), (["preflight", "missing.py"], 2), (["preflight", "tests/fixtures/trains.py"], 1),
         (["check", "--help"], 0), (["check", "--config", "missing.toml"], 2),
         (["check", "--config", "pyproject.toml"], 2),
     ],

@@ -29,7 +29,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / link).exists(), link
 
 
-@pytest.mark.parametrize("command", ["scan", "audit-loader", "check"])
+@pytest.mark.parametrize("command", ["scan", "audit-loader", "preflight", "fix", "check"])
 def test_options_in_the_documentation_exist(command: str) -> None:
     from typer.main import get_command
 
@@ -42,7 +42,14 @@ def test_options_in_the_documentation_exist(command: str) -> None:
             assert option in known | {"--help"}, line
 
 
-@pytest.mark.parametrize("command", ["bnguard scan examples/resnet18_gradcam.py", "bnguard audit-loader --n 9 --bs 8"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "bnguard scan examples/resnet18_gradcam.py",
+        "bnguard audit-loader --n 9 --bs 8",
+        "bnguard preflight examples/training/resnet18_split.py",
+    ],
+)
 def test_the_readme_shows_what_is_printed(command: str) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = readme.split(f"$ {command}\n")[1].split("\n```")[0]

@@ -16,6 +16,7 @@ FIRST_FAILURE = {
     "batchnorm_from_scratch": None,
     "deeplab_aspp": "aspp.pooling.project.1",
     "frozen_backbone": None,
+    "nine_samples": "norm",
     "pointnet": "transform.matrix.1",
     "resnet18_gradcam": "head.2",
 }

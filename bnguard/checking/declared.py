@@ -80,7 +80,7 @@ class ScriptEntry:
     program: str
     module: bool = False
     args: tuple[str, ...] = ()
-    timeout: float | None = None
+    timeout: float = 600.0
 
     @property
     def entry(self) -> str:

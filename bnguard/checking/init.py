@@ -11,6 +11,7 @@ from typing import TypeVar
 from bnguard.checking.locate import OWN_FILE, PROJECT_FILE, parse, section_of
 from bnguard.checking.sources import Found, FoundLoader, FoundModel, look_through
 from bnguard.errors import ConfigError
+from bnguard.wholefile import write_whole
 
 MOST_ENTRIES = 20
 """Models, loaders and scripts are written up to this many of each: more are hardly what is trained."""
@@ -50,8 +51,6 @@ def write_configuration(folder: Path) -> str:
 
 
 def _write(file: Path, section: str) -> None:
-    from bnguard.report.render import write_whole
-
     file = file.resolve()  # a link stays a link
     before = ""
     if file.exists():
@@ -62,7 +61,7 @@ def _write(file: Path, section: str) -> None:
     if "\r\n" in before:
         before, section = before.replace("\r\n", "\n").replace("\n", "\r\n"), section.replace("\n", "\r\n")
     try:
-        write_whole(file, before + section)
+        write_whole(file, (before + section).encode())
     except OSError as error:
         raise ConfigError(f"cannot write {file}: {error.strerror or error}", hint="is the folder read-only?") from error
 

@@ -11,7 +11,7 @@ from bnguard.checking.declared import LoaderEntry, ModelEntry, ScriptEntry
 from bnguard.checking.jobs import Audit, Done, Job, problem, under_name
 from bnguard.errors import BnguardError
 from bnguard.facts import ModelFact
-from bnguard.findings import Problem, Report
+from bnguard.findings import Problem
 from bnguard.forecasting.reporting import Forecast
 
 IN_TOML = ("input = ", '"3,224,224"')
@@ -153,19 +153,10 @@ def _silent(_: str) -> None:
 
 def _script(entry: ScriptEntry) -> Done:
     """Run a script through its first training step, in a process of its own."""
+    from bnguard.rehearsal.launch import preflight
+
     try:
-        return Done(script=_preflight(entry), name=entry.name)
+        report = preflight(entry.program, entry.args, module=entry.module, timeout=entry.timeout)
     except BnguardError as error:
         return Done(problems=(problem(entry.entry, error),))
-
-
-def _preflight(entry: ScriptEntry) -> Report:
-    """Return the report of ``bnguard.preflight`` on a script; its errors are BnguardErrors."""
-    import bnguard
-
-    preflight = getattr(bnguard, "preflight", None)
-    if preflight is None:
-        raise BnguardError("this bnguard has no preflight, so that no script can be run", hint="update bnguard")
-    limit = {} if entry.timeout is None else {"timeout": entry.timeout}
-    report: Report = preflight(entry.program, entry.args, module=entry.module, **limit)
-    return report
+    return Done(script=report, name=entry.name)

@@ -18,13 +18,15 @@ COMMANDS: dict[str, tuple[str, str, bool]] = {
     "audit-loader": ("bnguard.cli.audit_loader", "command", True),
     "check": ("bnguard.cli.check", "command", False),
     "run": ("bnguard.cli.run", "command", True),
+    "preflight": ("bnguard.cli.preflight", "command", True),
+    "fix": ("bnguard.cli.fix", "command", True),
     "explain-error": ("bnguard.cli.explain_error", "command", False),
     "rules": ("bnguard.cli.explain", "rules", False),
     "explain": ("bnguard.cli.explain", "explain", True),
 }
 """Module and function of each command, and whether it shows its help when called without arguments."""
 
-PASS_THROUGH = ("run",)
+PASS_THROUGH = ("run", "preflight")
 """What follows the first argument of these commands belongs to the user's script, ``--`` included."""
 
 

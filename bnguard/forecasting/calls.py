@@ -47,7 +47,8 @@ def forecast_calls(  # noqa: PLR0913 - what a recording knows
             without a recipe is reported as not known.
         name: what the model is called in the report; its class where None.
         modes: by the loader's name, what is called on the model before its epoch: ``train``, ``eval``, or None
-            to leave the training flag of every module exactly as it is, which is the default.
+            to leave the training flag of every module exactly as it is, which is the default. The loader is then
+            judged as the root's own flag says.
         setup: ranks, replicas, micro-batches; see ``bnguard.loader.plan.Setup``. Batch sizes are the loaders' own.
         device: whose batch_norm backend to predict.
         command: of the report.
@@ -66,7 +67,8 @@ def forecast_calls(  # noqa: PLR0913 - what a recording knows
     ways: list[Suggestion] = []
     for loader_name, loader in loaders.items():
         chosen = setup or Setup(batch_size=1)
-        audit = audit_live(loader, LiveRequest(chosen, names=(loader_name,), mode=called.get(loader_name)))
+        mode: Mode = called.get(loader_name) or ("train" if model.training else "eval")
+        audit = audit_live(loader, LiveRequest(chosen, names=(loader_name,), mode=mode))
         facts += audit.loaders
         ways += audit.suggestions
     with untouched_process():

@@ -102,8 +102,8 @@ def _loaders(value: object, name: str) -> Iterator[tuple[str, DataLoader[Any]]]:
 
 
 def _variable(name: str) -> str:
-    """Return what the user's code may call the loader: its name if that can be one."""
-    return name if name.isidentifier() else "loader"
+    """Return what the user's code may call the loader: its name if it looks like one, and not like a key of a dict."""
+    return name if name.isidentifier() and name.lower().endswith(("loader", "dl")) else "loader"
 
 
 def _no_loader(value: object) -> TargetError:

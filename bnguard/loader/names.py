@@ -43,11 +43,17 @@ def mode_of(name: str, eval_names: Collection[str] = ()) -> Mode:
         eval_names: names that the user declared to run in eval mode.
 
     """
-    if name in eval_names:
-        return "eval"
+    return "eval" if name in eval_names else stated_mode(name) or "train"
+
+
+def stated_mode(name: str) -> Mode | None:
+    """Return what the name says, ``train`` or ``eval``; None where it says both or neither."""
     words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
     known = {form for word in words for form in (word, _TAILS.sub("", word).rstrip("_"))}
-    return "eval" if known & EVAL_WORDS and not known & _TRAIN_WORDS else "train"
+    trains, evaluates = bool(known & _TRAIN_WORDS), bool(known & EVAL_WORDS)
+    if trains == evaluates:
+        return None
+    return "train" if trains else "eval"
 
 
 def default_names(count: int) -> tuple[str, ...]:

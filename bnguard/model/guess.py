@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from bnguard.model.inputs import DetectionInputs, Inputs, SpecInputs, TensorSpec
+from bnguard.model.layers import WEIGHTED
 
 IMAGE_SIZES = (224, 299, 64, 32, 28, 512, 256, 128, 96, 48, 16, 8)
 SEQUENCE_LENGTHS = (1024, 128, 16, 2500)
@@ -83,13 +84,7 @@ def _declared_sizes(model: nn.Module) -> Iterator[int]:
 
 
 _TELLING = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-    nn.Linear,
+    *WEIGHTED,
     nn.Embedding,
     nn.EmbeddingBag,
     nn.RNNBase,

@@ -12,6 +12,17 @@ from torch import Tensor, nn
 from bnguard.facts import NormKind
 from bnguard.model import private
 
+WEIGHTED = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.Linear,
+)
+"""Layers whose output channels are each a sum of the input, with weights and a bias of their own."""
+
 _MEANS = ("running_mean", "moving_mean", "running_avg", "moving_average", "moving_avg", "running_mu")
 _VARS = ("running_var", "moving_var", "moving_variance", "running_std", "moving_std", "running_variance")
 

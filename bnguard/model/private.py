@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -287,6 +287,27 @@ def default_device() -> torch.device | None:
     context = getattr(getattr(torch, "_GLOBAL_DEVICE_CONTEXT", None), "device_context", None)
     device = getattr(context, "device", None)
     return device if isinstance(device, torch.device) else None
+
+
+def compiled_code_runs_eagerly() -> AbstractContextManager[Any]:
+    """Return a context in which what ``torch.compile`` gave runs as it was written, and nothing is compiled."""
+    set_stance: Any = getattr(torch.compiler, "set_stance", None)  # from torch 2.6 on
+    if set_stance is not None:
+        stance: AbstractContextManager[Any] = set_stance("force_eager")
+        return stance
+    from torch._dynamo import config
+
+    return _switched(config, "disable", value=True)
+
+
+@contextmanager
+def _switched(owner: Any, name: str, *, value: object) -> Iterator[None]:  # noqa: ANN401 - a module of settings
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
 
 
 # ------------------------------------------------------------------------------------ loaders and modules

@@ -97,7 +97,7 @@ def verify_model(
     notes = (f"{label(others[0].name)} ({others[0].type}) still fails at batch size 1",) if others else ()
     if fact.method == "none" or any(x.verdict == "unknown" for x in mine):
         why = fact.trace_error or "no input was found that the model takes"
-        return None, (*notes, f"not verified: {why}; inputs=(3, 224, 224) says what it takes")
+        return None, (*notes, f"not verified: {why}; give inputs that it takes, such as inputs=(3, 224, 224)")
     return True, notes
 
 

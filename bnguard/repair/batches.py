@@ -31,7 +31,7 @@ def merged(given: Iterable[list[Any]], min_size: int) -> Iterator[list[Any]]:
             yield held
             held = list(batch)
         else:
-            held = [*held, *batch]
+            held += batch
     if held and len(held) < min_size:
         raise too_few(len(held), min_size)
     if held:
@@ -55,6 +55,11 @@ def check_min_size(min_size: int) -> None:
 def check_sizes(batch_size: object, min_size: int) -> None:
     """Raise unless batches of this size reach the minimum: no tail is to blame where all of them are too small."""
     check_min_size(min_size)
+    if batch_size is None:
+        raise RepairError(
+            "a batch sampler is built anew from its batch_size, and the batches of this one have no one size",
+            hint="under Lightning make the loader in train_dataloader(), or use Trainer(use_distributed_sampler=False)",
+        )
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < min_size:
         raise RepairError(
             f"batch_size is {batch_size}, and no batch may hold fewer than {min_size} samples",

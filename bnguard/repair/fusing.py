@@ -12,14 +12,15 @@ from torch import Tensor, nn
 
 from bnguard.errors import InputError, RepairError
 from bnguard.model import private, scan
-from bnguard.model.inputs import Inputs, SpecInputs, TensorSpec, given, map_tensors
-from bnguard.model.layers import Layer
+from bnguard.model.inputs import Arguments, Inputs, SpecInputs, TensorSpec, given, map_tensors
+from bnguard.model.layers import WEIGHTED, Layer
 from bnguard.model.twin import twin, untouched_process, unwrap
 from bnguard.repair.apply import label
 from bnguard.repair.beyond import why_irreplaceable
 from bnguard.repair.choose import Only, batch_norm_layers
 from bnguard.repair.folding import fold
-from bnguard.repair.pairs import FEEDERS, Flow
+from bnguard.repair.pairs import Flow
+from bnguard.usercode import one_line
 
 BATCH_SIZE = 2
 """Of the random inputs that the two models are compared with."""
@@ -80,7 +81,7 @@ def fuse(
     """
     inner, _ = unwrap(model)
     layers = batch_norm_layers(inner, only)
-    copied = copy.deepcopy(inner).eval()
+    copied = _copy(inner)
     if not layers:
         return Fusion(copied, ())
     arguments = _arguments(inner, inputs)
@@ -93,14 +94,31 @@ def fuse(
         pairs = tuple((names[feeder], layer.name) for layer, feeder in found.items())
         for layer, feeder in found.items():
             fold(copied, layer, feeder)
-        after = twin(copied, "shared").eval()(*arguments[0], **arguments[1])
+        args, kwargs = _fresh(arguments)
+        after = twin(copied, "shared").eval()(*args, **kwargs)
     difference, largest = _compare(before, after)
     if verify:
         _verify(copied, inputs, difference, largest)
     return Fusion(copied, pairs, skipped, difference, largest)
 
 
-def _arguments(model: nn.Module, inputs: Any) -> Any:  # noqa: ANN401 - see bnguard.scan
+def _copy(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model).eval()
+    except Exception as error:
+        raise RepairError(
+            f"{type(model).__name__} cannot be copied: {one_line(error)}",
+            hint="a tensor that is an attribute and has a gradient's history is the usual reason: detach it",
+        ) from error
+
+
+def _fresh(arguments: Arguments) -> Arguments:
+    """Return copies: a forward may write into what it is given."""
+    args, kwargs = arguments
+    return map_tensors(args, Tensor.clone), map_tensors(kwargs, Tensor.clone)
+
+
+def _arguments(model: nn.Module, inputs: Any) -> Arguments:  # noqa: ANN401 - see bnguard.scan
     """Return the arguments of a forward, on the model's device and in its dtype."""
     recipe = _found(model) if inputs is None else given(inputs)
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
@@ -131,15 +149,21 @@ def _found(model: nn.Module) -> Inputs:
 def _look(
     model: nn.Module,
     layers: list[Layer],
-    arguments: Any,  # noqa: ANN401 - what the forward takes
+    arguments: Arguments,
 ) -> tuple[Any, dict[Layer, nn.Module], dict[str, str]]:
     """Return the model's outputs, the feeder of each layer that can be folded, and why the others cannot."""
     running = twin(model, "shared").eval()
-    mine = {name: module for name, module in model.named_modules() if isinstance(module, FEEDERS)}
+    mine = {name: module for name, module in model.named_modules() if isinstance(module, WEIGHTED)}
     of = {running.get_submodule(name): module for name, module in mine.items()}
     norms = {layer: running.get_submodule(layer.name) for layer in layers}
     flow = Flow(list(of), list(norms.values()))
-    before = flow.run(running, arguments)
+    try:
+        before = flow.run(running, _fresh(arguments))
+    except Exception as error:
+        raise InputError(
+            f"{type(model).__name__} does not take these inputs: {one_line(error)}",
+            hint="give what it takes: fuse(model, inputs=(3, 224, 224)), without the batch dimension",
+        ) from error
     found: dict[Layer, nn.Module] = {}
     skipped: dict[str, str] = {}
     for layer, norm in norms.items():
@@ -167,7 +191,7 @@ def _why_not(layer: Layer, flow: Flow, feeders: list[nn.Module | None]) -> str |
 
 
 def _is_plain(feeder: nn.Module) -> bool:
-    own_forward = any(isinstance(feeder, kind) and type(feeder).forward is kind.forward for kind in FEEDERS)
+    own_forward = any(isinstance(feeder, kind) and type(feeder).forward is kind.forward for kind in WEIGHTED)
     return own_forward and not private.is_parametrised(feeder)
 
 

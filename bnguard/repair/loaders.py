@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
+import torch
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 from torch.utils.data.distributed import DistributedSampler
 
@@ -131,8 +132,12 @@ def _no_batches() -> RepairError:
 
 
 def _is_safe(loader: DataLoader[Any], sampler: Any, kind: _Kind, min_size: int) -> bool:  # noqa: ANN401
-    """Whether it is certain, for every epoch and rank, that the repaired loader would give the same batches."""
-    if not (yields_its_length(sampler) or type(sampler) is DistributedSampler):
+    """Whether it is certain, for every epoch and rank, that the repaired loader would give the same batches.
+
+    Where there are several ranks a framework may still divide the samples of a plain sampler between them.
+    """
+    distributed = type(sampler) is DistributedSampler
+    if not (yields_its_length(sampler) or distributed) or (_several_ranks() and not distributed):
         return False
     found = inspect(loader, _asked())
     if found.setup is None or found.fact.samples is None:
@@ -141,6 +146,11 @@ def _is_safe(loader: DataLoader[Any], sampler: Any, kind: _Kind, min_size: int) 
     sizes = make_plan(found.fact.samples, wanted).streams
     enough = all(size >= min_size for stream in sizes for size, _ in stream.batches)
     return enough and sizes == make_plan(found.fact.samples, found.setup).streams
+
+
+def _several_ranks() -> bool:
+    ready = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return ready and torch.distributed.get_world_size() > 1
 
 
 def _asked() -> Inspection:

@@ -14,17 +14,6 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from bnguard.model.inputs import Arguments, map_tensors
 
-FEEDERS = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-    nn.Linear,
-)
-"""Layers that a BatchNorm can be folded into: each output channel is a sum of its own weights and bias."""
-
 
 class Flow(TorchFunctionMode):
     """Follows the outputs of feeders through one forward.

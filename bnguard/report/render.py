@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from bnguard.errors import UsageError
 from bnguard.findings import Report
+from bnguard.wholefile import write_whole
 
 FORMATS = ("console", "json")
 
@@ -50,24 +50,9 @@ def _write(text: str, output: Path | None) -> None:
         sys.stdout.flush()
         return
     try:
-        write_whole(output, text)
+        write_whole(output, text.encode())
     except OSError as error:
         raise UsageError(
             f"cannot write {output}: {error.strerror or error}",
             hint="name a file in a folder that can be written",
         ) from error
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write the file beside its place, then move it there, so that no reader ever sees half of it."""
-    import tempfile
-
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(beside).chmod(0o644)
-        Path(beside).replace(path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise

@@ -15,3 +15,6 @@ VERDICT_STYLE = {
     "not-reached": "dim",
     "unknown": "magenta",
 }
+
+DIFF_STYLE = {"---": "bold", "+++": "bold", "@@": "cyan", "+": "green", "-": "red"}
+"""By how a line begins, the longer beginnings first."""

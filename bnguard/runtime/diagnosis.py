@@ -125,7 +125,7 @@ class Diagnosis:
 
     def text(self) -> str:
         """Return the diagnosis for people, in lines of at most 80 columns."""
-        lines = [f"bnguard: {_headline(self)}", *_rows(self)]
+        lines = [f"bnguard: {headline(self)}", *_rows(self)]
         return "\n".join(wrapped for line in lines for wrapped in _wrap(line))
 
 
@@ -147,7 +147,8 @@ CAUSES = {
 }
 
 
-def _headline(d: Diagnosis) -> str:
+def headline(d: Diagnosis) -> str:
+    """Return what failed and why, in one clause."""
     who = "a normalisation layer" if d.layer is None else (d.layer or "the model itself")
     if d.layer is not None:
         who += _description(d)

@@ -26,6 +26,31 @@ def world_size() -> int:
     return int(os.environ["WORLD_SIZE"]) if rank() is not None else 1
 
 
+def processes_here() -> int:
+    """Return how many processes of this training run on this machine, as their launcher says; all, if it does not."""
+    local = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return int(local) if rank() is not None and local.isdigit() else world_size()
+
+
+def speaks() -> bool:
+    """Whether this process speaks for all on this machine, where they can wait for each other; one alone does."""
+    return rank() is None or os.environ.get("LOCAL_RANK", str(rank())) == "0"
+
+
+def common_folder() -> Path | None:
+    """Return a folder, made if need be, for the processes of this training on this machine; None where there is none.
+
+    Whoever speaks for all removes it.
+    """
+    place = _common_place() if rank() is not None else None
+    if place is None:
+        return None
+    folder = place.with_name(f"{place.name}.d")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    mine = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
+    return folder if mine else None  # what lies in another user's folder is not read
+
+
 def claim_report() -> int | None:
     """Claim the report for this process; nobody waits for anybody.
 
@@ -49,15 +74,22 @@ def claim_report() -> int | None:
     return None
 
 
-def _place_of_claim() -> Path | None:
-    """Return the file to create: in torchrun's own folder for this attempt, else a temporary one that we remove."""
+def _common_place() -> Path | None:
+    """Return a path that all processes of this attempt on this machine come to: in torchrun's own folder, if any."""
     errors = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if errors and Path(errors).parents[1].is_dir():
         return Path(errors).parents[1] / "bnguard-report"
     if "MASTER_PORT" not in os.environ:
         return None
     job = "/".join([*(os.environ.get(name, "") for name in _JOB), str(getattr(os, "getuid", int)())])
-    place = Path(tempfile.gettempdir(), f"bnguard-report-{hashlib.sha256(job.encode()).hexdigest()[:16]}")
+    return Path(tempfile.gettempdir(), f"bnguard-report-{hashlib.sha256(job.encode()).hexdigest()[:16]}")
+
+
+def _place_of_claim() -> Path | None:
+    """Return the file to create: in torchrun's own folder for this attempt, else a temporary one that we remove."""
+    place = _common_place()
+    if place is None or place.parent != Path(tempfile.gettempdir()):
+        return place
     try:
         if time.time() - place.stat().st_mtime > _STALE:
             place.unlink(missing_ok=True)

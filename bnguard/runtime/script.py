@@ -21,15 +21,20 @@ _HERE = f"{Path(__file__).parents[1]}{os.sep}"
 _LAUNCHERS = ("<frozen runpy>", "<frozen importlib._bootstrap>", runpy.__file__)
 
 
-def script(path: str, arguments: Sequence[str]) -> Program:
+def script(path: str, arguments: Sequence[str], *, usage: str = "bnguard run [--watch] [--no-replay]") -> Program:
     """Prepare a file, a folder or a zip archive that holds ``__main__.py``.
+
+    Args:
+        path: as on the command line.
+        arguments: of the script.
+        usage: the command and its own options, for who has written one of them behind the script's name.
 
     Raises:
         TargetError: there is no such file.
 
     """
     if not Path(path).exists():
-        raise TargetError(f"{path}: no such script", hint=_hint_for_missing(path))
+        raise TargetError(f"{path}: no such script", hint=_hint_for_missing(path, usage))
     sys.argv = [path, *arguments]
     if Path(path).is_dir() or path.endswith((".zip", ".pyz")):
         _replace_first_folder(path)
@@ -107,7 +112,7 @@ def _require_module(name: str) -> None:
         )
 
 
-def _hint_for_missing(path: str) -> str:
+def _hint_for_missing(path: str, usage: str) -> str:
     import difflib
 
     folder = Path(path).parent
@@ -116,5 +121,6 @@ def _hint_for_missing(path: str) -> str:
     if similar:
         return f"did you mean {folder / similar[0]}?"
     if path.startswith("-"):
-        return "options of bnguard run stand before the script: bnguard run [--watch] [--no-replay] SCRIPT [ARGS]"
+        command = " ".join(usage.split()[:2])
+        return f"options of {command} stand before the script: {usage} SCRIPT [ARGS]"
     return "give the path of a Python file, or -m and the name of a module"

@@ -115,7 +115,7 @@ module = "pkg.train"
     assert (live.target, live.feeds, live.options) == ("data.py:loader", (), {"count": True, "mode": "eval"})
     assert [(s.program, s.module, s.args, s.timeout) for s in what.scripts] == [
         ("train.py", False, ("--epochs", "1"), 60),
-        ("pkg.train", True, (), None),
+        ("pkg.train", True, (), 600),
     ]
     assert (what.fail_on, what.select, what.ignore) == ("warning", ("BN1", "DL"), ("BN102",))
     assert what.place_of("models.net") == "pyproject.toml: tool.bnguard.models.net"

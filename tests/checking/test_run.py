@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -218,7 +219,7 @@ def test_scripts(tmp_path: Path, monkeypatch):
             forecast, command="preflight", findings=(*forecast.findings, Finding("RT101", Severity.ERROR, "x"))
         )
 
-    monkeypatch.setattr(bnguard, "preflight", stand_in, raising=False)
+    monkeypatch.setattr("bnguard.rehearsal.launch.preflight", stand_in)
     report = bnguard.check(make(tmp_path, f"{SCRIPTS}[loaders.train]\nn = 16\nbatch-size = 8\n"), jobs=1)
     assert calls == [("train.py", ("--fast",), False, 5, tmp_path), ("pkg.train", (), True, 600.0, tmp_path)]
     assert [(f.model, f.loader, f.step) for f in report.forecasts] == [("gan.Sequential", "gan.train", 2)]
@@ -235,3 +236,33 @@ def test_scripts(tmp_path: Path, monkeypatch):
             "detail": "Traceback …",
         }
     ]
+
+
+TRAIN = """\
+import os, sys
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+train_loader = DataLoader(TensorDataset(torch.randn(int(sys.argv[1]), 3)), batch_size=2)
+optimizer = torch.optim.SGD(model.parameters(), 0.1)
+for (x,) in train_loader:
+    model(x).sum().backward()
+    optimizer.step()
+"""
+
+
+def test_a_real_script_beside_a_model(tmp_path: Path):
+    entries = "".join(f"[scripts.of{n}]\nscript = 'train.py'\nargs = ['{n}']\n" for n in (5, 6))
+    file = make(tmp_path, f"{entries}[scripts.none]\nscript = 'data.py'\n[loaders.n]\nn = 4\nbatch-size = 2\n")
+    (tmp_path / "train.py").write_text(TRAIN)
+    report = bnguard.check(file, jobs=2)
+    assert [(f.model, f.loader, f.step, f.layer) for f in report.forecasts] == [
+        ("of5.model", "of5.train_loader", 3, "1"),
+        ("of6.model", "of6.train_loader", None, None),
+    ]
+    real = subprocess.run([sys.executable, "train.py", "5"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "Expected more than 1 value per channel" in real.stderr
+    assert [(p.entry, bool(p.hint)) for p in report.problems] == [("scripts.none", True)]
+    assert [x.name for x in report.loaders] == ["n", "of5.train_loader", "of6.train_loader"]

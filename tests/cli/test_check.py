@@ -149,7 +149,8 @@ def alive(pid: int) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_everything(tmp_path: Path, jobs: str, number: signal.Signals):
     (tmp_path / "slow.py").write_text(SLOW if jobs == "2" else SLOW.replace("except BaseException", "except OSError"))
-    (tmp_path / "bnguard.toml").write_text("[models]\na = 'slow.py'\nb = 'slow.py:Net'\n")
+    second = "[models]\nb = 'slow.py:Net'\n" if jobs == "1" else "[scripts]\nb = 'slow.py'\n"
+    (tmp_path / "bnguard.toml").write_text(f"models.a = 'slow.py'\n{second}" if jobs == "2" else second)
     process = subprocess.Popen(
         [sys.executable, "-m", "bnguard", "check", "--jobs", jobs], cwd=tmp_path, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, env={**os.environ, **ENVIRONMENT}, start_new_session=True,

@@ -137,13 +137,14 @@ def test_fewer_replicas_with_another_batch_size_where_neither_helps_alone() -> N
 @pytest.mark.parametrize("n", [9, 17, 65])
 def test_the_line_to_paste_does_what_it_says(n: int):
     mine = DataLoader(range(n), batch_size=8)
-    for way in bnguard.audit_loader(mine, name="mine").suggestions:
-        if way.call is not None:
-            names = {"bnguard": bnguard, "mine": mine}
-            exec(way.call, names)
-            sizes = [len(batch) for batch in names["mine"]]
-            assert min(sizes) > 1
-            assert sum(sizes) == n
-            (stream,) = bnguard.audit_loader(names["mine"]).loaders[0].streams
-            assert runs_text(stream.batches) in way.detail
+    for name, variable in (("train_loader", "train_loader"), ("train", "loader"), ("fold 1", "loader")):
+        for way in bnguard.audit_loader(mine, name=name).suggestions:
+            if way.call is not None:
+                names = {"bnguard": bnguard, variable: mine}
+                exec(way.call, names)
+                sizes = [len(batch) for batch in names[variable]]
+                assert min(sizes) > 1
+                assert sum(sizes) == n
+                (stream,) = bnguard.audit_loader(names[variable]).loaders[0].streams
+                assert runs_text(stream.batches) in way.detail
     assert {way.kind for way in bnguard.audit_loader(mine).suggestions if way.call} <= {"merge-tail", "balance"}

@@ -153,9 +153,26 @@ def test_real_inputs_and_none_at_all():
     done = fuse(model, inputs=torch.randn(2, 3, 8, 8))
     assert done.fused == (("0", "1"), ("3.1", "4"))
     assert fuse(model).fused == done.fused  # a shape is guessed
+    with pytest.raises(InputError, match="Sequential does not take these inputs: RuntimeError: "):
+        fuse(model, inputs=(2, 8, 8))
     with pytest.raises(InputError, match="no input was found") as caught:
         fuse(nn.Sequential(Shared(), nn.Bilinear(2, 2, 2)))
     assert "inputs=" in (caught.value.hint or "")
+
+
+def test_a_forward_that_writes_into_its_input_and_a_model_that_cannot_be_copied():
+    class Writes(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x.add_(1.0))
+
+    images = torch.randn(2, 3, 8, 8)
+    before = images.clone()
+    assert fuse(random_statistics(Writes(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))), inputs=images).max_difference < 1e-5
+    assert torch.equal(images, before)
+    stuck = random_statistics(classifier())
+    stuck.kept = stuck[0].weight * 2
+    with pytest.raises(RepairError, match="Sequential cannot be copied"):
+        fuse(stuck, inputs=(3, 8, 8))
 
 
 def test_hooks_modes_and_random_numbers_of_the_original():

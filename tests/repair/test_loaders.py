@@ -353,6 +353,15 @@ def test_the_sampler_below_learns_the_epoch():
     assert sampler.epoch == 8
     assert [len(b) for b in over] == [4, 5]
 
+    class Growing(Buckets):
+        def set_epoch(self, epoch: int) -> None:
+            self.groups = [list(range(4 * epoch))]
+
+    growing = MergedBatches(Growing([[0, 1, 2, 3]], 2))
+    assert len(growing) == 2
+    growing.set_epoch(3)
+    assert len(growing) == 6
+
 
 def test_counting_moves_no_random_state():
     class Shuffled(Buckets):
@@ -378,6 +387,28 @@ def test_accelerate_deals_out_repaired_batches_whole():
             assert min(map(len, got)) >= 2
             seen += [i for b in got for i in b]
         assert set(seen) == set(range(33))
+
+
+def test_lightning_puts_its_own_sampler_below(monkeypatch):
+    """Lightning builds the loader anew, with a DistributedSampler: 34 samples at batch size 4 are safe, 17 are not."""
+    pytest.importorskip("lightning")
+    from lightning.fabric.utilities.data import _replace_dunder_methods
+    from lightning.pytorch.utilities.data import _update_dataloader
+
+    def two_ranks(fix):
+        with monkeypatch.context() as patched:
+            patched.setattr(torch.distributed, "is_initialized", lambda: True)
+            patched.setattr(torch.distributed, "get_world_size", lambda group=None: 2)
+            return fix(DataLoader(range(34), batch_size=4, shuffle=True))
+
+    sampler = DistributedSampler(range(34), 2, 0)
+    for fix, wanted in ((merge_tail, [4, 4, 4, 5]), (balance, [4, 4, 3, 3, 3])):
+        with _replace_dunder_methods(DataLoader, "dataset"), _replace_dunder_methods(BatchSampler):
+            loader = two_ranks(fix)  # as in a train_dataloader hook
+        assert sizes(_update_dataloader(loader, sampler)) == wanted
+        with pytest.raises(RepairError) as caught:
+            _update_dataloader(two_ranks(fix), sampler)
+        assert "train_dataloader()" in (caught.value.hint or "")
 
 
 # ------------------------------------------------------------------------------------------- bad input

@@ -148,6 +148,8 @@ def test_only_some_layers():
     done.undo()
     chosen = allow_single_sample(model, only=lambda name: name.startswith("layer4"), inputs=(3, 32, 32))
     assert len(chosen.changed) == 5
+    many = nn.Sequential(*(nn.BatchNorm1d(2) for _ in range(12)))
+    assert allow_single_sample(many, only="1", inputs=(2,)).changed == ("1",)  # and not 10 and 11
     with pytest.raises(UsageError, match="layer9") as caught:
         allow_single_sample(model, only="layer9.0.bn1")
     assert "did you mean" in (caught.value.hint or "")

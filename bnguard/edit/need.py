@@ -1,0 +1,133 @@
+"""Whether merging the tail of a loader would change anything for the better, by what its call says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import libcst as cst
+from libcst import matchers as m
+
+from bnguard.edit.bindings import bindings
+from bnguard.edit.lengths import known_length
+from bnguard.edit.literals import UNKNOWN, literal
+
+if TYPE_CHECKING:
+    from bnguard.edit.calls import LoaderCall
+    from bnguard.edit.tree import Tree
+
+_REPAIRS = frozenset(["bnguard.repair.merge_tail", "bnguard.repair.balance"])
+
+
+@dataclass(frozen=True)
+class Need:
+    """Whether a call needs a fix.
+
+    Attributes:
+        needed: what the edit stands for.
+        why: the reason, in words that follow a colon.
+
+    """
+
+    needed: bool
+    why: str
+
+
+def need(call: LoaderCall, tree: Tree) -> Need:
+    """Return whether a call needs a fix if it feeds training, with the reason."""
+    reason = _repaired(call, tree) or _other_class(call, tree) or _by_arguments(call, tree)
+    if reason:
+        return Need(False, reason)
+    return _by_length(call, tree)
+
+
+def _repaired(call: LoaderCall, tree: Tree) -> str | None:
+    """Say where the loader already goes through a repair: around its call, or later under its name."""
+    for around in tree.ancestors(call.node):
+        if isinstance(around, cst.Call):
+            names = [n for n in tree.imported_as(around.func) if n.startswith("bnguard.repair.")]
+            if names:
+                return f"already in {names[0]}()"
+        elif not isinstance(around, cst.Arg):
+            break
+    for binding in bindings(call.node, tree):
+        line = _repaired_later(binding.target, tree) if binding.target is not None else None
+        if line:
+            return f"already repaired in line {line}"
+    return None
+
+
+def _repaired_later(target: cst.BaseExpression, tree: Tree) -> int | None:
+    """Return the line of ``bnguard.repair.merge_tail(NAME)`` for this very name, None without one."""
+    text, place = tree.code(target), _owner(target, tree)
+    for call in tree.calls:
+        if not call.args or not tree.imported_as(call.func) & _REPAIRS:
+            continue
+        given = call.args[0].value
+        if tree.code(given) == text and _owner(given, tree) is place:
+            return tree.line(call)
+    return None
+
+
+def _owner(expression: cst.BaseExpression, tree: Tree) -> object:
+    """Return what a name belongs to: the class for ``self.loader``, else the scope that binds it."""
+    root = expression
+    while isinstance(root, (cst.Attribute, cst.Subscript)):
+        root = root.value
+    if root is not expression and m.matches(root, m.Name("self")):
+        return next((a for a in tree.ancestors(expression) if isinstance(a, cst.ClassDef)), None)
+    bound = tree.assignments(root) if isinstance(root, cst.Name) else []
+    return bound[0].scope if bound else None
+
+
+def _other_class(call: LoaderCall, tree: Tree) -> str | None:
+    if not call.kind.certain:
+        return f"{tree.code(call.node.func)} is bound to something else as well in this file: wrap it by hand"
+    return None
+
+
+def _by_arguments(call: LoaderCall, tree: Tree) -> str | None:
+    """Say why the arguments alone leave nothing to do."""
+    size, dropped = call.arguments.get("batch_size"), call.arguments.get("drop_last")
+    if size is None and "batch_sampler" not in call.arguments and not call.starred and not call.kind.own_init:
+        return _ones("batch_size is not given, and so 1")
+    batch_size = literal(size, tree) if size is not None else UNKNOWN
+    if batch_size is None:
+        return "batch_size=None: the dataset makes the batches"
+    if batch_size == 1:
+        return _ones("batch_size=1")
+    drop_last = literal(dropped, tree) if dropped is not None else False
+    if drop_last is True:
+        return (
+            "drop_last=True leaves no short batch, but loses its samples each epoch; "
+            "bnguard.repair.merge_tail would keep them"
+        )
+    if drop_last is not False and dropped is not None:
+        return (
+            f"drop_last={tree.code(dropped)} is decided at run time: where it can be False, wrap the call by hand in "
+            "bnguard.repair.merge_tail"
+        )
+    return None
+
+
+def _ones(cause: str) -> str:
+    return (
+        f"every batch holds one sample ({cause}), and merging cannot help: raise batch_size, or use "
+        "bnguard.repair.allow_single_sample(model) or freeze(model)"
+    )
+
+
+def _by_length(call: LoaderCall, tree: Tree) -> Need:
+    general = Need(True, "its last batch can hold one sample")
+    if call.starred or call.kind.own_init or call.arguments.keys() & {"sampler", "batch_sampler"}:
+        return general
+    dataset, size = call.arguments.get("dataset"), call.arguments.get("batch_size")
+    samples = known_length(dataset, tree) if dataset is not None else None
+    batch_size = literal(size, tree) if size is not None else UNKNOWN
+    if not samples or not isinstance(batch_size, int) or batch_size < 2:
+        return general
+    if samples == 1:
+        return Need(False, "its dataset holds one sample, which no batching can help: give it more")
+    tail = samples % batch_size or batch_size
+    words = f"{samples:,} samples in batches of {batch_size:,} end with {tail:,}"
+    return Need(tail == 1, words if tail == 1 else f"nothing to do: {words}")

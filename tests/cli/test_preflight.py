@@ -1,0 +1,335 @@
+"""``bnguard preflight`` as it is typed: stdout is the report's, the script ends as it should, nothing stays behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnguard.cli.app import run
+
+ROOT = Path(__file__).parents[2]
+TRAINING = """\
+import atexit, os, sys
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+loader = DataLoader(TensorDataset(torch.randn(5, 3)), batch_size=2)
+optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+def train():
+    for epoch in range(2):
+        for (x,) in loader:
+            optimizer.zero_grad()
+            model(x).sum().backward()
+            optimizer.step()
+            print("step", len(x))
+"""
+Shell = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """Write a script and preflight it; what the folder holds afterwards is what the script wrote."""
+
+    def shell(code: str, *options: str, program: tuple[str, ...] = ("train.py",)) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "train.py").write_text(code, encoding="utf-8")
+        return subprocess.run(
+            [sys.executable, "-m", "bnguard", "preflight", *options, *program],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+            check=False,
+            timeout=120,
+        )
+
+    return shell
+
+
+def started_by(marker: str) -> list[str]:
+    """Return the processes whose environment holds this text."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if marker in place.read_bytes().decode(errors="replace"):
+                found.append(place.parent.name)
+        except OSError:
+            continue
+    return found
+
+
+def test_the_script_is_stopped_and_the_epoch_foreseen(shell: Shell, tmp_path: Path) -> None:
+    code = TRAINING + (
+        "os.environ['SEEN'] = os.environ['BNGUARD_PREFLIGHT']\n"
+        "before = [p.clone() for p in model.parameters()]\n"
+        "atexit.register(lambda: print('at exit', sys.argv[1:], os.environ['SEEN']))\n"
+        "os.system('echo from a shell')\n"
+        "try:\n    train()\n"
+        "finally:\n"
+        "    print('unmoved', all(map(torch.equal, before, model.parameters())))\n"
+    )
+    result = shell(code, "--format", "json", program=("train.py", "--", "--lr", "3"))
+    assert result.returncode == 1, result.stderr
+    lines = result.stderr.splitlines()
+    assert lines[0] == "bnguard: running train.py through its first training step …"
+    assert lines[1:] == ["from a shell", "step 2", "unmoved True", "at exit ['--lr', '3'] 1"]
+    report = json.loads(result.stdout)
+    (forecast,) = report["forecasts"]
+    keys = ("model", "loader", "mode", "epoch", "step", "steps", "batch_size", "rank", "layer", "error")
+    expected = ("model", "loader", "train", 1, 3, 3, 1, 0, "1", "ValueError")
+    assert tuple(forecast[k] for k in keys) == expected
+    assert report["command"] == "preflight"
+    assert [f["code"] for f in report["findings"] if f["severity"] == "error"] == ["DL101"]
+    assert [p.name for p in tmp_path.iterdir()] == ["train.py"]
+
+
+@pytest.mark.slow
+def test_options_stand_before_the_script_and_what_follows_is_its_own(shell: Shell) -> None:
+    code = TRAINING + "assert sys.argv[1:] == ['--timeout', '1', '--', '-x'], sys.argv\ntrain()\n"
+    arguments = ("train.py", "--timeout", "1", "--", "-x")
+    result = shell(code, "--fail-on", "never", "--quiet", program=arguments)
+    assert result.returncode == 0, result.stderr
+    assert "running" not in result.stderr
+    assert "DL101" in result.stdout
+
+
+@pytest.mark.slow
+def test_a_module(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package/__main__.py").write_text(TRAINING + "train()\n", encoding="utf-8")
+    result = shell("", "-m", program=("package",))
+    assert result.returncode == 1
+    assert "step 3 of 3" in result.stdout
+
+
+FAILURES: dict[str, tuple[str, str, str]] = {
+    "exit": ("import sys\nsys.exit(3)\n", "the script ended with exit code 3 without a training step", "give it the"),
+    "stdin": ("input('name? ')\n", "the script asked for input before its first training step was done", "preflight"),
+    "os_exit": (
+        "import os\nos._exit(4)\n",
+        "the script's process ended before its first training step was done (exit code 4)",
+        "it was killed",
+    ),
+    "killed": (
+        "import os\nos.kill(os.getpid(), 9)\n",
+        "the script's process ended before its first training step was done (killed by SIGKILL)",
+        "it was killed",
+    ),
+    "evaluates": (
+        TRAINING + "model.eval()\nfor (x,) in loader: model(x)\n",
+        "the script ended without a training step",
+        "give it the",
+    ),
+    "no_loader": (
+        TRAINING + "for _ in range(9):\n    model(torch.randn(4, 3)).sum().backward()\n    optimizer.step()\n",
+        "the script trains without a torch.utils.data.DataLoader, so the sizes of its batches are not known",
+        "describe them",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "exit" else pytest.mark.slow) for n in FAILURES])
+def test_what_cannot_be_done_is_one_line_with_a_hint(name: str, shell: Shell) -> None:
+    code, message, hint = FAILURES[name]
+    result = shell(code)
+    assert (result.returncode, result.stdout) == (2, "")
+    said, hinted = result.stderr.splitlines()[-2:]
+    assert said.startswith(f"bnguard: {message}")
+    assert hinted.startswith(f"  hint: {hint}")
+
+
+@pytest.mark.slow
+def test_a_script_that_raises_shows_its_own_traceback(shell: Shell) -> None:
+    result = shell("import torch\ndef build():\n    return torch.zeros(2).view(3)\nbuild()\n")
+    assert result.returncode == 2
+    lines = result.stderr.splitlines()[1:]
+    assert lines[0] == "Traceback (your frames only):"
+    assert sum(line.startswith("  File") for line in lines) == 2
+    assert "bnguard/" not in "".join(lines)
+    assert lines[-2].startswith("bnguard: the script raised before its first training step was done: RuntimeError")
+
+
+@pytest.mark.slow
+def test_a_layer_that_fails_in_the_first_step_is_diagnosed(shell: Shell) -> None:
+    one = "loader = DataLoader(TensorDataset(torch.randn(5, 3)), batch_size=1)\n"
+    result = shell(TRAINING + one + "train()\n", "--format", "json")
+    report = json.loads(result.stdout)
+    assert result.returncode == 1
+    (finding,) = report["findings"]
+    assert (finding["code"], finding["layer"], finding["loader"]) == ("RT101", "1", "loader")
+    assert report["diagnosis"]["cause"] == "one-value-per-channel"
+    assert [(f["step"], f["layer"], f["error"]) for f in report["forecasts"]] == [(1, "1", "ValueError")]
+
+
+@pytest.mark.slow
+def test_a_stop_that_is_swallowed_ends_the_process(shell: Shell) -> None:
+    result = shell(TRAINING + "while True:\n    try:\n        train()\n    except:\n        pass\n")
+    assert result.returncode == 1
+    assert result.stderr.count("the script swallows the exception that stops it") == 1
+    assert "step 3 of 3" in result.stdout
+
+
+@pytest.mark.slow
+def test_signal_handlers_another_folder_and_a_thread(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    code = TRAINING + (
+        "import signal, threading\n"
+        "os.chdir('elsewhere')\n"
+        "for s in (signal.SIGINT, signal.SIGTERM): signal.signal(s, signal.SIG_IGN)\n"
+        "thread = threading.Thread(target=train)\nthread.start()\nthread.join()\n"
+    )
+    result = shell(code)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "step 3 of 3" in result.stdout
+
+
+@pytest.mark.slow
+def test_workers_and_other_processes_are_gone_afterwards(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    marker = f"BNGUARD_TEST_MARKER={os.getpid()}-{time.time()}"
+    monkeypatch.setenv(*marker.split("="))
+    code = TRAINING + (
+        "import subprocess\n"
+        "subprocess.Popen(['sleep', '300'])\n"
+        "loader = DataLoader(loader.dataset, batch_size=2, num_workers=2, persistent_workers=True)\n"
+        "train()\n"
+    )
+    result = shell(code)
+    assert result.returncode == 1
+    assert set(started_by(marker)) <= {str(os.getpid())}
+
+
+@pytest.mark.slow
+def test_time_runs_out(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    marker = f"BNGUARD_TEST_MARKER={os.getpid()}-{time.time()}"
+    monkeypatch.setenv(*marker.split("="))
+    result = shell("import time\ntime.sleep(300)\n", "--timeout", "2")
+    assert result.returncode == 2
+    message = "the script did not come to the end of its first training step within 2 seconds"
+    assert result.stderr.splitlines()[-2:] == [
+        f"bnguard: {message}",
+        "  hint: give it more time (--timeout SECONDS), or less to do before it trains",
+    ]
+    assert set(started_by(marker)) <= {str(os.getpid())}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_everything_at_once(sent: int, code: int, tmp_path: Path) -> None:
+    marker = f"BNGUARD_TEST_MARKER={os.getpid()}-{time.time()}"
+    name, value = marker.split("=")
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import signal, subprocess, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "subprocess.Popen(['sleep', '300'])\nprint('ready', flush=True)\ntime.sleep(300)\n",
+        encoding="utf-8",
+    )
+    environment = {**os.environ, name: value, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "bnguard", "preflight", str(script)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        while process.stderr.readline() != "ready\n":
+            pass
+        start = time.monotonic()
+        process.send_signal(sent)
+        assert process.wait(20) == code
+        assert time.monotonic() - start < 3
+    assert started_by(marker) == []
+
+
+@pytest.mark.slow
+def test_a_script_that_spawns_its_training(shell: Shell) -> None:
+    code = TRAINING + (
+        "import multiprocessing\n"
+        "if __name__ == '__main__':\n"
+        "    process = multiprocessing.get_context('spawn').Process(target=train)\n"
+        "    process.start()\n    process.join()\n    print('not reached')\n"
+    )
+    result = shell(code)
+    assert result.returncode == 1, result.stderr
+    assert "step 3 of 3" in result.stdout
+    assert "not reached" not in result.stderr
+
+
+@pytest.mark.slow
+def test_ranks_with_shares_of_their_own_give_one_report(shell: Shell, tmp_path: Path) -> None:
+    """The script deals out its samples itself: only rank 1 ends with one sample, and rank 0 reports it."""
+    code = TRAINING + (
+        "import torch.distributed as dist\n"
+        "dist.init_process_group('gloo')\n"
+        "model = nn.parallel.DistributedDataParallel(model)\n"
+        "loader = DataLoader(TensorDataset(torch.randn(4 - dist.get_rank(), 3)), batch_size=2)\n"
+        "train()\n"
+    )
+    (tmp_path / "train.py").write_text(code, encoding="utf-8")
+    result = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         "-m", "bnguard", "preflight", "--format", "json", "train.py"],
+        capture_output=True, text=True, cwd=tmp_path, check=False, timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    report = json.loads(result.stdout)
+    assert result.returncode == 1
+    (forecast,) = report["forecasts"]
+    assert (forecast["rank"], forecast["step"], forecast["layer"]) == (1, 2, "module.1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (["trian.py"], "trian.py: no such script", "did you mean train.py?"),
+        (["-m", "nope"], "no module named 'nope' that can be run", "`-m` takes a name"),
+        (["--", "-x"], "-x: no such script", "options of bnguard preflight stand before the script"),
+        (["--timeout", "0", "train.py"], "a timeout of 0 seconds leaves no time", "the default is 600"),
+        (["--format", "yaml", "train.py"], "--format 'yaml' is not known", "one of"),
+    ],
+)
+def test_what_cannot_be_run(
+    arguments: list[str], message: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text("", encoding="utf-8")
+    assert run(["preflight", "--quiet", *arguments]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"bnguard: {message}"
+    assert lines[1].startswith(f"  hint: {hint}")
+
+
+def test_the_library_leaves_this_process_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import torch
+    from torch import nn
+    from torch.utils.data import DataLoader
+
+    import bnguard
+
+    script = tmp_path / "train.py"
+    script.write_text(TRAINING + "import os\nos.chdir('/')\ntorch.manual_seed(3)\ntrain()\n", encoding="utf-8")
+
+    def everything() -> list[Any]:
+        return [
+            dict(vars(nn.Module)), dict(vars(DataLoader)), {k: v for k, v in vars(torch).items() if callable(v)},
+            dict(os.environ), Path.cwd(), list(sys.argv), list(sys.path), torch.get_rng_state().tolist(),
+            signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), sys.modules["__main__"],
+        ]  # fmt: skip
+
+    before = everything()
+    report = bnguard.preflight(script, ["--lr", "1"])
+    assert everything() == before
+    assert callable(bnguard.preflight)  # no package of that name has taken its place
+    assert [(f.step, f.layer) for f in report.forecasts] == [(3, "1")]
+    assert not report.ok
+    assert capfd.readouterr().out == ""
+    with pytest.raises(bnguard.BnguardError, match="no such script"):
+        bnguard.preflight(tmp_path / "nope.py")
