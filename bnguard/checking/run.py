@@ -105,6 +105,8 @@ def _all_done(
 
     if not todo:
         return []
+    if progress is not None:
+        progress(0, len(todo))
     if jobs == 1:
         return list(_one_by_one(todo, folder, tell))
     from bnguard.checking.pool import cores, in_parallel

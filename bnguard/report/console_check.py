@@ -75,7 +75,8 @@ def _answers(report: Report, symbols: Symbols) -> Iterator[Answer]:
         if loader.name not in fed:
             mine = tuple(f for f in report.findings if f.loader == loader.name)
             said = loader_headline(replace(report, loaders=(loader,), findings=mine), symbols)
-            mark, sentence = said[:2], said[2:]
+            cut = said.plain.index(" ") + 1
+            mark, sentence = said[:cut], said[cut:]
             if not sentence.plain.startswith(f"{loader.name}: "):
                 sentence = Text.assemble((f"{loader.name}: ", "bold"), sentence)
             yield mark, sentence

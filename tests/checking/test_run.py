@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -12,12 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 from checking.folder import make
+from rich.console import Console
 from torch import nn
 
 import bnguard
 from bnguard.errors import BnguardError, ConfigError, UsageError
-from bnguard.findings import Finding, Report, Severity
+from bnguard.findings import Finding, Problem, Report, Severity
 from bnguard.model.trace import Subject
+from bnguard.report.console_check import print_check
 
 WHOLE = """\
 [models]
@@ -138,8 +141,27 @@ def test_every_model_is_built_once_and_each_size_traced_once(tmp_path: Path, mon
 
 
 def test_several_processes_say_the_same(whole: Report, tmp_path: Path):
-    in_two = bnguard.check(make(tmp_path, WHOLE), jobs=2)
+    told: list[tuple[int, int]] = []
+    in_two = bnguard.check(make(tmp_path, WHOLE), jobs=2, progress=lambda *counts: told.append(counts))
     assert in_two.to_dict() == whole.to_dict()
+    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize("width", [80, 50])
+def test_the_page_fits_the_terminal(whole: Report, width: int, encoding: str):
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding=encoding)
+    unread = replace(whole, problems=[Problem("models.x", "no such file " * 9, "look\n  again", "Traceback\n  File x")])
+    print_check(unread, Console(file=file, width=width, highlight=False, color_system=None), quiet=False)
+    file.flush()
+    text = raw.getvalue().decode(encoding)
+    assert [line for line in text.splitlines() if len(line) > width] == []
+    assert (
+        text.index("net: training on live") < text.index("models.x: not checked") < text.index("holds: does not stop")
+    )
+    for said in ("alone: no layer fails", "split.val: no batch of one", "in net, built at models.py", "hint: look"):
+        assert said in text
 
 
 def test_what_cannot_be_carried_out_hides_nothing(tmp_path: Path):
