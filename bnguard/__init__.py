@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from bnguard import repair
+    from bnguard.checking.run import check
     from bnguard.errors import BnguardError
     from bnguard.findings import Finding, Report, Severity
     from bnguard.forecasting import forecast
@@ -29,6 +30,7 @@ _PUBLIC = {
     "Report": "bnguard.findings",
     "Severity": "bnguard.findings",
     "audit_loader": "bnguard.loader",
+    "check": "bnguard.checking.run",
     "diagnose": "bnguard.runtime.postmortem",
     "forecast": "bnguard.forecasting",
     "guard": "bnguard.runtime.guard",
@@ -45,6 +47,7 @@ __all__ = [
     "Severity",
     "__version__",
     "audit_loader",
+    "check",
     "diagnose",
     "forecast",
     "guard",

@@ -44,3 +44,7 @@ class InputError(BnguardError):
 
 class RepairError(BnguardError):
     """A fix that cannot do what it promises; what it was given is as it was before."""
+
+
+class ConfigError(BnguardError):
+    """A configuration that cannot be found or read; the message names the file and the key."""

@@ -67,6 +67,28 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Problem:
+    """Something that was declared and could not be carried out.
+
+    Attributes:
+        entry: where it is declared: ``models.net``.
+        error: one line, why.
+        hint: one line, what to do next, or None.
+        detail: more lines, such as the user's own traceback, or None.
+
+    """
+
+    entry: str
+    error: str
+    hint: str | None = None
+    detail: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the problem as JSON-ready values."""
+        return {"entry": self.entry, "error": self.error, "hint": self.hint, "detail": self.detail}
+
+
+@dataclass(frozen=True)
 class Report:
     """The one object that every reporter renders.
 
@@ -77,6 +99,7 @@ class Report:
         suggestions: ways out for the loaders, cheapest first.
         forecasts: where the epochs of the loaders stop with the models, in the order of models and loaders.
         findings: what the rules said, in the order of models, loaders and layers.
+        problems: what was declared and could not be carried out.
         torch: the version of torch that was asked, or None where none was needed.
         extra: further keys of the JSON document, such as the strip of a range of sizes.
 
@@ -88,13 +111,14 @@ class Report:
     suggestions: Sequence[Suggestion] = ()
     forecasts: Sequence[ForecastFact] = ()
     findings: Sequence[Finding] = ()
+    problems: Sequence[Problem] = ()
     torch: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
-        """Whether nothing of severity error was found."""
-        return self.worst < Severity.ERROR
+        """Whether nothing of severity error was found, and all was looked at that should be."""
+        return self.worst < Severity.ERROR and not self.problems
 
     @property
     def worst(self) -> int:
@@ -122,13 +146,15 @@ class Report:
         document: dict[str, Any] = {"bnguard": __version__, "schema": 1, "command": self.command}
         if self.torch:
             document["torch"] = self.torch
-        if self.command == "scan" or self.models:
+        if self.command in ("scan", "check") or self.models:
             document["models"] = [m.to_dict() for m in self.models]
-        if self.command == "audit-loader" or self.loaders:
+        if self.command in ("audit-loader", "check") or self.loaders:
             document["loaders"] = [loader.to_dict() for loader in self.loaders]
             document["suggestions"] = [s.to_dict() for s in self.suggestions]
         if self.command in ("forecast", "preflight", "check") or self.forecasts:
             document["forecasts"] = [forecast.to_dict() for forecast in self.forecasts]
+        if self.command == "check":
+            document["problems"] = [p.to_dict() for p in self.problems]
         document.update(self.extra)
         document["findings"] = [f.to_dict() for f in self.findings]
         document["summary"] = {f"{s.label}s": self.count(s) for s in sorted(Severity, reverse=True)}

@@ -18,6 +18,9 @@ WITHOUT_TORCH = (
     "classify", "diagnosis", "evidence", "logfile", "logs", "logtext", "module_path", "ranks", "script", "supervise",
 )  # fmt: skip
 BEFORE_THE_SCRIPT = ("launch", "outcome", "gather", "stop", "processes", "evaluating")
+CHECKING_WITHOUT_TORCH = (
+    "assemble", "config", "declared", "init", "jobs", "keys", "locate", "pool", "run", "sources", "streams", "table",
+)  # fmt: skip
 PURE = {"bnguard.rules", "bnguard.report"}
 
 
@@ -69,6 +72,9 @@ def uses(path: Path, *packages: str) -> set[str]:
         *[(f"runtime/{name}.py", ["torch"]) for name in WITHOUT_TORCH],
         ("edit", ["bnguard.model", "bnguard.report", "bnguard.rules", "bnguard.cli", "torch", "rich", "typer"]),
         ("wholefile.py", ["bnguard.", "torch", "rich", "typer"]),
+        ("checking", ["bnguard.runtime", "bnguard.repair", "bnguard.cli", "rich", "typer"]),
+        *[(room, ["bnguard.checking"]) for room in ("rules", "report", "model", "loader", "forecasting", "runtime")],
+        *[(f"checking/{name}.py", ["torch", "bnguard.model"]) for name in CHECKING_WITHOUT_TORCH],
         ("usercode.py", ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "rich", "typer"]),
     ],
 )
@@ -122,6 +128,8 @@ def test_private_parts_of_torch_stand_behind_one_file() -> None:
         (["fix", "examples/resnet18_gradcam.py"], 0), (["fix", "missing.py"], 2), (["fix", "--help"], 0),
         (["run", "--help"], 0), (["run", "missing.py"], 2),
         (["preflight", "--help"], 0), (["preflight", "missing.py"], 2), (["preflight", "tests/fixtures/trains.py"], 1),
+        (["check", "--help"], 0), (["check", "--config", "missing.toml"], 2),
+        (["check", "--config", "pyproject.toml"], 2),
     ],
 )  # fmt: skip
 def test_these_commands_never_import_torch(argv: list[str], code: int) -> None:

@@ -29,7 +29,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / link).exists(), link
 
 
-@pytest.mark.parametrize("command", ["scan", "audit-loader", "preflight", "fix"])
+@pytest.mark.parametrize("command", ["scan", "audit-loader", "preflight", "fix", "check"])
 def test_options_in_the_documentation_exist(command: str) -> None:
     from typer.main import get_command
 
@@ -134,6 +134,34 @@ def test_the_json_page_shows_a_real_forecast() -> None:
     (real,) = bnguard.forecast(model, {"n": 9, "batch_size": 8}, (3, 8, 8)).to_dict()["forecasts"]
     assert set(shown[0]) == set(real)
     assert set(shown[0]["sizes"][0]) == set(real["sizes"][0])
+
+
+def test_every_key_of_the_configuration_is_documented_and_no_other() -> None:
+    from bnguard.checking import keys
+
+    text = (ROOT / "docs/reference/configuration.md").read_text(encoding="utf-8")
+    _, top, models, loaders, scripts = re.split(r"^## `\[tool\.bnguard.*$", text, flags=re.MULTILINE)
+    for section, known in ((top, keys.TOP), (models, keys.MODEL), (loaders, keys.LOADER), (scripts, keys.SCRIPT)):
+        rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+        assert {key for row in rows for key in re.findall(r"`([^`]+)`", row)} == set(known)
+
+
+def test_configurations_in_the_documentation_are_accepted(tmp_path: Path) -> None:
+    from bnguard.checking.config import declared
+
+    found = [t for p in PAGES for t in re.findall(r"```toml\n(.*?)```", p.read_text(encoding="utf-8"), re.DOTALL)]
+    assert len(found) >= 3
+    for text in found:
+        (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
+        assert declared(tmp_path / "pyproject.toml").models
+
+
+def test_the_json_page_names_the_keys_of_a_problem() -> None:
+    from bnguard.findings import Problem
+
+    text = (ROOT / "docs/reference/json.md").read_text(encoding="utf-8")
+    shown = re.findall(r"`(\[\{\"entry\".*?\}\])`", text, re.DOTALL)
+    assert set(json.loads(shown[0])[0]) == set(Problem("models.net", "why").to_dict())
 
 
 def test_the_package_speaks_of_itself_alone() -> None:

@@ -16,6 +16,7 @@ from bnguard.errors import BnguardError
 COMMANDS: dict[str, tuple[str, str, bool]] = {
     "scan": ("bnguard.cli.scan", "command", True),
     "audit-loader": ("bnguard.cli.audit_loader", "command", True),
+    "check": ("bnguard.cli.check", "command", False),
     "run": ("bnguard.cli.run", "command", True),
     "preflight": ("bnguard.cli.preflight", "command", True),
     "fix": ("bnguard.cli.fix", "command", True),

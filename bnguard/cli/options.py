@@ -17,15 +17,14 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", help="Write the report to this file.", metavar="FILE", rich_help_panel="Report"),
 ]
-FailOn = Annotated[
-    str,
-    typer.Option(
-        "--fail-on",
-        help="Exit 1 from this severity on.",
-        metavar="error|warning|never",
-        rich_help_panel="Report",
-    ),
-]
+_FAIL_ON = typer.Option(
+    "--fail-on",
+    help="Exit 1 from this severity on.",
+    metavar="error|warning|never",
+    rich_help_panel="Report",
+)
+FailOn = Annotated[str, _FAIL_ON]
+FailOnOrFile = Annotated[str | None, _FAIL_ON]
 Select = Annotated[
     list[str] | None,
     typer.Option("--select", help="Only these codes; prefixes work.", metavar="CODES", rich_help_panel="Report"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -76,7 +77,7 @@ def forecast_calls(  # noqa: PLR0913 - what a recording knows
             opened = replace(opened, target=name)
         feeds = [_feed(fact, recipes.get(fact.name), called.get(fact.name)) for fact in facts]
         found = list(foresee(opened, feeds, device, progress or (lambda _: None)))
-    return report_on(found, facts, ways, command)
+    return report_on(found, facts, ways, command, torch=torch.__version__)
 
 
 def _feed(loader: LoaderFact, recipe: Inputs | Sequence[Inputs] | None, called: Mode | None) -> Feed:

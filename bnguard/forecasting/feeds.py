@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from bnguard.facts import Mode, ModelFact
 from bnguard.forecast_facts import ForecastFact
 from bnguard.forecasting.join import join
 from bnguard.forecasting.outcomes import Outcomes
+from bnguard.forecasting.reporting import Forecast
 from bnguard.loader_facts import LoaderFact
 from bnguard.model.inputs import Inputs
 from bnguard.model.opened import Opened
@@ -37,14 +38,6 @@ class Feed(NamedTuple):
     unknown: str | None = None
 
 
-class Forecast(NamedTuple):
-    """A forecast, the model at the batch size that decides it, and whether batches of two or more are a way out."""
-
-    fact: ForecastFact
-    model: ModelFact | None
-    two_hold: bool
-
-
 def foresee(model: Opened, feeds: Iterable[Feed], device: str, progress: Progress) -> Iterator[Forecast]:
     """Yield the forecast of each feed, in their order.
 
@@ -55,12 +48,42 @@ def foresee(model: Opened, feeds: Iterable[Feed], device: str, progress: Progres
         progress: told before something slow.
 
     """
+    known: dict[object, _Known] = {}
     for feed in feeds:
         model.subject.set_mode(feed.called)
         if feed.calls or feed.loader.steps == 0:  # where no batch comes, nothing need be known of the model
-            yield _foreseen(model, feed, device, progress)
+            # feeds that call the model in the same way share what is known: each size is traced once for all of them
+            alike = (tuple(map(id, feed.calls)), feed.called, feed.loader.world_size)
+            if alike not in known:
+                known[alike] = _Known(model, Outcomes(model, feed.calls, feed.loader.world_size, progress), device)
+            yield _foreseen(known[alike], feed)
         else:
             yield Forecast(_not_known(model, feed), None, two_hold=False)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known so far of a model that is called in one way, in one mode."""
+
+    model: Opened
+    outcomes: Outcomes
+    device: str
+    _facts: dict[int, ModelFact] = field(default_factory=dict)
+
+    def fact(self, batch_size: int, called: Mode | None, *, stops: bool) -> ModelFact:
+        """Return the model as it is at this batch size, with the call that decides.
+
+        Where nothing stops any other size says as much, so that one which is known already will do.
+        """
+        if self._facts and not stops:
+            return next(iter(self._facts.values()))
+        if batch_size not in self._facts:
+            mode = called or ("train" if self.model.subject.model.training else "eval")
+            inputs, trace = self.outcomes.deciding(batch_size)
+            self._facts[batch_size] = model_fact(
+                self.model, inputs, trace, batch_size, mode, self.device, self.outcomes.again
+            )
+        return self._facts[batch_size]
 
 
 def _not_known(model: Opened, feed: Feed) -> ForecastFact:
@@ -77,25 +100,15 @@ def _not_known(model: Opened, feed: Feed) -> ForecastFact:
     )
 
 
-def _foreseen(model: Opened, feed: Feed, device: str, progress: Progress) -> Forecast:
-    outcomes = Outcomes(model, feed.calls, feed.loader.world_size, progress)
+def _foreseen(known: _Known, feed: Feed) -> Forecast:
+    model, outcomes = known.model, known.outcomes
     fact = join(model.target, feed.loader, outcomes.at)
-    seen = _at_deciding_size(model, fact, feed, outcomes, device)
+    # where the epoch stops, or else at the smallest size that it brings
+    size = fact.batch_size or min((s.batch_size for s in fact.sizes), default=None)
+    seen = None if size is None else known.fact(size, feed.called, stops=fact.stops is True)
     notes = (*model.notes, *feed.notes, *fact.notes, *_woken(model, seen))
     fact = replace(fact, called=feed.called, notes=notes)
     return Forecast(fact, seen, two_hold=fact.stops is not True or outcomes.at(2).stops is False)
-
-
-def _at_deciding_size(
-    model: Opened, fact: ForecastFact, feed: Feed, outcomes: Outcomes, device: str
-) -> ModelFact | None:
-    """Return the model as it is where the epoch stops, or else at the smallest size that the epoch brings."""
-    size = fact.batch_size or min((s.batch_size for s in fact.sizes), default=None)
-    if size is None:
-        return None
-    mode = feed.called or ("train" if model.subject.model.training else "eval")
-    inputs, trace = outcomes.deciding(size)
-    return model_fact(model, inputs, trace, size, mode, device)
 
 
 def _woken(model: Opened, seen: ModelFact | None) -> Iterator[str]:

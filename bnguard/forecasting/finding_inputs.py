@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch.utils.data import DataLoader
 
 from bnguard.errors import BnguardError
-from bnguard.facts import InputFact
+from bnguard.facts import InputFact, Mode
 from bnguard.forecasting.outcomes import MOST_REAL_SAMPLES
 from bnguard.forecasting.sampled import SampledInputs, ways_to_call, words
 from bnguard.loader.sample import NoSampleError, Sample, first_sample
@@ -20,7 +20,8 @@ from bnguard.model.opened import Opened
 from bnguard.model.trace import Progress, quiet
 from bnguard.usercode import one_line
 
-_GIVE = "give the input: inputs=(3, 224, 224), without the batch dimension"
+IN_PYTHON = ("inputs=", "(3, 224, 224)")
+"""How the reader gives the input of a model: the word before it, and an example."""
 
 
 class FoundInputs(NamedTuple):
@@ -34,9 +35,12 @@ class FoundInputs(NamedTuple):
 class InputsOf:
     """The inputs of one model, loader by loader; each loader gives one sample at most."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, spelling: tuple[str, str] = IN_PYTHON) -> None:
         self._progress = progress
+        self._word = spelling[0]
+        self._give = f"give the input: {''.join(spelling)}, without the batch dimension"
         self._samples: dict[str, Sample | str] = {}
+        self._own: dict[Mode | None, Inputs] = {}
 
     def find(self, model: Opened, loader: LoaderFact, live: DataLoader[Any] | None) -> FoundInputs:
         """Return what the forward takes of the loader's first sample, else what the model or its file declares.
@@ -87,21 +91,29 @@ class InputsOf:
         return (inputs, None) if trace.error is None and isinstance(inputs, SampledInputs) else (None, trace.error_line)
 
     def _declared(self, model: Opened, loader: LoaderFact, why: str | None) -> FoundInputs:
-        size = next(iter(_sizes_to_try(loader)))
         try:
-            inputs, trace = own_inputs(model, size, self._progress)
-        except BnguardError as error:
-            return FoundInputs(None, (_GIVE,), why or error.message)
-        shown = inputs.facts(1) if inputs is not None and trace.error is None else ()
-        if inputs is not None and trace.error is None and not (why and inputs.source == "assumed"):
-            return FoundInputs(inputs, tuple(_said(why, shown, inputs.source)))
-        return FoundInputs(None, (_GIVE,), why or f"no input was found that it takes ({trace.error_line})")
+            inputs, error = self._own_inputs(model, next(iter(_sizes_to_try(loader))))
+        except BnguardError as refused:
+            return FoundInputs(None, (self._give,), why or refused.message)
+        if inputs is not None and error is None and not (why and inputs.source == "assumed"):
+            return FoundInputs(inputs, tuple(_said(why, inputs.facts(1), inputs.source, self._word)))
+        return FoundInputs(None, (self._give,), why or f"no input was found that it takes ({error})")
+
+    def _own_inputs(self, model: Opened, size: int) -> tuple[Inputs | None, str | None]:
+        """Return what the model takes of itself and the error with it; what once ran is not looked for again."""
+        mode = model.subject.mode
+        if mode in self._own:
+            return self._own[mode], None
+        inputs, trace = own_inputs(model, size, self._progress)
+        if inputs is not None and trace.error is None:
+            self._own[mode] = inputs
+        return inputs, trace.error_line
 
 
-def _said(why: str | None, shown: tuple[InputFact, ...], source: str) -> Iterator[str]:
+def _said(why: str | None, shown: tuple[InputFact, ...], source: str, word: str) -> Iterator[str]:
     if why:
         yield why
-    how = "assumed: no loader was there to ask; inputs=… gives yours" if source == "assumed" else f"from {source}"
+    how = f"assumed: no loader was there to ask; {word}… gives yours" if source == "assumed" else f"from {source}"
     yield f"input {', '.join(map(words, shown))}, {how}"
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from bnguard.facts import LayerFact, NormCall
+from bnguard.facts import LayerFact, Method, NormCall
 from bnguard.forecast_facts import Cause, SizeFact
 from bnguard.model.inputs import Inputs
 from bnguard.model.opened import Opened
@@ -51,6 +51,17 @@ class Outcomes:
         index = next((i for i in range(last) if self._judged(i, batch_size).stops is not False), last)
         index = index if self.at(batch_size).stops is not False else 0
         return self.calls[index], self._trace(index, batch_size)
+
+    def again(self, inputs: Inputs, batch_size: int, method: Method) -> Trace:
+        """Trace one of the calls at a further size, by the method that its first trace took; known ones are not."""
+        key = (next(i for i, call in enumerate(self.calls) if call is inputs), batch_size)
+        known = self._traces.get(key)
+        if known is not None and known.method == method:
+            return known
+        trace = self.model.subject.trace(inputs, batch_size, method)
+        if method == "meta" and trace.error is None:  # no other method would be asked
+            self._traces[key] = trace
+        return trace
 
     def _together(self, batch_size: int) -> SizeFact:
         single = 0

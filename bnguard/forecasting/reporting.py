@@ -1,16 +1,23 @@
-"""From forecasts to the report: every fact once, the findings of the join, and the ways out that help."""
+"""From forecasts to the report: every fact once, the findings of the join, and the ways out that help. No torch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import torch
+from typing import NamedTuple
 
 from bnguard.facts import ModelFact
 from bnguard.findings import Report
-from bnguard.forecasting.feeds import Forecast
+from bnguard.forecast_facts import ForecastFact
 from bnguard.loader_facts import LoaderFact, Suggestion
 from bnguard.rules.forecasts import judge
+
+
+class Forecast(NamedTuple):
+    """A forecast, the model at the batch size that decides it, and whether batches of two or more are a way out."""
+
+    fact: ForecastFact
+    model: ModelFact | None
+    two_hold: bool
 
 
 def report_on(
@@ -18,6 +25,8 @@ def report_on(
     loaders: Sequence[LoaderFact],
     suggestions: Sequence[Suggestion],
     command: str = "forecast",
+    *,
+    torch: str | None,
 ) -> Report:
     """Return the report on these forecasts.
 
@@ -26,14 +35,11 @@ def report_on(
         loaders: as audited.
         suggestions: of the audit; those are kept that help the models at hand.
         command: of the report.
+        torch: its version.
 
     """
     facts = tuple(f.fact for f in forecasts)
-    models: dict[tuple[str, str], ModelFact] = {}
-    for forecast in forecasts:
-        if forecast.model is not None:
-            models.setdefault((forecast.model.target, forecast.model.mode), forecast.model)
-    seen = tuple(models.values())
+    seen = _models(forecasts)
     return Report(
         command,
         models=seen,
@@ -41,8 +47,19 @@ def report_on(
         suggestions=tuple(way for way in suggestions if _helps(way, forecasts)),
         forecasts=facts,
         findings=judge(seen, loaders, facts),
-        torch=torch.__version__,
+        torch=torch,
     )
+
+
+def _models(forecasts: Sequence[Forecast]) -> tuple[ModelFact, ...]:
+    """Return each model once for each of its modes: at the size where it stops first, else where it was looked at."""
+    models: dict[tuple[str, str], Forecast] = {}
+    for forecast in forecasts:
+        if forecast.model is not None:
+            known = models.setdefault((forecast.model.target, forecast.model.mode), forecast)
+            if forecast.fact.stops and not known.fact.stops:
+                models[forecast.model.target, forecast.model.mode] = forecast
+    return tuple(f.model for f in models.values() if f.model is not None)
 
 
 def _helps(way: Suggestion, forecasts: Sequence[Forecast]) -> bool:

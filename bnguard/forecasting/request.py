@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
 from bnguard.errors import UsageError
 from bnguard.facts import Mode
 from bnguard.findings import Report
-from bnguard.forecasting.feeds import Feed, Forecast, foresee
-from bnguard.forecasting.finding_inputs import InputsOf
-from bnguard.forecasting.given_loaders import Audited, audited
-from bnguard.forecasting.reporting import report_on
+from bnguard.forecasting.given_loaders import audited
+from bnguard.forecasting.planning import Plan
+from bnguard.forecasting.reporting import Forecast, report_on
 from bnguard.model.checkpoint import is_checkpoint
-from bnguard.model.guess import as_wanted
-from bnguard.model.inputs import Inputs, as_recipe
-from bnguard.model.opened import Opened, check_device, opened
+from bnguard.model.inputs import as_recipe
+from bnguard.model.opened import check_device, opened
 from bnguard.model.trace import Progress
 from bnguard.model.twin import untouched_process
 
@@ -105,43 +103,13 @@ def forecast(  # noqa: PLR0913 - what scan and audit_loader can be told
             mode=mode,
             count=count,
         )
-        plan = _Plan(as_recipe(inputs), loaders, keep_modes, device, progress or (lambda _: None))
+        plan = Plan(as_recipe(inputs), loaders.each, keep_modes, device, progress or (lambda _: None))
         found: list[Forecast] = []
         for one in several:
-            _refuse_checkpoint(one)
+            refuse_checkpoint(one)
             with opened(one, mode=None, device=device, settings=settings, stubs=stubs, argv=argv) as models:
                 found += [forecast for each in models for forecast in plan.of(each)]
-    return report_on(found, [it.fact for it in loaders.each], loaders.suggestions)
-
-
-@dataclass
-class _Plan:
-    """The settings of one forecast, applied to each of its models."""
-
-    inputs: Inputs | None
-    loaders: Audited
-    keep_modes: bool
-    device: str
-    progress: Progress
-
-    def of(self, model: Opened) -> Iterator[Forecast]:
-        """Forecast one model on every loader."""
-        return foresee(model, self._feeds(model), self.device, self.progress)
-
-    def _feeds(self, model: Opened) -> Iterator[Feed]:
-        found = InputsOf(self.progress)
-        for loader in self.loaders.each:
-            called = None if self.keep_modes and loader.fact.mode == "train" else loader.fact.mode
-            if loader.fact.steps == 0:
-                yield Feed(loader.fact, (), called)
-                continue
-            if self.inputs is not None:
-                yield Feed(loader.fact, (as_wanted(model.subject.model, self.inputs),), called)
-                continue
-            model.subject.set_mode(called)
-            its = found.find(model, loader.fact, loader.live)
-            calls = () if its.inputs is None else (its.inputs,)
-            yield Feed(loader.fact, calls, called, its.notes, its.unknown)
+    return report_on(found, [it.fact for it in loaders.each], loaders.suggestions, torch=torch.__version__)
 
 
 def _replicas(models: Sequence[Any]) -> int:
@@ -150,6 +118,7 @@ def _replicas(models: Sequence[Any]) -> int:
     return max((1, *spread))
 
 
-def _refuse_checkpoint(model: object) -> None:
+def refuse_checkpoint(model: object) -> None:
+    """Raise UsageError for a checkpoint: it holds statistics, and nothing that could be called."""
     if isinstance(model, (str, Path)) and is_checkpoint(str(model)):
         raise UsageError(f"{model} is a checkpoint, which has no forward", hint="name the model: model.py:Net")

@@ -55,7 +55,9 @@ class Opened:
             model = self.subject.model
             for layer in self.subject.layers:
                 self._lines[layer.name] = self.origins.find(layer.module) or assignment_line(model, layer.name)
-        return layer_facts(trace, self.prefix, self._lines, self.statistics)
+        if trace.layer_facts is None:
+            trace.layer_facts = layer_facts(trace, self.prefix, self._lines, self.statistics)
+        return trace.layer_facts
 
     def refusing(self, trace: Trace) -> str | None:
         """Return the name of the normalisation layer within which the trace's error was raised, if it was in one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from bnguard.errors import UsageError
-from bnguard.facts import LayerFact, Mode, ModelFact
+from bnguard.facts import LayerFact, Method, Mode, ModelFact
 from bnguard.findings import Report
 from bnguard.model import checkpoint
 from bnguard.model.assemble import first_failure, smallest_batches
@@ -89,6 +89,9 @@ def scan(  # noqa: PLR0913 - one argument for each option of the command line
     return Report("scan", models=tuple(facts), findings=CATALOGUE.judge(models=facts), torch=torch.__version__)
 
 
+Again = Callable[[Inputs, int, Method], Trace]
+
+
 class _Plan:
     """The settings of one scan, applied to each of its models."""
 
@@ -111,7 +114,13 @@ class _Plan:
 
 
 def model_fact(
-    model: Opened, inputs: Inputs | None, trace: Trace, batch_size: int, mode: Mode, device: str
+    model: Opened,
+    inputs: Inputs | None,
+    trace: Trace,
+    batch_size: int,
+    mode: Mode,
+    device: str,
+    again: Again | None = None,
 ) -> ModelFact:
     """Return what a trace at a batch size says of a model, and what further traces say of its layers that fail.
 
@@ -122,11 +131,12 @@ def model_fact(
         batch_size: of that trace.
         mode: what was called on the root before.
         device: whose batch_norm backend the calls predict.
+        again: traces the same inputs at another batch size, or knows that trace already; None traces anew.
 
     """
     facts = model.layers(trace)
     if inputs is not None and trace.method != "none":
-        look = _Look(model, inputs, trace, batch_size)
+        look = _Look(model, inputs, trace, batch_size, again or model.subject.trace)
         facts = look.with_lost_dimension(look.with_larger_input(look.with_smallest(facts)))
     return ModelFact(
         target=model.target,
@@ -152,9 +162,10 @@ class _Look:
     inputs: Inputs
     trace: Trace
     batch_size: int
+    again: Again
 
     def _again(self, batch_size: int) -> Trace:
-        return self.model.subject.trace(self.inputs, batch_size, self.trace.method)
+        return self.again(self.inputs, batch_size, self.trace.method)
 
     def with_smallest(self, facts: tuple[LayerFact, ...]) -> tuple[LayerFact, ...]:
         """Trace at 1, 2, 3 … until no layer fails, and note from which size on each layer holds."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bnguard.errors import BnguardError
-from bnguard.facts import Method, Mode
+from bnguard.facts import LayerFact, Method, Mode
 from bnguard.model import private
 from bnguard.model.build import paused_gc
 from bnguard.model.inputs import Arguments, Inputs, map_tensors
@@ -84,6 +84,8 @@ class Trace:
     error: BaseException | None = None
     failed_in: nn.Module | None = None
     """The normalisation layer within whose forward the error was raised, None if it was raised elsewhere."""
+    layer_facts: tuple[LayerFact, ...] | None = None
+    """What it says of each layer, once that was asked: in the mode of the trace, whatever mode is set afterwards."""
 
     @property
     def error_line(self) -> str | None:

@@ -52,11 +52,18 @@ class Answer:
 
 
 def of_report(report: Report) -> list[Answer]:
-    """Return the answers for all forecasts, and for each model or loader that no forecast speaks of, gravest first."""
-    answers = [replace(of_forecast(f), subject=f.model) for f in report.forecasts]
+    """Return the answers for all forecasts, and for each model or loader that no forecast speaks of, gravest first.
+
+    A check may hold hundreds of forecasts: there a model has one answer for all loaders on which it does not stop.
+    """
+    gathered = report.command == "check"
+    told = [f for f in report.forecasts if not gathered or f.stops is not False]
+    answers = [replace(of_forecast(f), subject=f.model) for f in told]
+    answers += _holding([f for f in report.forecasts if f.stops is False]) if gathered else []
     foreseen = {f.model for f in report.forecasts}
     answers += [with_counts(model) for model in report.models if model.target not in foreseen]
     answers += _of_other_loaders(report)
+    answers += [Answer("unknown", "not checked, see below", subject=p.entry) for p in report.problems]
     return sorted(answers, key=lambda a: get_args(State).index(a.state))
 
 
@@ -137,6 +144,15 @@ def of_forecast(forecast: ForecastFact) -> Answer:
     shown = sizes_text([s.batch_size for s in forecast.sizes])
     because = f"no layer fails at the batch sizes it gives ({shown})" if shown else "it gives no batch"
     return Answer("holds", f"{what} does not stop: {because}")
+
+
+def _holding(forecasts: Sequence[ForecastFact]) -> Iterator[Answer]:
+    """Yield one answer for each model on all loaders on which it does not stop."""
+    for model in dict.fromkeys(f.model for f in forecasts):
+        mine = [f for f in forecasts if f.model == model]
+        sizes = sorted({s.batch_size for f in mine for s in f.sizes}, reverse=True)
+        because = f": no layer fails at batch sizes {sizes_text(sizes)}" if sizes else ""
+        yield Answer("holds", f"does not stop on {', '.join(f.loader for f in mine)}{because}", subject=model)
 
 
 def sizes_text(sizes: Sequence[int]) -> str:

@@ -22,6 +22,11 @@ def render_text(report: Report, *, quiet: bool = False, width: int = 100) -> str
 
 
 def _print(report: Report, console: Console, *, quiet: bool) -> None:
+    if report.command == "check":
+        from bnguard.report import console_check
+
+        console_check.print_check(report, console, quiet=quiet)
+        return
     if report.forecasts:
         from bnguard.report import console_forecasts
 

@@ -27,9 +27,11 @@ NARROW = 30
 class Page:
     """The console, and how wide and how plain it is."""
 
-    def __init__(self, console: Console, symbols: Symbols) -> None:
+    def __init__(self, console: Console, symbols: Symbols, *, several_models: bool = False) -> None:
         self.console = console
         self.symbols = symbols
+        self.several_models = several_models
+        """Whether a finding must say whose it is."""
 
     def line(self, text: Text, indent: int = 0, hanging: int | None = None, lead: Text | None = None) -> None:
         """Print text that never runs over the width.
@@ -73,10 +75,17 @@ class Page:
     def _finding(self, finding: Finding, remedy: str | None) -> None:
         lead = Text(f"{finding.severity.label} {finding.code}  ", SEVERITY_STYLE[finding.severity])
         self.line(Text(finding.message), indent=2, lead=lead)
-        if finding.location is not None:
-            self.line(Text(f"built at {short_place(finding.location)}", style="dim"), indent=2 + lead.cell_len)
+        place = ", ".join(self._place(finding))
+        if place:
+            self.line(Text(place, style="dim"), indent=2 + lead.cell_len)
         if finding.fix and finding.fix != remedy:
             self.line(Text(finding.fix), indent=2 + lead.cell_len, lead=Text("fix: ", "bold"))
+
+    def _place(self, finding: Finding) -> Iterator[str]:
+        if self.several_models and finding.model and finding.layer is not None:
+            yield f"in {finding.model}"
+        if finding.location is not None:
+            yield f"built at {short_place(finding.location)}"
 
 
 def _by_rule(findings: Iterable[Finding]) -> Iterator[list[Finding]]:

@@ -41,3 +41,34 @@ def counter(what: str, *, quiet: bool = False, after: float = 0.5) -> Iterator[C
         yield show
     finally:
         bar.stop()
+
+
+@contextmanager
+def bar(what: str, *, quiet: bool = False, fewest: int = 4) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that shows how many of how many things are done.
+
+    Args:
+        what: in words, such as ``checking``.
+        quiet: show nothing at all, as where stderr is no terminal.
+        fewest: of fewer things nothing is shown.
+
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    shown = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = shown.add_task(what, total=None)
+
+    def show(done: int, total: int) -> None:
+        if total >= fewest:
+            shown.start()
+            shown.update(task, completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        shown.stop()

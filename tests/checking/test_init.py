@@ -1,0 +1,181 @@
+"""``--init`` reads source alone, touches nothing of what was there, and writes what the check accepts."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bnguard
+from bnguard.checking.config import declared
+from bnguard.checking.init import write_configuration
+from bnguard.checking.sources import look_through
+from bnguard.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+MODEL = """\
+raise SystemExit("importing me is a mistake")
+import torch.nn as nn
+from torch import nn as other
+
+
+class Block(nn.Module):
+    def __init__(self, width): ...
+    def forward(self, x): ...
+
+
+class Net(other.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.block = Block(width)
+
+    def forward(self, x): ...
+
+
+class Child(Net): ...
+
+
+class Needs(nn.Module):
+    def __init__(self, classes, *, depth, width=3): ...
+    def forward(self, x): ...
+
+
+class FocalLoss(nn.Module):
+    def forward(self, x, y): ...
+
+
+class Registry(nn.Module): ...
+
+
+class Other: ...
+"""
+TRAIN = """\
+import argparse
+from torch.utils.data import DataLoader
+from models import Net
+
+parser = argparse.ArgumentParser()
+parser.add_argument("-b", "--batch-size", type=int, default=64)
+args = parser.parse_args()
+VAL = 12
+train_loader = DataLoader(data, batch_size=args.batch_size, shuffle=True, drop_last=True)
+loaders = {"val": DataLoader(data, VAL), "odd": DataLoader(data, len(data) // 7)}
+single: object = DataLoader(data)
+bucketed = DataLoader(data, batch_sampler=buckets)
+
+
+def make_test_loader():
+    return torch.utils.data.DataLoader(data, batch_size=5)
+
+
+loss.backward()
+"""
+RUNS = """\
+from torch import nn
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    def forward(self, x):
+        return super().forward(x)
+class Second(Net):
+    def __init__(self, classes): super().__init__()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "models.py").write_text(MODEL)
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg" / "train.py").write_text(TRAIN)
+    (tmp_path / "broken.py").write_text("class (")
+    for skipped in ("tests", ".hidden", "env"):
+        (tmp_path / skipped).mkdir()
+        (tmp_path / skipped / "x.py").write_text(MODEL)
+    return tmp_path
+
+
+def test_what_is_found(folder: Path):
+    found = look_through(folder)
+    assert [(m.file, m.cls, m.needs) for m in found.models] == [
+        ("models.py", "Net", ()), ("models.py", "Child", ()), ("models.py", "Needs", ("classes", "depth")),
+    ]  # fmt: skip
+    assert [(x.name, x.batch_size, x.drop_last) for x in found.loaders] == [
+        ("train", 64, True), ("single", 1, False), ("val", 12, False), ("odd", None, False), ("test", 5, False),
+    ]  # fmt: skip
+    assert {x.file for x in found.loaders} == {"pkg/train.py"}
+    assert found.scripts == ("pkg/train.py",)
+
+
+def test_a_file_of_its_own(folder: Path, golden):
+    said = write_configuration(folder)
+    assert (
+        said == "bnguard.toml: written from 3 models, 5 loaders, 1 script; look at each TODO, then run `bnguard check`"
+    )
+    text = (folder / "bnguard.toml").read_text(encoding="utf-8")
+    golden("check-init.toml", text)
+    what = declared(folder / "bnguard.toml")
+    assert [m.name for m in what.models] == ["net", "child"]  # the third waits for its arguments
+    assert {x.name: x.options["batch_size"] for x in what.loaders} == {
+        "train": 64, "single": 1, "val": 12, "odd": 32, "test": 5,
+    }  # fmt: skip
+    assert what.loaders[0].feeds == ("net",)  # the only one that the script names
+    assert what.scripts == ()
+    uncommented = [re.sub(r"^# (?=\[|\w+ = )", "", line) for line in text.splitlines()]
+    (folder / "bnguard.toml").write_text("\n".join(uncommented))
+    assert [s.program for s in declared(folder / "bnguard.toml").scripts] == ["pkg/train.py"]
+    assert declared(folder / "bnguard.toml").models[2].settings == {"classes": 0, "depth": 0}
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", ""])
+def test_at_the_end_of_pyproject(folder: Path, ending: str):
+    project = folder / "pyproject.toml"
+    before = ("[project]\nname = 'é'  # mine".replace("\n", ending or "\n") + ending).encode()
+    project.write_bytes(before)
+    write_configuration(folder)
+    after = project.read_bytes()
+    assert after.startswith(before)
+    assert (b"\r\n" in after) == (ending == "\r\n")
+    assert after.count(b"\r\n") in (0, after.count(b"\n"))
+    assert [m.name for m in declared(project).models] == ["net", "child"]
+    assert sorted(p.name for p in folder.iterdir() if p.suffix != ".py" and p.is_file()) == ["pyproject.toml"]
+    with pytest.raises(ConfigError, match=r"pyproject.toml has a \[tool.bnguard\] already"):
+        write_configuration(folder)
+    assert project.read_bytes() == after
+
+
+def test_refusals(tmp_path: Path):
+    with pytest.raises(ConfigError, match="no model class and no DataLoader call"):
+        write_configuration(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "pyproject.toml").write_text("[project\n")
+    with pytest.raises(ConfigError, match=r"pyproject.toml, line 1"):
+        write_configuration(tmp_path)
+    (tmp_path / "bnguard.toml").write_text("")
+    with pytest.raises(ConfigError, match="is there already"):
+        write_configuration(tmp_path)
+
+
+def test_what_is_written_is_accepted(tmp_path: Path):
+    (tmp_path / "net.py").write_text(RUNS)
+    (tmp_path / "train.py").write_text("train_loader = DataLoader(data, batch_size=8)\n")
+    write_configuration(tmp_path)
+    report = bnguard.check(tmp_path / "bnguard.toml", jobs=1)
+    assert report.problems == ()
+    assert [(f.model, f.loader, f.stops) for f in report.forecasts] == [("net", "train", False)]
+
+
+def test_nothing_is_imported(folder: Path):
+    script = (
+        "import sys; from bnguard.cli.app import run; code = run(['check', '--init']);"
+        "assert code == 0, code; assert 'torch' not in sys.modules and 'models' not in sys.modules"
+    )
+    here = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=folder, check=False, env=here
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("bnguard.toml: written from")
