@@ -63,7 +63,7 @@ def of_report(report: Report) -> list[Answer]:
     foreseen = {f.model for f in report.forecasts}
     answers += [with_counts(model) for model in report.models if model.target not in foreseen]
     answers += _of_other_loaders(report)
-    answers += [Answer("unknown", "not checked, see below", subject=p.entry) for p in report.problems]
+    answers += [Answer("warns", "not checked, see below", subject=p.entry) for p in report.problems]
     return sorted(answers, key=lambda a: get_args(State).index(a.state))
 
 

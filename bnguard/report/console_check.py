@@ -49,7 +49,7 @@ def print_check(report: Report, console: Console, *, quiet: bool) -> None:
 
 
 def _answer(answer: Answer) -> Text:
-    colour = STATE_STYLE[answer.state] if answer.state in ("holds", "unknown") else ""
+    colour = STATE_STYLE[answer.state] if answer.state != "breaks" else ""
     subject = f"{answer.subject}: " if answer.subject else ""
     return Text.assemble((subject, "bold"), (answer.before, colour), (answer.layer or "", "bold"), answer.after)
 
