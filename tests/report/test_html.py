@@ -23,7 +23,7 @@ from report.pages import REPORTS, large
 
 import bnguard
 from bnguard.facts import InputFact, LayerFact, ModelFact, NormCall, SourceLine
-from bnguard.findings import Finding, Report, Severity
+from bnguard.findings import Finding, Problem, Report, Severity
 from bnguard.forecast_facts import ForecastFact, SizeFact
 from bnguard.loader_facts import LoaderFact, Place, Stream, Suggestion
 from bnguard.report import html
@@ -347,3 +347,13 @@ def test_text_has_contrast(scheme: int) -> None:
             if ground in colours:
                 light, dark = sorted((luminance(colours[ink]), luminance(colours[ground])), reverse=True)
                 assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, ground)
+
+
+def test_what_was_not_checked_stands_below_the_answer():
+    problem = Problem("models.<b>", "it raised NameError", "mend it", "Traceback:\n  File 'a.py', line 1\n    <x>\n")
+    page = html.render(replace(report_of("scan"), command="check", problems=(problem,)))
+    tree = tree_of(page)
+    (rows,) = [pre for pre in tree.iter("pre") if "Traceback" in words(pre)]
+    assert words(rows).splitlines() == ["Traceback:", "  File 'a.py', line 1", "    <x>"]
+    assert "models.<b>: not checked, see below" in " ".join(words(tree).split())
+    assert "Next mend it" in " ".join(words(tree).split())
