@@ -1,8 +1,8 @@
 """What folding BatchNorm gains: differences and speed on torchvision's classification models, after random statistics.
 
 Running statistics, weights and biases are set at random: means around those of a forward, variances 2 to 8 times as
-large. Narrower ones let a deep network with random weights amplify the rounding of float32 a thousandfold, with and without
-fusing; how much rounding the plain model has by itself (against float64) is printed beside the difference. Then
+large. With narrower ones a deep network of random weights amplifies the rounding of float32 a thousandfold, fused or
+not; how much the plain model rounds by itself (against float64) is printed beside the difference. Then
 ``bnguard.repair.fuse`` is called, and both models run in turn on the same images.
 
     python benchmarks/fuse.py                          # everything, about 15 minutes on two cores
