@@ -102,6 +102,8 @@ class Report:
         problems: what was declared and could not be carried out.
         torch: the version of torch that was asked, or None where none was needed.
         extra: further keys of the JSON document, such as the strip of a range of sizes.
+        select: prefixes of the codes whose findings are kept, none for all.
+        ignore: prefixes of the codes whose findings were left out.
 
     """
 
@@ -114,6 +116,8 @@ class Report:
     problems: Sequence[Problem] = ()
     torch: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -131,13 +135,13 @@ class Report:
 
     def filtered(self, select: Iterable[str] = (), ignore: Iterable[str] = ()) -> Report:
         """Return the report with only the findings whose code a prefix selects and none ignores."""
-        chosen, dropped = tuple(select), tuple(ignore)
-        kept = [
-            f
-            for f in self.findings
-            if (not chosen or f.code.startswith(chosen)) and not (dropped and f.code.startswith(dropped))
-        ]
-        return replace(self, findings=tuple(kept))
+        asked = replace(self, select=tuple(select), ignore=tuple(ignore))
+        return replace(asked, findings=tuple(f for f in self.findings if asked.shows(f.code)))
+
+    def shows(self, code: str) -> bool:
+        """Say whether the findings of this rule are in the report, if there are any."""
+        chosen = not self.select or code.startswith(self.select)
+        return chosen and not (self.ignore and code.startswith(self.ignore))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document of the JSON contract (schema 1)."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 os.environ.setdefault("COLUMNS", "80")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors: a second thread only waits for the other core
 GOLDEN = Path(__file__).parent / "golden"
+SCHEMA = Path(__file__).parent.parent / "docs/schema/bnguard-1.schema.json"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,3 +33,36 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == path.read_text(encoding="utf-8")
 
     return compare
+
+
+def without_further_keys(schema: Any) -> Any:
+    """Return the schema with no key allowed that it does not describe: readers may ignore such, the tests do not."""
+    if isinstance(schema, list):
+        return [without_further_keys(x) for x in schema]
+    if not isinstance(schema, dict):
+        return schema
+    strict = {k: without_further_keys(v) for k, v in schema.items()}
+    return {**strict, "additionalProperties": False} if "required" in strict and "properties" in strict else strict
+
+
+@pytest.fixture(scope="session", autouse=True)
+def every_json_follows_the_schema() -> Iterator[None]:
+    """Hold every JSON document that is rendered while the tests run against docs/schema."""
+    try:
+        from jsonschema import Draft202012Validator
+    except ImportError:  # it comes with the extra `test`
+        yield
+        return
+    from bnguard.report import json as as_json
+
+    validator = Draft202012Validator(without_further_keys(json.loads(SCHEMA.read_text(encoding="utf-8"))))
+    render = as_json.render_document
+
+    def checked(document: Mapping[str, Any]) -> str:
+        text = render(document)
+        validator.validate(json.loads(text))
+        return text
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(as_json, "render_document", checked)
+        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -11,7 +12,7 @@ import typer
 
 from bnguard import __version__
 from bnguard.cli import plain
-from bnguard.errors import BnguardError
+from bnguard.errors import BnguardError, UsageError
 
 COMMANDS: dict[str, tuple[str, str, bool]] = {
     "scan": ("bnguard.cli.scan", "command", True),
@@ -69,7 +70,10 @@ def _root(
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit: 0, 1, 2, 3 as docs/reference/cli.md says, 130 when interrupted."""
-    sys.exit(run(sys.argv[1:] if argv is None else argv))
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] and words[0] not in PASS_THROUGH and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # help and rules hold more than some terminals can show
+    sys.exit(run(words))
 
 
 def run(argv: list[str]) -> int:
@@ -82,9 +86,6 @@ def run(argv: list[str]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `bnguard … | head`: the reader has what it wanted
-        _silence_stdout()
-        return 0
     except Exception as error:  # noqa: BLE001 - this is the outermost frame: anything left is ours
         return _click_or_bug(error)
     return result if isinstance(result, int) else 0
@@ -107,6 +108,12 @@ def show_error(error: BnguardError) -> None:
 
 
 def _click_or_bug(error: Exception) -> int:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        from bnguard.report.stdout import silence
+
+        show_error(UsageError(f"cannot write to {error.filename or 'stdout'}: {error.strerror}"))
+        silence()
+        return 2
     show = getattr(error, "show", None)  # click's own errors: a wrong option, a missing argument
     if show is not None and hasattr(error, "exit_code"):
         show()
@@ -122,9 +129,3 @@ def _click_or_bug(error: Exception) -> int:
         file=sys.stderr,
     )
     return 3
-
-
-def _silence_stdout() -> None:
-    import os
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -61,7 +61,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
         str | None,
         _option("--shard", "How the dataset divides between workers.", _INSIDE, "ceil|stride|none"),
     ] = None,
-    fmt: options.Format = "console",
+    fmt: options.Format = None,
     output: options.Output = None,
     fail_on: options.FailOn = "error",
     select: options.Select = None,

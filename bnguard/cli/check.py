@@ -27,7 +27,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     init: Annotated[
         bool, typer.Option("--init", help="Write a configuration from what is found in this folder.")
     ] = False,
-    fmt: options.Format = "console",
+    fmt: options.Format = None,
     output: options.Output = None,
     fail_on: options.FailOnOrFile = None,
     select: options.Select = None,
@@ -53,5 +53,4 @@ def command(  # noqa: PLR0913 - one parameter for each option
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # an interrupt too: the processes are ended as well
     with stdout_set_aside(), bar("checking", quiet=quiet) as progress:
         report = carry_out_all(what, entries or (), jobs, progress)
-    code = emit(report, reporting)
-    return 2 if report.problems else code
+    return emit(report, reporting)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Annotated
 
@@ -21,6 +20,8 @@ def command(
     if fmt not in ("console", "json"):
         raise UsageError(f"--format {fmt!r} is not known", hint="one of console, json")
     from bnguard import __version__
+    from bnguard.report.json import render_document
+    from bnguard.report.stdout import checked, write
     from bnguard.runtime.logfile import MOST, read_log
     from bnguard.runtime.logs import diagnose_text
 
@@ -35,7 +36,8 @@ def command(
         )
     if fmt == "json":
         document = {"bnguard": __version__, "schema": 1, "command": "explain-error", "diagnosis": diagnosis.to_dict()}
-        print(json.dumps(document, indent=2))
+        write(render_document(document))
     else:
-        print(diagnosis.text())
+        with checked():
+            print(diagnosis.text())
     return 0

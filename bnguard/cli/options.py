@@ -8,14 +8,23 @@ from typing import Annotated
 import typer
 
 from bnguard.errors import UsageError
+from bnguard.report.destinations import destinations
 from bnguard.report.render import FORMATS, ReportOptions
 
 Format = Annotated[
-    str, typer.Option("--format", help="How to report.", metavar="console|json|html", rich_help_panel="Report")
+    list[str] | None,
+    typer.Option(
+        "--format", help="How to report; repeat for several.", metavar="|".join(FORMATS), rich_help_panel="Report"
+    ),
 ]
 Output = Annotated[
-    Path | None,
-    typer.Option("--output", help="Write the report to this file.", metavar="FILE", rich_help_panel="Report"),
+    list[Path] | None,
+    typer.Option(
+        "--output",
+        help="Write the report to this file, - for stdout; the k-th is for the k-th --format.",
+        metavar="FILE",
+        rich_help_panel="Report",
+    ),
 ]
 _FAIL_ON = typer.Option(
     "--fail-on",
@@ -37,16 +46,14 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the findings, o
 
 
 def report_options(
-    fmt: str,
-    output: Path | None,
+    fmt: list[str] | None,
+    output: list[Path] | None,
     fail_on: str,
     select: list[str] | None,
     ignore: list[str] | None,
     quiet: bool,
 ) -> ReportOptions:
     """Check the shared options and return them as one object, or raise UsageError."""
-    if fmt not in FORMATS:
-        raise UsageError(f"--format {fmt!r} is not known", hint=f"one of {', '.join(FORMATS)}")
     if fail_on not in ("error", "warning", "never"):
         raise UsageError(f"--fail-on {fail_on!r} is not known", hint="one of error, warning, never")
     chosen, dropped = codes(select), codes(ignore)
@@ -54,7 +61,7 @@ def report_options(
         from bnguard.rules import CATALOGUE
 
         CATALOGUE.require_prefixes((*chosen, *dropped))
-    return ReportOptions(fmt, output, fail_on, chosen, dropped, quiet)
+    return ReportOptions(destinations(fmt or (), output or ()), fail_on, chosen, dropped, quiet)
 
 
 def codes(values: list[str] | None) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ if typing.TYPE_CHECKING:
 
 
 class _PlainParameters:
-    """Presets how ``str``, ``int``, ``bool``, ``Path`` and ``list[str]`` are read; typer reads the rest."""
+    """Presets how ``str``, ``int``, ``bool``, ``Path`` and lists of text and paths are read; typer reads the rest."""
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - click's context, public or vendored
         """Return the parameters, the help option among them, with plain conversions in place."""
@@ -75,4 +75,5 @@ _CONVERTERS: dict[object, Callable[[Any], Any]] = {
     bool: bool,
     Path: Path,
     list[str]: list,
+    list[Path]: lambda values: [Path(value) for value in values],
 }

@@ -20,7 +20,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     timeout: Annotated[
         int, typer.Option("--timeout", metavar="SECONDS", help="Give up when the first step takes longer.")
     ] = 600,
-    fmt: options.Format = "console",
+    fmt: options.Format = None,
     output: options.Output = None,
     fail_on: options.FailOn = "error",
     select: options.Select = None,

@@ -41,7 +41,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
         list[str] | None,
         typer.Option("--stub", metavar="MODULE", help="Stand in for a package that is not installed."),
     ] = None,
-    fmt: options.Format = "console",
+    fmt: options.Format = None,
     output: options.Output = None,
     fail_on: options.FailOn = "error",
     select: options.Select = None,

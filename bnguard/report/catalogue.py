@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from bnguard.errors import UsageError
+from bnguard.report import stdout
 from bnguard.report.style import SEVERITY_STYLE
+from bnguard.report.symbols import Symbols
+from bnguard.report.terminal import Terminal
 from bnguard.report.words import paragraphs
 
 if TYPE_CHECKING:
     from bnguard.rules import Rule
 
 
+@stdout.checked()
 def show_all(rules: Sequence[Rule], fmt: str) -> None:
     """Print every rule in one table, or as JSON."""
     if fmt == "json":
         rows = [{"code": r.code, "name": r.name, "severity": r.severity.label, "summary": r.summary} for r in rules]
-        sys.stdout.write(json.dumps({"rules": rows}, indent=2) + "\n")
+        stdout.write(json.dumps({"rules": rows}, indent=2) + "\n")
         return
     if fmt == "markdown":
-        sys.stdout.write(as_markdown(rules))
+        stdout.write(as_markdown(rules))
         return
     if fmt != "console":
         raise UsageError(f"--format {fmt!r} is not known", hint="one of console, json, markdown")
+    console = Terminal()
+    plain = Symbols.of(console.encoding).text
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for rule in rules:
         severity = Text(rule.severity.label, style=SEVERITY_STYLE[rule.severity])
-        table.add_row(Text(rule.code, style="bold"), severity, Text(rule.summary))
-    console = Console(highlight=False)
+        table.add_row(Text(rule.code, style="bold"), severity, plain(Text(rule.summary)))
     console.print(table)
     console.print(Text("\nbnguard explain CODE says why, and what to do.", style="dim"))
 
@@ -53,15 +56,17 @@ def as_markdown(rules: Sequence[Rule]) -> str:
     return "\n".join(lines) + "\n"
 
 
+@stdout.checked()
 def show_one(rule: Rule) -> None:
     """Print one rule as a short page: what, why, fix."""
-    console = Console(highlight=False, width=min(Console().width, 88))
+    console = Terminal(width=min(Terminal().width, 88))
+    plain = Symbols.of(console.encoding).text
     head = Text.assemble(
         (rule.code, "bold"), "  ", rule.name, "  ", (rule.severity.label, SEVERITY_STYLE[rule.severity])
     )
     console.print(head)
-    console.print(Text(rule.summary))
+    console.print(plain(Text(rule.summary)))
     for title, text in (("Why", rule.why), ("What to do", rule.fix)):
         console.print(Text(f"\n{title}", style="bold"))
         for paragraph in paragraphs(text):
-            console.print(Padding(Text(paragraph), (0, 0, 0, 2)))
+            console.print(Padding(plain(Text(paragraph)), (0, 0, 0, 2)))

@@ -7,11 +7,12 @@ import io
 from rich.console import Console
 
 from bnguard.findings import Report
+from bnguard.report.terminal import Terminal
 
 
 def show(report: Report, *, quiet: bool = False) -> None:
     """Print the report to stdout; rich honours NO_COLOR and drops colour in a pipe."""
-    _print(report, Console(highlight=False, soft_wrap=False), quiet=quiet)
+    _print(report, Terminal(), quiet=quiet)
 
 
 def render_text(report: Report, *, quiet: bool = False, width: int = 100) -> str:

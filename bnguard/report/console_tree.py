@@ -15,13 +15,18 @@ from bnguard.report.symbols import Symbols
 MOST_LINES = 40
 """A tree longer than this hides what it is there to show; deeper branches are then drawn as one line."""
 
+Apart = frozenset[str | None]
+"""Names of the layers that are shown by themselves: all that fail, or the first of them where they are many."""
+
 
 def layer_tree(model: ModelFact, symbols: Symbols) -> Tree:
     """Return the model's layers as a tree; a branch whose layers are all alike is one line."""
     root = tree_of(model.layers)
+    failing = [x.name for x in model.layers if x.verdict == "fails"]
+    apart = frozenset(failing if len(failing) <= MOST_LINES else [model.first_failure])
     tree = Tree(Text(model.cls, style="bold"), guide_style="dim")
-    depth = next((d for d in (99, 4, 3, 2, 1) if _lines(root, d) <= MOST_LINES), 1)
-    _grow(tree, root, depth, model)
+    depth = next((d for d in (99, 4, 3, 2, 1) if _lines(root, d, apart) <= MOST_LINES), 1)
+    _grow(tree, root, depth, model, apart)
     return _written(tree, symbols)
 
 
@@ -34,29 +39,30 @@ def _written(tree: Tree, symbols: Symbols) -> Tree:
     return tree
 
 
-def _whole(node: Branch, depth: int) -> bool:
-    """Whether the branch is one line: all its layers alike, or too deep; a failure is always shown by itself."""
-    verdicts = {x.verdict for x in node.layers}
-    if "fails" in verdicts:
+def _whole(node: Branch, depth: int, apart: Apart) -> bool:
+    """Whether the branch is one line: all its layers alike, or too deep, and none that is shown by itself."""
+    if not apart.isdisjoint(x.name for x in node.layers):
         return False
-    return depth <= 0 or (len(node.layers) > 1 and len(verdicts) == 1)
+    return depth <= 0 or (len(node.layers) > 1 and len({x.verdict for x in node.layers}) == 1)
 
 
-def _lines(node: Branch, depth: int) -> int:
-    return 1 if _whole(node, depth) else len(node.own) + sum(_lines(c, depth - 1) for c in node.children.values())
+def _lines(node: Branch, depth: int, apart: Apart) -> int:
+    if _whole(node, depth, apart):
+        return 1
+    return len(node.own) + sum(_lines(child, depth - 1, apart) for child in node.children.values())
 
 
-def _grow(tree: Tree, node: Branch, depth: int, model: ModelFact) -> None:
+def _grow(tree: Tree, node: Branch, depth: int, model: ModelFact, apart: Apart) -> None:
     shown = 0
     for name, child in node.children.items():
         path, inner = shortened(name, child)
         if shown >= MOST_LINES:
             continue
         shown += 1
-        if _whole(inner, depth - 1):
+        if _whole(inner, depth - 1, apart):
             tree.add(_branch(path, inner))
         elif inner.children:
-            _grow(tree.add(Text(path)), inner, depth - 1, model)
+            _grow(tree.add(Text(path)), inner, depth - 1, model, apart)
         else:
             for layer in inner.own:
                 tree.add(_leaf(path, layer, model))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.text import Text
 
 from bnguard.loader_facts import TIMES, Stream
+from bnguard.report.characters import acts, visible
 from bnguard.report.style import STATE_STYLE
 from bnguard.report.words import holds_one
 
@@ -60,12 +61,18 @@ class Symbols(NamedTuple):
         return Text(f"{signs[state]} ", STATE_STYLE[state])
 
     def text(self, text: Text) -> Text:
-        """Return the text with what the encoding cannot hold written plainly, or as a question mark."""
-        if self.fancy:
+        """Return the text as a terminal may have it.
+
+        Control characters and their like are written out, so that a name cannot colour, move or turn around what
+        stands beside it; what the encoding cannot hold is written plainly, or as a question mark.
+        """
+        if self.fancy and not acts(text.plain):
             return text
         plain = Text(style=text.style, end=text.end)
         for piece in text.divide([]) if not text.spans else _pieces(text):
-            said = piece.plain.translate(_PLAIN).encode(self.encoding, "replace").decode(self.encoding)
+            said = visible(piece.plain)
+            if not self.fancy:
+                said = said.translate(_PLAIN).encode(self.encoding, "replace").decode(self.encoding)
             plain.append(said, style=piece.spans[0].style if piece.spans else "")
         return plain
 

@@ -30,9 +30,10 @@ def paragraphs(text: str) -> list[str]:
 
 def short_place(place: SourceLine) -> str:
     """Name a file of an installed package by what follows ``site-packages``: the rest is the machine's, not news."""
+    file = place.file.replace("\\", "/")
     for folder in ("/site-packages/", "/dist-packages/"):
-        if folder in place.file:
-            return f"{place.file.rpartition(folder)[2]}:{place.line}"
+        if folder in file:
+            return f"{file.rpartition(folder)[2]}:{place.line}"
     return str(place)
 
 

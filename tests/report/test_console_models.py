@@ -67,13 +67,25 @@ def test_the_first_line_answers_the_question() -> None:
     assert lines[0].startswith("✗ Mixed: pool.2 fails first at batch size 1: BatchNorm2d gets 1×4×1×1, 1 value")
 
 
-@pytest.mark.parametrize("name", ["[red]bold[/red]", "[/]", "[link=x]", "a\nb", "\x1b[31m", "\\[", "ä✓\u202e"])
-def test_names_of_layers_are_never_markup(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "shown_as"),
+    [
+        ("[red]bold[/red]", "[red]bold[/red]"),
+        ("[/]", "[/]"),
+        ("[link=x]", "[link=x]"),
+        ("a\nb", r"a\nb"),
+        ("\x1b[31m", r"\x1b[31m"),
+        ("\\[", "\\["),
+        ("ä✓\u202e", r"ä✓\u202e"),
+        ("\ud800", r"\ud800"),
+    ],
+)
+def test_names_of_layers_are_never_markup_and_never_act(name: str, shown_as: str) -> None:
     model = nn.Sequential()
     model.add_module(name, nn.BatchNorm1d(4))
     report = bnguard.scan(model, (4,))
-    shown = text(report)
-    assert name.splitlines()[0].replace("\x1b", "") in shown.replace("\x1b", "")
+    lines = text(report).splitlines()
+    assert lines[0].startswith(f"✗ Sequential: {shown_as} fails first")
     assert json.loads(as_json.render(report))["models"][0]["first_failure"] == name
 
 
@@ -106,3 +118,21 @@ def test_plain_characters_where_the_terminal_has_no_others() -> None:
 
 def test_lines_fit_the_terminal() -> None:
     assert max(map(len, text(bnguard.scan(Mixed(), (3, 32, 32))).splitlines())) <= 80
+
+
+def test_thousands_of_failing_layers_stay_one_screen_however_deep() -> None:
+    blocks = [
+        nn.Sequential(*[nn.Sequential(*[nn.BatchNorm1d(4) for _ in range(8)]) for _ in range(10)]) for _ in range(9)
+    ]
+    report = bnguard.scan(nn.Sequential(*blocks), (4,))
+    shown = text(report)
+    assert len(report.models[0].failing) == 720
+    assert len(shown.splitlines()) < MOST_LINES * 2
+    assert "0  BatchNorm1d(4)  1 value  fails  below batch 2  ← first" in shown
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_any_width(width: int) -> None:
+    shown = console.render_text(bnguard.scan(Mixed(), (3, 32, 32)), width=width)
+    assert max(map(len, shown.splitlines())) <= width
+    assert (max(map(len, shown.splitlines())) > 100) is (width == 200)
