@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 
 # compiled by the first search: that takes as long as importing some modules, and most reports need none of them
-_ACTING = r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-"""Control characters, line breaks, marks that turn the direction of writing, and halves of characters."""
+_ACTING = (
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef"
+    + "".join(f"\\U{plane:04x}fffe\\U{plane:04x}ffff" for plane in range(0x11))
+    + "]"
+)
+"""Controls, line breaks, marks that turn the direction of writing, halves of characters, and what is no character."""
 
 _NOT_UNICODE = r"[\ud800-\udfff]"
 _NOT_XML = r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
@@ -39,4 +43,6 @@ def xml_text(text: str) -> str:
 def _escaped(match: re.Match[str]) -> str:
     character = match[0]
     code = ord(character)
+    if code > 0xFFFF:
+        return f"\\U{code:08x}"
     return _NAMED.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")

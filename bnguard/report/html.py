@@ -11,7 +11,7 @@ from bnguard.facts import THIN_VALUES
 from bnguard.findings import Severity
 from bnguard.loader_facts import runs_text
 from bnguard.report import answers, html_epoch, html_findings, html_plot, html_tree, ranges, words
-from bnguard.report.html_text import visible
+from bnguard.report.characters import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ def _environment() -> Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bnguard.report", "templates"),
         autoescape=True,
-        finalize=visible,
+        finalize=_shown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -76,6 +76,11 @@ def _environment() -> Environment:
     )
     environment.globals.update(runs_text=runs_text, shown=html_findings.SHOWN, thin_values=THIN_VALUES)
     return environment
+
+
+def _shown(value: Any) -> Any:  # noqa: ANN401 - whatever a template prints
+    """Return a text with what HTML forbids, or what turns other words around, made visible; markup as it is."""
+    return visible(value) if type(value) is str else value
 
 
 def _source(environment: Environment, name: str) -> str:

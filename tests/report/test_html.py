@@ -27,7 +27,7 @@ from bnguard.findings import Finding, Problem, Report, Severity
 from bnguard.forecast_facts import ForecastFact, SizeFact
 from bnguard.loader_facts import LoaderFact, Place, Stream, Suggestion
 from bnguard.report import html
-from bnguard.report.html_text import visible
+from bnguard.report.characters import visible
 
 TEMPLATES = Path(html.__file__).parent / "templates"
 
@@ -280,6 +280,7 @@ def test_what_is_shown_may_stand_in_a_page(text: str) -> None:
     assert not re.search("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]", shown)
     harmless = "".join(c for c in text if c.isprintable())
     assert visible(harmless) == harmless
+    assert visible(shown) == shown
 
 
 def test_a_page_of_harm_is_the_page_of_the_command_line(tmp_path: Path) -> None:
