@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
-from bnguard.errors import BnguardError, TargetError
-from bnguard.model.build import Construction, SkippedWeights, TrainingStarted, watched, weightless
+from bnguard.errors import BnguardError
+from bnguard.model.build import Construction, SkippedWeights, watched, weightless
 from bnguard.target import Target, explained
-from bnguard.usercode import display_path, whose
+from bnguard.target.training import TrainingStarted, stopped
 
 T = TypeVar("T")
 
@@ -31,7 +30,7 @@ def attempt(make: Callable[[], T], target: Target, *, always_retry: bool = False
         with weightless(construction):
             return make(), construction
     except TrainingStarted as error:
-        raise _training(error, target) from None
+        raise stopped(error, target, "the model's class") from None
     except (BnguardError, SystemExit, RecursionError) as error:
         raise explained(error, target) from error
     except Exception as error:
@@ -53,7 +52,7 @@ def with_weights(make: Callable[[], T], target: Target, *, download: bool = Fals
         with watched(construction, download=download):
             return make(), construction
     except TrainingStarted as error:
-        raise _training(error, target) from None
+        raise stopped(error, target, "the model's class") from None
     except (Exception, SystemExit) as error:
         raise explained(error, target) from error
 
@@ -64,12 +63,3 @@ _SIGNS = ("meta", "device", "item()", "numpy", SkippedWeights.__name__.lower())
 def _for_want_of_weights(error: BaseException) -> bool:
     text = str(error).lower()
     return isinstance(error, NotImplementedError) or any(sign in text for sign in _SIGNS)
-
-
-def _training(error: TrainingStarted, target: Target) -> BnguardError:
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if whose(f.filename) == "user"]
-    where = f" ({display_path(frames[-1].filename)}, line {frames[-1].lineno}: {frames[-1].line})" if frames else ""
-    return TargetError(
-        f"{target.place} starts to train when it is loaded{where}; it was stopped there",
-        hint='move the training under `if __name__ == "__main__":`, or the model\'s class to a file of its own',
-    )

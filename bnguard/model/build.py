@@ -22,10 +22,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from bnguard.model import private
 from bnguard.model.origin import Origins, recording
-
-
-class TrainingStarted(BaseException):
-    """The user's file began to train while it was only to be imported; not an Exception, so it passes `except`."""
+from bnguard.target.training import refusing_to_train
 
 
 class SkippedWeights(OrderedDict[str, Any]):
@@ -80,7 +77,7 @@ def watched(construction: Construction, *, download: bool = False) -> Iterator[N
         stack.enter_context(recording(construction.origins))
         if not download:
             stack.enter_context(_without_downloads(construction))
-        stack.enter_context(_refusing_to_train())
+        stack.enter_context(refusing_to_train())
         yield
 
 
@@ -222,14 +219,3 @@ _DOWNLOADS = (
     ("timm.models._builder", "load_pretrained", _load_nothing),  # timm fetches from its own hub, and then adapts
 )
 """Functions that fetch weights, where their module is loaded, and what takes their place."""
-
-
-@contextmanager
-def _refusing_to_train() -> Iterator[None]:
-    def refuse(*_: Any, **__: Any) -> None:  # noqa: ANN401 - of any signature
-        raise TrainingStarted
-
-    with ExitStack() as stack:
-        _patch(stack, torch.Tensor, "backward", refuse)
-        _patch(stack, torch.autograd, "backward", refuse)
-        yield

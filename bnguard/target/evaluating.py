@@ -14,6 +14,7 @@ from bnguard.errors import TargetError
 from bnguard.target.blame import explained
 from bnguard.target.importing import environment, import_module
 from bnguard.target.text import Target, parse
+from bnguard.target.training import TrainingStarted, refusing_to_train, stopped
 
 
 def evaluate(target: Target, module: ModuleType) -> Any:  # noqa: ANN401 - whatever the user's module holds
@@ -67,6 +68,8 @@ def _own_names(module: ModuleType) -> list[str]:
 def load_object(text: str, *, argv: Sequence[str] = (), stubs: Sequence[str] = ()) -> Any:  # noqa: ANN401 - anything
     """Return the object that ``file.py:expression`` names; a plain function is called without arguments.
 
+    A file that begins to train is stopped there: what the expression names may exist by then.
+
     Raises:
         BnguardError: one line with a hint for everything that can go wrong, the user's own errors included.
 
@@ -76,9 +79,22 @@ def load_object(text: str, *, argv: Sequence[str] = (), stubs: Sequence[str] = (
         raise TargetError(
             f"{text!r} names a file, not an object in it", hint=f"for example {target.place}:train_loader"
         )
-    with environment(target, argv=argv, stubs=stubs):
+    with environment(target, argv=argv, stubs=stubs), refusing_to_train():
         try:
-            value = evaluate(target, import_module(target))
+            value = evaluate(target, _as_far_as_it_trains(target))
             return value() if inspect.isfunction(value) else value
+        except TrainingStarted as error:
+            raise stopped(error, target, "the loader") from None
         except (Exception, SystemExit) as error:
             raise explained(error, target) from error
+
+
+def _as_far_as_it_trains(target: Target) -> ModuleType:
+    """Import the module; of a file that begins to train, return what there is of it if the expression's names are."""
+    try:
+        return import_module(target)
+    except TrainingStarted as error:
+        names = _free_names(ast.parse(target.expression or "", mode="eval"))
+        if error.module is None or not all(hasattr(error.module, n) or hasattr(builtins, n) for n in names):
+            raise
+        return error.module

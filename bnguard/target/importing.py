@@ -14,6 +14,7 @@ from types import ModuleType
 from bnguard.errors import TargetError
 from bnguard.stubs import stubbed
 from bnguard.target.text import Target
+from bnguard.target.training import TrainingStarted
 from bnguard.usercode import whose
 
 
@@ -119,6 +120,10 @@ def _import_file(path: Path, name: str) -> ModuleType:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
+    except TrainingStarted as error:
+        sys.modules.pop(name, None)
+        error.module = module
+        raise
     except BaseException:
         sys.modules.pop(name, None)
         raise
