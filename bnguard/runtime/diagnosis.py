@@ -149,6 +149,10 @@ CAUSES = {
 
 def headline(d: Diagnosis) -> str:
     """Return what failed and why, in one clause."""
+    if d.layer is None and d.code is None and not d.candidates:  # the words of any error, and no layer in sight
+        if d.cause == "unknown":
+            return "nothing in this error points to a normalisation layer"
+        return f"no normalisation layer is in sight: {CAUSES.get(d.cause) or d.status or d.cause}"
     who = "a normalisation layer" if d.layer is None else (d.layer or "the model itself")
     if d.layer is not None:
         who += _description(d)
@@ -218,7 +222,7 @@ def _candidates(d: Diagnosis) -> str:
     if d.layer is not None:
         return ""
     if not d.candidates:
-        return "which one cannot be told"
+        return "which one cannot be told" if d.code is not None else ""
     more = len(d.candidates) - MOST_CANDIDATES
     shown = ", ".join(c or "(the model itself)" for c in d.candidates[:MOST_CANDIDATES])
     return f"which one cannot be told; it can be {shown}{f' and {more} more' if more > 0 else ''}"

@@ -127,3 +127,21 @@ def test_the_documentation_shows_what_is_printed(capsys: pytest.CaptureFixture[s
     assert run(["explain-error", str(ROOT / "tests/fixtures/logs/one_value.txt")]) == 0
     page = (ROOT / "docs/how-to/explain-an-error.md").read_text(encoding="utf-8")
     assert capsys.readouterr().out in page
+
+
+@pytest.mark.parametrize(
+    ("text", "headline"),
+    [
+        ('Traceback (most recent call last):\n  File "a.py", line 1, in <module>\nKeyError: "foo"', "nothing in this"),
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB.", "no normalisation layer is in sight"),
+    ],
+)
+def test_other_errors_are_not_blamed_on_a_layer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, headline: str
+) -> None:
+    log = tmp_path / "train.log"
+    log.write_text(text, encoding="utf-8")
+    assert run(["explain-error", str(log)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"bnguard: {headline}")
+    assert "which one cannot be told" not in said
