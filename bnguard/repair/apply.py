@@ -106,7 +106,17 @@ def traced(model: nn.Module, inputs: Any) -> ModelFact:  # noqa: ANN401 - see bn
     return scan(model, inputs, batch_size=1, mode="train").models[0]
 
 
+def lost_dimension(who: str, reason: str) -> RepairError:
+    """Return the error for a layer that one sample reaches without its batch dimension: no fix of the layer helps."""
+    return RepairError(
+        f"{who} still fails at batch size 1: the batch dimension is lost on the way ({reason}); nothing was changed",
+        hint="write x.flatten(1) for x.squeeze(), or name the dimensions that are squeezed",
+    )
+
+
 def _still_fails(name: str, layer: LayerFact, skipped: dict[str, str]) -> BnguardError:
+    if layer.reason and not layer.calls:
+        return lost_dimension(f"after {name}, {label(layer.name)} ({layer.type})", layer.reason)
     why = skipped.get(layer.name) or layer.reason
     if why is None:
         why = "its call is made outside a BatchNorm layer" if layer.type == "functional" else "one value per channel"

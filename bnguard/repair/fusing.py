@@ -15,7 +15,7 @@ from bnguard.model import private, scan
 from bnguard.model.inputs import Arguments, Inputs, SpecInputs, TensorSpec, given, map_tensors
 from bnguard.model.layers import WEIGHTED, Layer
 from bnguard.model.twin import twin, untouched_process, unwrap
-from bnguard.repair.apply import label
+from bnguard.repair.apply import label, lost_dimension
 from bnguard.repair.beyond import why_irreplaceable
 from bnguard.repair.choose import Only, batch_norm_layers
 from bnguard.repair.folding import fold
@@ -218,9 +218,13 @@ def _verify(model: nn.Module, inputs: Any, difference: float, largest: float) ->
             f"the fused model's outputs differ by {difference:.2e} (the largest output is {largest:.3g})",
             hint="leave out the layers in question with only=…, or look at the copy with verify=False",
         )
-    failing = scan(model, inputs, batch_size=1, mode="eval").models[0].first_failure
-    if failing is not None:
-        raise RepairError(
-            f"{label(failing)} still fails on one sample in eval mode: it keeps no running statistics to fold",
-            hint="train it with track_running_stats=True",
-        )
+    fact = scan(model, inputs, batch_size=1, mode="eval").models[0]
+    failing = next((x for x in fact.layers if x.verdict == "fails" and x.name == fact.first_failure), None)
+    if failing is None:
+        return
+    if failing.reason and not failing.calls:
+        raise lost_dimension(f"after fuse, {label(failing.name)} ({failing.type})", failing.reason)
+    raise RepairError(
+        f"{label(failing.name)} still fails on one sample in eval mode: it keeps no running statistics to fold",
+        hint="train it with track_running_stats=True",
+    )

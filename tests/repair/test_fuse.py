@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from bnguard.errors import InputError, RepairError
-from bnguard.repair import Fusion, fuse
+from bnguard.repair import Fusion, allow_single_sample, freeze, fuse, to_group_norm
 
 NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
@@ -195,6 +195,18 @@ def test_verification_is_about_inference_on_one_sample():
     with pytest.raises(RepairError, match="3 still fails on one sample in eval mode"):
         fuse(untracked, inputs=(3,))
     assert fuse(untracked, inputs=(3,), verify=False).fused == (("0", "1"),)
+
+
+def test_a_lost_batch_dimension_is_no_matter_of_statistics():
+    class Squeezed(nn.Sequential):
+        def forward(self, x):
+            return self[2](self[1](self[0](x)).squeeze())
+
+    model = random_statistics(Squeezed(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.BatchNorm1d(4)))
+    for fix in (fuse, allow_single_sample, freeze, to_group_norm):
+        with pytest.raises(RepairError, match="the batch dimension is lost on the way") as caught:
+            fix(copy.deepcopy(model), inputs=(3,))
+        assert "flatten(1)" in (caught.value.hint or "")
 
 
 def test_a_difference_that_is_no_rounding_is_refused(monkeypatch):
