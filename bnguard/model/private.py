@@ -230,6 +230,12 @@ def is_lazy(tensor: torch.Tensor) -> bool:
 # -------------------------------------------------------------------------- the graph of a backward
 
 
+def in_backward() -> bool:
+    """Whether this runs within a backward, as the forward that activation checkpointing repeats does."""
+    task = getattr(torch._C, "_current_graph_task_id", None)
+    return callable(task) and task() != -1
+
+
 def order_in_backward(node: Any) -> int:  # noqa: ANN401 - autograd nodes have no public type before 2.5
     """Return the number by which the engine orders this node: the largest runs first."""
     number = getattr(node, "_sequence_nr", None)

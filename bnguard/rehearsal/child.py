@@ -109,7 +109,7 @@ def _raised(error: Exception) -> BnguardError:
     return UserCodeError(
         f"the script raised before its first training step was done: {one_line(error)}",
         detail=user_traceback(error),
-        hint="the traceback above is the script's own; it would fail in the same way without bnguard",
+        hint="the traceback above is the script's own; preflight changes nothing but that stdin is empty",
     )
 
 

@@ -58,7 +58,9 @@ def forecast(recorder: Recorder, names: Names) -> Report:
         )
     loaders = loader_names(recorder, names)
     stand_ins = {s: counted(s.loader) or s.loader for s in loaders}
-    silent = not recorder.trained_by_library and never_calls_eval()
+    untrained = {c.model for c in recorder.calls} - set(recorder.modes)
+    others = {name.rpartition(".")[2] for model in untrained if (name := names.of(model))}
+    silent = not recorder.trained_by_library and never_calls_eval(others)
     reports = []
     for model, name in model_names(recorder, names).items():
         for module, flag in recorder.modes[model].items():
@@ -149,7 +151,7 @@ def _device(model: nn.Module) -> str:
 
 def look_around(recorder: Recorder, names: Names) -> None:
     """Find out how the script calls its loaders and models, while its frames are there."""
-    names.look([*(s.loader for s in recorder.loaders), *recorder.modes])
+    names.look([*(s.loader for s in recorder.loaders), *recorder.modes, *(c.model for c in recorder.calls)])
 
 
 def loader_names(recorder: Recorder, names: Names) -> dict[SeenLoader, str]:

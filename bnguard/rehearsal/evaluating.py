@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from types import FrameType
 
@@ -29,10 +30,15 @@ def trained_by_library(frame: FrameType | None) -> bool:
     return False
 
 
-def never_calls_eval() -> bool:
-    """Whether the script's files call neither ``.eval()`` nor ``.train(False)``."""
+def never_calls_eval(others: Collection[str] = ()) -> bool:
+    """Whether the script's files call neither ``.eval()`` nor ``.train(False)`` on what may be a trained model.
+
+    Args:
+        others: what the script calls models that are not trained, such as a teacher: theirs do not count.
+
+    """
     sources = list(_sources())
-    return bool(sources) and not any(_calls_eval(text) for text in sources)
+    return bool(sources) and not any(_calls_eval(text, others) for text in sources)
 
 
 def _sources() -> list[str]:
@@ -50,21 +56,28 @@ def _installed(file: str) -> bool:
     return "/site-packages/" in file or "/dist-packages/" in file
 
 
-def _calls_eval(source: str) -> bool:
+def _calls_eval(source: str, others: Collection[str]) -> bool:
     if ".eval" not in source and ".train" not in source:
         return False
     try:
         tree = ast.parse(source)
     except SyntaxError:
         return True  # not ours to judge
-    return any(isinstance(n, ast.Attribute) and n.attr == "eval" for n in ast.walk(tree)) or any(
-        _is_train_false(n) for n in ast.walk(tree) if isinstance(n, ast.Call)
-    )
+    asked = (n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and n.attr == "eval")
+    if any(_owner(n) not in others for n in asked):
+        return True
+    return any(_is_train_false(n, others) for n in ast.walk(tree) if isinstance(n, ast.Call))
 
 
-def _is_train_false(call: ast.Call) -> bool:
+def _owner(attribute: ast.Attribute) -> str:
+    """Return the last name of what the method is called on: ``teacher`` of ``self.teacher.eval``; '' if it has none."""
+    value = attribute.value
+    return value.attr if isinstance(value, ast.Attribute) else value.id if isinstance(value, ast.Name) else ""
+
+
+def _is_train_false(call: ast.Call, others: Collection[str]) -> bool:
     """Whether this is ``.train(…)`` with anything but a plain True: the mode may be a variable."""
-    if not (isinstance(call.func, ast.Attribute) and call.func.attr == "train"):
+    if not (isinstance(call.func, ast.Attribute) and call.func.attr == "train") or _owner(call.func) in others:
         return False
     given = [*call.args, *(k.value for k in call.keywords)]
     return any(not (isinstance(v, ast.Constant) and v.value is True) for v in given)

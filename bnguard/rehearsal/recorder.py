@@ -162,7 +162,7 @@ class Recorder:
 
     def calling(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Note a forward that is about to begin, of a module that no other module calls."""
-        if self.closed:
+        if self.closed or private.in_backward():
             return
         if self.stopped:
             self.stop()

@@ -52,7 +52,7 @@ def told(report: Report) -> list[tuple[str, str, str, bool | None, int | None]]:
 
 @pytest.fixture
 def with_eval(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conclude, "never_calls_eval", lambda: False)
+    monkeypatch.setattr(conclude, "never_calls_eval", lambda _others: False)
 
 
 @pytest.mark.usefixtures("with_eval")
@@ -85,7 +85,7 @@ def test_a_second_training_loader_is_foreseen_in_training_mode() -> None:
 
 
 def test_without_a_call_of_eval_the_model_is_still_in_training_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conclude, "never_calls_eval", lambda: True)
+    monkeypatch.setattr(conclude, "never_calls_eval", lambda _others: True)
 
     def loop() -> None:
         train_loader, val_loader, model = data(4), data(3), net()
@@ -155,6 +155,8 @@ def test_names_are_those_of_variables_attributes_and_keys() -> None:
         ("models.apply(nn.Module.eval)\n", False),
         ("text = 'model.eval()'\n", True),
         ("this is no Python .eval\n", False),
+        ("self.teacher.eval()\nteacher.train(False)\n", True),
+        ("teacher.eval()\nstudent.eval()\n", False),
     ],
 )
 def test_whether_a_script_calls_eval(source: str, never: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
@@ -163,7 +165,26 @@ def test_whether_a_script_calls_eval(source: str, never: bool, monkeypatch: pyte
     module = ModuleType("script")
     module.__file__ = str(file)
     monkeypatch.setattr(sys, "modules", {"__main__": module})
-    assert evaluating.never_calls_eval() is never
+    assert evaluating.never_calls_eval({"teacher"}) is never
+
+
+def test_the_eval_of_a_teacher_is_not_the_students(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[set[str]] = []
+    monkeypatch.setattr(conclude, "never_calls_eval", lambda others: bool(asked.append(others)) or True)
+
+    def loop() -> None:
+        train_loader, student, teacher = data(), net(), net().eval()
+        val_loader = data()
+        for (x,) in train_loader:
+            with torch.no_grad():
+                wanted = teacher(x)
+            (student(x) - wanted).square().sum().backward()
+        for (x,) in val_loader:
+            student(x)
+
+    report = report_on(loop)
+    assert asked == [{"teacher"}]
+    assert {f.loader for f in report.forecasts if f.model == "student" and f.stops} == {"train_loader", "val_loader"}
 
 
 def test_a_training_loop_of_a_package_calls_eval_itself(tmp_path: Any) -> None:

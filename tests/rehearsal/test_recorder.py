@@ -423,3 +423,25 @@ def test_a_batch_is_known_by_its_memory_not_by_being_the_latest() -> None:
     assert call.loader is recorder.loaders[0]
     assert call.recipe is not None
     assert [tuple(t.shape) for t in call.recipe.make(7, "meta")[0]] == [(7, 3)]
+
+
+def test_a_forward_that_checkpointing_repeats_is_no_model_of_its_own() -> None:
+    from torch.utils.checkpoint import checkpoint
+
+    class Saves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block, self.out = net(), nn.Linear(1, 1)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.out(checkpoint(self.block, x, use_reentrant=False))
+
+    def loop(log: list[Any]) -> None:
+        model = Saves()
+        for x, _ in data():
+            model(x).sum().backward()
+            log.append(model.block[0].weight.grad is not None)
+
+    recorder, log, stopped = learn(loop)
+    assert (log, stopped) == ([True], True)
+    assert [type(call.model).__name__ for call in recorder.calls] == ["Saves"]
