@@ -17,6 +17,7 @@ MOST_ENTRIES = 20
 """Models, loaders and scripts are written up to this many of each: more are hardly what is trained."""
 
 _GUESSED_SIZE, _FULL_BATCHES = 32, 100
+"""A number of samples that nobody gave leaves a tail of one: a check that is not filled in must not look green."""
 
 
 def write_configuration(folder: Path) -> str:
@@ -102,7 +103,7 @@ def _model(header: str, model: FoundModel) -> Iterator[str]:
 def _loader(header: str, loader: FoundLoader, models: dict[str, FoundModel]) -> Iterator[str]:
     size = loader.batch_size or _GUESSED_SIZE
     yield f"[{header}]  # {loader.file}, line {loader.line}"
-    yield f"n = {size * _FULL_BATCHES}  # TODO: how many samples the dataset has"
+    yield f"n = {size * _FULL_BATCHES + 1}  # TODO: how many samples the dataset has; until then one is left over"
     told = "" if loader.batch_size else f"  # TODO: what is {' '.join(loader.said.split())}?"
     yield f"batch-size = {size}{told}"
     if loader.drop_last:

@@ -142,10 +142,11 @@ def _needs(lineage: Sequence[ast.ClassDef]) -> tuple[str, ...]:
 
 def _loaders(file: str, tree: ast.Module) -> Iterator[FoundLoader]:
     names = dict(_named_calls(tree))
+    called = {"DataLoader", *_other_names(tree)}
     imported = {a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
     mentions = frozenset(_names(tree.body) | imported)
     for node in ast.walk(tree):
-        if not (isinstance(node, ast.Call) and _last(node.func) == "DataLoader"):
+        if not (isinstance(node, ast.Call) and _last(node.func) in called):
             continue
         given = {k.arg: k.value for k in node.keywords}
         size = given.get("batch_size", node.args[1] if len(node.args) > 1 else ast.Constant(1))
@@ -155,6 +156,13 @@ def _loaders(file: str, tree: ast.Module) -> Iterator[FoundLoader]:
         dropping = isinstance(drop, ast.Constant) and drop.value is True
         name = _TAIL.sub("", names.get(node, "")) or "loader"
         yield FoundLoader(file, node.lineno, name, _number(size, tree), ast.unparse(size), dropping, mentions)
+
+
+def _other_names(tree: ast.Module) -> Iterator[str]:
+    """Yield what ``from … import DataLoader as DL`` calls it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from (a.asname for a in node.names if a.name == "DataLoader" and a.asname)
 
 
 def _named_calls(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:

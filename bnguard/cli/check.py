@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -53,4 +54,8 @@ def command(  # noqa: PLR0913 - one parameter for each option
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # an interrupt too: the processes are ended as well
     with stdout_set_aside(), bar("checking", quiet=quiet) as progress:
         report = carry_out_all(what, entries or (), jobs, progress)
-    return emit(report, reporting)
+    code = emit(report, reporting)
+    if not any(d.output is None for d in reporting.destinations):  # nobody has read yet why the exit code is 2
+        for problem in report.problems:
+            print(f"bnguard: {problem.entry} was not checked: {problem.error}", file=sys.stderr)
+    return code

@@ -66,6 +66,8 @@ train_loader = DataLoader(data, batch_size=args.batch_size, shuffle=True, drop_l
 loaders = {"val": DataLoader(data, VAL), "odd": DataLoader(data, len(data) // 7)}
 single: object = DataLoader(data)
 bucketed = DataLoader(data, batch_sampler=buckets)
+from torch.utils.data import DataLoader as DL
+extra_loader = DL(data, 7)
 
 
 def make_test_loader():
@@ -104,7 +106,8 @@ def test_what_is_found(folder: Path):
         ("models.py", "Net", ()), ("models.py", "Child", ()), ("models.py", "Needs", ("classes", "depth")),
     ]  # fmt: skip
     assert [(x.name, x.batch_size, x.drop_last) for x in found.loaders] == [
-        ("train", 64, True), ("single", 1, False), ("val", 12, False), ("odd", None, False), ("test", 5, False),
+        ("train", 64, True), ("single", 1, False), ("extra", 7, False), ("val", 12, False), ("odd", None, False),
+        ("test", 5, False),
     ]  # fmt: skip
     assert {x.file for x in found.loaders} == {"pkg/train.py"}
     assert found.scripts == ("pkg/train.py",)
@@ -113,14 +116,14 @@ def test_what_is_found(folder: Path):
 def test_a_file_of_its_own(folder: Path, golden):
     said = write_configuration(folder)
     assert (
-        said == "bnguard.toml: written from 3 models, 5 loaders, 1 script; look at each TODO, then run `bnguard check`"
+        said == "bnguard.toml: written from 3 models, 6 loaders, 1 script; look at each TODO, then run `bnguard check`"
     )
     text = (folder / "bnguard.toml").read_text(encoding="utf-8")
     golden("check-init.toml", text)
     what = declared(folder / "bnguard.toml")
     assert [m.name for m in what.models] == ["net", "child"]  # the third waits for its arguments
     assert {x.name: x.options["batch_size"] for x in what.loaders} == {
-        "train": 64, "single": 1, "val": 12, "odd": 32, "test": 5,
+        "train": 64, "single": 1, "extra": 7, "val": 12, "odd": 32, "test": 5,
     }  # fmt: skip
     assert what.loaders[0].feeds == ("net",)  # the only one that the script names
     assert what.scripts == ()

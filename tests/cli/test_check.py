@@ -80,6 +80,7 @@ def test_the_report(check: Check, golden):
 def test_the_document(check: Check, folder: Path):
     result = check("--format", "json", "--entry", "net", "--entry", "broken", "--output", "report.json", "--jobs", "1")
     assert (result.returncode, result.stdout) == (2, "")
+    assert "bnguard: models.broken was not checked: " in result.stderr
     document = json.loads((folder / "deeper" / "report.json").read_text())
     assert document["command"] == "check"
     assert [(f["model"], f["loader"], f["step"]) for f in document["forecasts"]] == [
