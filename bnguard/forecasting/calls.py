@@ -82,5 +82,7 @@ def forecast_calls(  # noqa: PLR0913 - what a recording knows
 
 def _feed(loader: LoaderFact, recipe: Inputs | Sequence[Inputs] | None, called: Mode | None) -> Feed:
     if recipe is None:
-        return Feed(loader, (), called, unknown="how the model is called with its batches was not recorded")
+        return Feed(
+            loader, (), called, unknown="how the model's arguments follow the size of its batches was not recorded"
+        )
     return Feed(loader, tuple(recipe) if isinstance(recipe, Sequence) else (recipe,), called)

@@ -142,8 +142,11 @@ def of_forecast(forecast: ForecastFact) -> Answer:
     if forecast.stops and forecast.at is not None:
         return Answer("breaks", f"{what} stops {_place(forecast)}: ", forecast.at.label, f" {meets(forecast.at)}")
     shown = sizes_text([s.batch_size for s in forecast.sizes])
-    because = f"no layer fails at the batch sizes it gives ({shown})" if shown else "it gives no batch"
-    return Answer("holds", f"{what} does not stop: {because}")
+    if not shown:
+        return Answer("warns", f"{what} gives no batch")
+    sizes = "sizes" if len(forecast.sizes) > 1 else "size"
+    because = f"no layer fails at the batch {sizes} it gives ({shown})"
+    return Answer("holds", f"{what} does not stop in epoch {forecast.epoch}: {because}")
 
 
 def _holding(forecasts: Sequence[ForecastFact]) -> Iterator[Answer]:
@@ -151,7 +154,7 @@ def _holding(forecasts: Sequence[ForecastFact]) -> Iterator[Answer]:
     for model in dict.fromkeys(f.model for f in forecasts):
         mine = [f for f in forecasts if f.model == model]
         sizes = sorted({s.batch_size for f in mine for s in f.sizes}, reverse=True)
-        because = f": no layer fails at batch sizes {sizes_text(sizes)}" if sizes else ""
+        because = f": no layer fails at batch size{'s' * (len(sizes) > 1)} {sizes_text(sizes)}" if sizes else ""
         yield Answer("holds", f"does not stop on {', '.join(f.loader for f in mine)}{because}", subject=model)
 
 

@@ -46,7 +46,7 @@ def _fails(finding: Finding, said: str, loader: LoaderFact, forecast: ForecastFa
     end = f"{'training' if loader.mode == 'train' else 'evaluation'} stops"
     more = len(one.failing) - 1
     if more > 0:
-        end += f" (without it at {more:,} more layer{'s' * (more > 1)})"
+        end += f" ({more:,} more layer{'s' * (more > 1)} would fail there as well)"
     return replace(
         finding,
         severity=Severity.ERROR,

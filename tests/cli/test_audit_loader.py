@@ -199,3 +199,21 @@ def test_help():
     assert done.returncode == 0
     assert "--world-size" in done.stdout
     assert run().returncode in (0, 2)
+
+
+@pytest.mark.parametrize("trains_first", [False, True])
+def test_a_file_that_trains_is_stopped_there(tmp_path: Path, trains_first: bool):
+    """Nobody waits for a training, or pays for one, to learn of a loader that exists before it begins."""
+    make = "loader = torch.utils.data.DataLoader(range(9), batch_size=8)\n"
+    train = "open('trained', 'w')\ntorch.ones(1, requires_grad=True).sum().backward()\nopen('trained_on', 'w')\n"
+    (tmp_path / "train.py").write_text("import torch\n" + (train + make if trains_first else make + train))
+    done = run("train.py:loader", cwd=tmp_path)
+    assert (tmp_path / "trained").exists()
+    assert not (tmp_path / "trained_on").exists()
+    if trains_first:
+        assert done.returncode == 2
+        assert "train.py starts to train when it is loaded (train.py, line 3" in done.stderr
+        assert "or the loader to a file of its own" in done.stderr
+    else:
+        assert done.returncode == 1, done.stderr
+        assert "step 2 of 2" in done.stdout

@@ -172,7 +172,10 @@ def test_a_finding_leads_to_the_row_of_its_layer() -> None:
         ("audit", "train: a batch of one sample comes at step 2 of 2"),
         ("audit-range", "2 of 22 sizes: a batch of one sample comes in training"),
         ("forecast", "Sequential: training on train stops at step 2 of 2 of epoch 1: 5 gets 1×4, one value per"),
-        ("forecast-holds", "Sequential: training on train does not stop: no layer fails at the batch sizes it gives"),
+        (
+            "forecast-holds",
+            "Sequential: training on train does not stop in epoch 1: no layer fails at the batch sizes it gives",
+        ),
         ("forecast-unknown", "Reshapes: not known whether training on train stops: at batch size 1"),
     ],
 )

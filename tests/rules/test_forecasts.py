@@ -54,7 +54,8 @@ def test_an_error_that_names_the_layer_where_it_fails(code: str):
     assert finding.severity is Severity.ERROR
     assert (finding.model, finding.layer, finding.location) == ("Net", "head.2", LINE)
     end = "evaluation" if code == "DL102" else "training"
-    ending = f"and head.2 (BatchNorm1d(16)) sees one value per channel there: {end} stops (without it at 1 more layer)"
+    more = "(1 more layer would fail there as well)"
+    ending = f"and head.2 (BatchNorm1d(16)) sees one value per channel there: {end} stops {more}"
     assert finding.message.endswith(ending)
     assert "model.eval()" not in finding.message
 
