@@ -93,7 +93,8 @@ def _say(proposal: Proposal) -> None:
     from bnguard.edit import Edit
 
     if not proposal.calls:
-        print(f"{proposal.source.path}: no DataLoader call", file=sys.stderr)
+        unknown = ": nothing in this file says that its DataLoader is torch's" if "DataLoader(" in proposal.old else ""
+        print(f"{proposal.source.path}: no DataLoader call{unknown}", file=sys.stderr)
     for call in proposal.calls:
         verdict = f"fix: {call.why}" if isinstance(call, Edit) else f"left: {call.reason}"
         print(f"{proposal.source.path}:{call.line} {call.name}: {verdict}", file=sys.stderr)

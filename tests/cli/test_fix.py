@@ -280,3 +280,11 @@ def test_the_documentation_shows_what_is_printed(tmp_path):
     done = run("train.py", cwd=tmp_path)
     assert f"$ bnguard fix train.py\n{done.stdout.decode()}```" in page
     assert f"```text\n{done.stderr.decode()}```" in page
+
+
+def test_a_loader_that_another_file_imports_is_spoken_of(tmp_path: Path):
+    (tmp_path / "train.py").write_text("from base import *\ntrain_loader = DataLoader(range(9), 8)\n")
+    done = run("train.py", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, b"")
+    (line,) = said(done)
+    assert line == "train.py: no DataLoader call: nothing in this file says that its DataLoader is torch's"
