@@ -57,6 +57,19 @@ def headline(report: Report, symbols: Symbols) -> Text:
 _REMARK_STYLE = {"unknown": "magenta"}
 
 
+def _shortened(name: str, most: int) -> Text:
+    """Return a name in exactly so many columns; a long one keeps its end, which tells ``train.py:31`` from others."""
+    whole = Text(name)
+    if whole.cell_len > most:
+        end = Text(name[-(most // 2) :])
+        while end.cell_len > most // 2:
+            end = end[1:]
+        whole.truncate(most - end.cell_len, overflow="ellipsis")
+        whole.append_text(end)
+    whole.pad_right(most - whole.cell_len)
+    return whole
+
+
 class LoaderPage(Page):
     """A page with pictures of epochs."""
 
@@ -66,9 +79,7 @@ class LoaderPage(Page):
         counts = max((len(words.samples_text(fact)) for fact in report.loaders), default=0)
         for fact in report.loaders:
             head = Text("  ")
-            name = Text(fact.name)
-            name.truncate(widest, overflow="ellipsis", pad=True)
-            head.append_text(name)
+            head.append_text(_shortened(fact.name, widest))
             head.append(f"  {words.samples_text(fact):>{counts}}  ", style="dim")
             if not fact.streams:
                 word = Text("unknown", style="magenta") if fact.unknown else Text("no batch", style="bold red")

@@ -6,6 +6,7 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 import bnguard
 from bnguard.findings import Report
@@ -107,3 +108,14 @@ def test_a_long_epoch_is_abridged():
     line = shown(n=1001, batch_size=8).splitlines()[2]
     assert "████…███▁" in line
     assert "125 \u00d7 8 + 1" in line
+
+
+def test_long_names_keep_what_tells_them_apart():
+    facts = [
+        bnguard.audit_loader(n=8, batch_size=4, name=f"loader of {script}").loaders[0]
+        for script in ("a_training_script.py:31", "a_training_script.py:47", "数据数据数据数据数据.py:9")
+    ]
+    text = shown(report=Report("audit-loader", loaders=tuple(facts)))
+    rows = [line for line in text.splitlines() if "4" in line and "8 samples" in line]
+    assert [row.split("  ")[1].rpartition(":")[2].strip() for row in rows] == ["31", "47", "9"]
+    assert len({Text(row[: row.index("8 samples")]).cell_len for row in rows}) == 1
