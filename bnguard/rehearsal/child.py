@@ -50,6 +50,7 @@ def rehearse(program: Program, folder: Path, *, spawned: bool = False) -> None:
     from bnguard.rehearsal.conclude import look_around
     from bnguard.rehearsal.naming import Names
     from bnguard.rehearsal.patches import learning
+    from bnguard.rehearsal.processes import follow_processes
     from bnguard.rehearsal.recorder import Recorder
 
     def give_up() -> None:
@@ -69,7 +70,8 @@ def rehearse(program: Program, folder: Path, *, spawned: bool = False) -> None:
     recorder, names = Recorder(give_up), Names()
     recorder.on_stop = lambda: look_around(recorder, names)
     error: BaseException | None = None
-    with learning(recorder, folder):
+    with learning(recorder) as stack:
+        follow_processes(stack, recorder, folder, rehearse)
         try:
             program()
         except Stop:

@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -20,7 +19,6 @@ from torch.utils.data import DataLoader
 from bnguard.facts import SourceLine
 from bnguard.model import private
 from bnguard.model.twin import unwrap
-from bnguard.rehearsal.processes import follow_processes
 from bnguard.rehearsal.recorder import Recorder
 from bnguard.rehearsal.stop import Stop
 from bnguard.usercode import display_path, whose
@@ -29,12 +27,11 @@ _active: list[ExitStack] = []
 
 
 @contextmanager
-def learning(recorder: Recorder, folder: Path | None = None) -> Iterator[None]:
+def learning(recorder: Recorder) -> Iterator[ExitStack]:
     """Tell the recorder of loaders, forwards and optimizer steps within the block; optimizers move no weight there.
 
-    Args:
-        recorder: what is told.
-        folder: where processes that are started within the block leave their outcome; None to leave them alone.
+    Yields:
+        What puts everything back when it is closed; more can be given to it.
 
     """
     while _active:  # a process that was forked off has what was put in place for its parent
@@ -47,9 +44,7 @@ def learning(recorder: Recorder, folder: Path | None = None) -> Iterator[None]:
         _hold_weights(stack, recorder)
         _compile_nothing(stack)
         _end_threads_quietly(stack)
-        if folder is not None:
-            follow_processes(stack, recorder, folder)
-        yield
+        yield stack
 
 
 def replace(stack: ExitStack, owner: Any, name: str, value: object) -> None:  # noqa: ANN401 - a class or a module

@@ -24,19 +24,26 @@ MOST_SECONDS = 60.0
 class Rehearsed:
     """A process's target that runs under a rehearsal of its own; it is pickled to where the process starts."""
 
-    def __init__(self, target: Callable[..., object], folder: Path) -> None:
+    def __init__(self, target: Callable[..., object], folder: Path, rehearse: Callable[..., object]) -> None:
         self.target = target
         self.folder = folder
+        self.rehearse = rehearse
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the target's own
         """Run the target, and leave what its training came to."""
-        from bnguard.rehearsal.child import rehearse
-
-        rehearse(lambda: self.target(*args, **kwargs), self.folder, spawned=True)
+        self.rehearse(lambda: self.target(*args, **kwargs), self.folder, spawned=True)
 
 
-def follow_processes(stack: ExitStack, recorder: Recorder, folder: Path) -> None:
-    """Rehearse every process that is made until the stack is closed."""
+def follow_processes(stack: ExitStack, recorder: Recorder, folder: Path, rehearse: Callable[..., object]) -> None:
+    """Rehearse every process that is made until the stack is closed.
+
+    Args:
+        stack: puts everything back.
+        recorder: of this process.
+        folder: where they leave their outcomes.
+        rehearse: what they run their target with; it is pickled by its name.
+
+    """
     make, join = vars(BaseProcess)["__init__"], vars(BaseProcess)["join"]
     started: list[BaseProcess] = []
 
@@ -45,7 +52,7 @@ def follow_processes(stack: ExitStack, recorder: Recorder, folder: Path) -> None
         target = kwargs.get("target")
         module = getattr(target, "__module__", None) or ""
         if target is not None and not module.startswith(NOT_TRAINING):
-            kwargs = {**kwargs, "target": Rehearsed(target, folder)}
+            kwargs = {**kwargs, "target": Rehearsed(target, folder, rehearse)}
             started.append(self)
         make(self, *args, **kwargs)
 

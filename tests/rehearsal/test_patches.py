@@ -14,7 +14,9 @@ from torch import nn, optim
 from torch.optim import optimizer as optimizer_module
 from torch.utils.data import DataLoader, TensorDataset
 
+from bnguard.rehearsal.child import rehearse
 from bnguard.rehearsal.patches import Followed, learning
+from bnguard.rehearsal.processes import follow_processes
 from bnguard.rehearsal.recorder import Recorder
 
 SPARSE_ONLY = ("SparseAdam",)
@@ -123,7 +125,9 @@ def test_torch_is_as_it_was(error: type[BaseException] | None, tmp_path: Path) -
     torch.compile(nn.Linear(2, 2), backend="eager")(torch.zeros(1, 2))  # its first use changes nn.Module for good
     before = copy.copy(everything())
     try:
-        with learning(Recorder(), tmp_path):
+        recorder = Recorder()
+        with learning(recorder) as stack:
+            follow_processes(stack, recorder, tmp_path, rehearse)
             OwnLoader(TensorDataset(torch.zeros(3)), batch_size=1)
             compiled = torch.compile(nn.Linear(2, 2), backend="eager")
             compiled(torch.zeros(1, 2))
