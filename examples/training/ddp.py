@@ -5,6 +5,7 @@ Run it alone, and it starts its two processes itself, or with torchrun --nproc-p
 """
 
 import os
+import socket
 
 import torch
 import torch.distributed as dist
@@ -41,9 +42,13 @@ def train() -> None:
             torch.save(model.module.state_dict(), os.devnull)
 
 
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
 def worker(rank: int, world_size: int) -> None:
-    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    os.environ.setdefault("MASTER_PORT", "29541")
     dist.init_process_group("gloo", rank=rank, world_size=world_size)
     try:
         train()
@@ -55,4 +60,5 @@ if __name__ == "__main__":
     if "RANK" in os.environ:
         worker(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
     else:
+        os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = "127.0.0.1", free_port()
         mp.spawn(worker, args=(2,), nprocs=2)
