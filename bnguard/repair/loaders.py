@@ -160,7 +160,6 @@ def _asked() -> Inspection:
 def _over_batches(batches: Any, kind: _Kind, min_size: int, dataset: object) -> Iterable[Any]:  # noqa: ANN401
     """Return what stands for a batch sampler with a law of its own."""
     if kind is MergeTailBatchSampler:
-        _require_enough(batches, min_size, dataset)
         return MergedBatches(batches, min_size, dataset)
     name = type(batches).__name__
     try:
@@ -177,17 +176,6 @@ def _over_batches(batches: Any, kind: _Kind, min_size: int, dataset: object) -> 
             hint="bnguard.repair.merge_tail joins only those that are too small",
         )
     return kind(FlatIndices(batches, dataset), size, min_size=min_size)
-
-
-def _require_enough(batches: Any, min_size: int, dataset: object) -> None:  # noqa: ANN401 - any iterable of lists
-    """Raise now rather than in the first epoch, where one look tells that all batches together are too small."""
-    try:
-        (seen,) = follow(batches, dataset, len, None, passes=1)
-    except CannotCopyError:
-        return
-    total = sum(size * count for size, count in seen.sizes)
-    if seen.ended and 0 < total < min_size:
-        raise too_few(total, min_size)
 
 
 def _streamed(loader: AnyLoader, kind: _Kind, min_size: int) -> AnyLoader:
@@ -217,7 +205,10 @@ def _streamed(loader: AnyLoader, kind: _Kind, min_size: int) -> AnyLoader:
 
 
 def _verify(loader: DataLoader[Any], min_size: int) -> None:
-    """Audit the repaired loader; what cannot be known beforehand is watched while batches are made."""
+    """Audit the repaired loader; what cannot be known beforehand is watched while batches are made.
+
+    Where the sizes are those of a copy that is followed, too few samples raise while it is.
+    """
     try:
         fact = inspect(loader, _asked()).fact
     except TargetError:  # endless: it has no tail

@@ -63,7 +63,7 @@ class Repair:
 
     def __str__(self) -> str:
         count = len(self.changed)
-        known = {True: "; verified at batch size 1", None: "; not verified", False: ""}[self.verified]
+        known = "; verified at batch size 1" if self.verified else "; not verified"
         lines = [f"{self.name}: {count} layer{'s' * (count != 1)} changed{known if count else ''}"]
         lines += [f"  left as it is: {name or '(the model itself)'}: {why}" for name, why in self.skipped.items()]
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
