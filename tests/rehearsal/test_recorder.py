@@ -10,6 +10,7 @@ import torch
 from torch import nn, optim
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+from bnguard.model import private
 from bnguard.rehearsal.batches import SeenLoader
 from bnguard.rehearsal.patches import learning
 from bnguard.rehearsal.recorder import Recorder
@@ -445,3 +446,44 @@ def test_a_forward_that_checkpointing_repeats_is_no_model_of_its_own() -> None:
     recorder, log, stopped = learn(loop)
     assert (log, stopped) == ([True], True)
     assert [type(call.model).__name__ for call in recorder.calls] == ["Saves"]
+
+
+def test_a_thread_that_has_fetched_everything_before_training_begins() -> None:
+    import threading
+
+    def loop(log: list[Any]) -> None:
+        loader, model = data(20, 2), net()
+        optimizer = optim.SGD(model.parameters(), 0.1)
+        batches: list[Any] = []
+        fetch = threading.Thread(target=lambda: batches.extend(loader))
+        fetch.start()
+        fetch.join()
+        for x, _y in batches:
+            optimizer.zero_grad()
+            model(x).sum().backward()
+            optimizer.step()
+            log.append(len(x))
+
+    _, log, stopped = learn(loop)
+    assert (log, stopped) == ([2], True)
+
+
+def test_without_a_word_of_torch_no_forward_counts_as_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside: list[bool] = []
+
+    class Asks(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+            inside.append(private.in_backward())
+            return gradient
+
+    x = torch.ones(1, requires_grad=True)
+    Asks.apply(x).backward()
+    assert (inside, private.in_backward()) == ([True], False)
+    monkeypatch.delattr(torch._C, "_current_graph_task_id")
+    Asks.apply(x).backward()
+    assert inside == [True, False]
