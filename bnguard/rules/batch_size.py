@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from bnguard.facts import THIN_VALUES, LayerFact, ModelFact, NormCall
 from bnguard.findings import Finding, Severity
+from bnguard.norm_kinds import BATCH
 from bnguard.rules.registry import Rule
 from bnguard.rules.words import what
 
@@ -24,7 +25,7 @@ def _what(layer: LayerFact) -> str:
 
 
 def _fails(model: ModelFact, rule: Rule) -> Iterator[Finding]:
-    failing = [x for x in model.failing if x.kind in ("batch", "hand-written") and any(c.raises for c in x.calls)]
+    failing = [x for x in model.failing if x.norm.crosses_samples and any(c.raises for c in x.calls)]
     for layer in failing:
         call = next(c for c in layer.calls if c.raises)
         first = layer.name == model.first_failure
@@ -50,7 +51,8 @@ def _remedy(layer: LayerFact) -> str:
         ways.append(
             f"an input of {'×'.join(map(str, layer.larger_input[1:]))}, where this layer sees more than one pixel"
         )
-    if layer.track_running_stats and layer.type != "functional":
+    helps = "allow-single-sample" in layer.norm.remedies
+    if helps and layer.track_running_stats and layer.type != "functional":
         ways.append("let a lone sample use the running statistics: bnguard.repair.allow_single_sample(model)")
     return f"{ways[0][0].upper()}{ways[0][1:]}" + "".join(f"; or {way}" for way in ways[1:]) + "."
 
@@ -77,7 +79,7 @@ def _single(model: ModelFact, rule: Rule) -> Iterator[Finding]:
 
 
 def _thin(model: ModelFact, rule: Rule) -> Iterator[Finding]:
-    layers = [x for x in model.layers if x.verdict == "thin" and x.kind in ("batch", "hand-written")]
+    layers = [x for x in model.layers if x.verdict == "thin" and x.norm.crosses_samples]
     if not layers:
         return
     fewest = min(layers, key=lambda x: x.fewest_values or 0)
@@ -102,7 +104,7 @@ def _enough(layer: LayerFact, batch_size: int) -> int | None:
 
 
 def _untracked(model: ModelFact, rule: Rule) -> Iterator[Finding]:
-    layers = [x for x in model.layers if x.kind == "batch" and not x.track_running_stats and x.type != "functional"]
+    layers = [x for x in model.layers if x.norm is BATCH and not x.track_running_stats and x.type != "functional"]
     if not layers:
         return
     first = layers[0]

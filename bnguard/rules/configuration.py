@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from bnguard.facts import LayerFact, ModelFact
 from bnguard.findings import Finding, Severity
+from bnguard.norm_kinds import BATCH, KINDS, NormKind
 from bnguard.rules.registry import Rule
 from bnguard.rules.words import and_others
 
@@ -14,7 +15,7 @@ KERAS_MOMENTUM = 0.9
 
 
 def _batch(model: ModelFact) -> Iterable[LayerFact]:
-    return (x for x in model.layers if x.kind == "batch")
+    return (x for x in model.layers if x.norm is BATCH)
 
 
 def _momentum(model: ModelFact, rule: Rule) -> Iterator[Finding]:
@@ -117,8 +118,8 @@ def _only(layers: Sequence[LayerFact]) -> str:
 
 
 def _replacement(model: ModelFact, rule: Rule) -> Iterator[Finding]:
-    for kind, function in (("group", "GroupNorm"), ("instance", "InstanceNorm")):
-        layers = [x for x in model.layers if x.kind == kind and x.fewest_values == 1]
+    for kind in (k for k in KINDS if not k.crosses_samples):
+        layers = [x for x in model.layers if x.norm is kind and x.fewest_values == 1]
         raising = [x for x in layers if x.verdict == "fails"]
         silent = [x for x in layers if x.verdict != "fails"]
         if raising:
@@ -127,8 +128,8 @@ def _replacement(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             yield rule.about(
                 model,
                 first,
-                f"{first.label}{and_others(raising)} ({function}) gets {'×'.join(map(str, call.shape))}: one value per "
-                f"statistic, so the forward raises ValueError{_at_any(kind)}.",
+                f"{first.label}{and_others(raising)} ({kind.title}) gets {'×'.join(map(str, call.shape))}: one value "
+                f"per statistic, so the forward raises ValueError{_at_any(kind)}.",
                 fix=_more_values(first),
                 severity=Severity.ERROR,
             )
@@ -137,7 +138,7 @@ def _replacement(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             yield rule.about(
                 model,
                 first,
-                f"{first.label}{and_others(silent)} ({function}) normalises one value per statistic: nothing "
+                f"{first.label}{and_others(silent)} ({kind.title}) normalises one value per statistic: nothing "
                 f"raises, but its "
                 "output is its bias, whatever the input.",
                 fix=_more_values(first),
@@ -145,12 +146,12 @@ def _replacement(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             )
 
 
-def _at_any(kind: str) -> str:
-    return " at any batch size" if kind == "instance" else ""
+def _at_any(kind: NormKind) -> str:
+    return "" if kind.grows_with_batch else " at any batch size"
 
 
 def _more_values(layer: LayerFact) -> str:
-    if layer.kind == "group" and layer.num_features and layer.num_groups and layer.num_features > 1:
+    if "fewer-groups" in layer.norm.remedies and layer.num_features and layer.num_groups and layer.num_features > 1:
         groups = max((g for g in range(1, layer.num_features // 2 + 1) if layer.num_features % g == 0), default=1)
         return f"At most {groups} groups leave at least two values in each of them here."
     return "Normalise before the map shrinks to one pixel, or use LayerNorm over the channels."

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from bnguard.norm_kinds import KINDS
+
 
 @dataclass(frozen=True)
 class Classified:
@@ -48,7 +50,7 @@ _WORDINGS: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
     (
         "one-value-per-channel",
         "RT101",
-        (r"expected more than 1 value per channel", r"expected more than 1 spatial element when training"),
+        tuple(dict.fromkeys(f.refusal for kind in KINDS for f in kind.functions if f.refusal)),
     ),
     (
         "rank-mismatch",
@@ -119,7 +121,7 @@ _WORDINGS: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
 
 _TABLE = tuple((cause, code, re.compile("|".join(wordings), re.IGNORECASE)) for cause, code, wordings in _WORDINGS)
 
-_SHAPE = re.compile(r"got input size\s+(?:torch\.Size\()?\[([\d,\s]+)\]")
+_SHAPE = re.compile(r"got input size\s*(?:torch\.Size\()?\[([\d,\s]+)\]")
 
 
 def classify(text: str, exception_type: str | None = None) -> Classified:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import prod
 
+from bnguard.norm_kinds import BATCH, KINDS, NormKind
 from bnguard.runtime.classify import Classified
 from bnguard.runtime.diagnosis import CONTROL, Diagnosis, Hypothesis
 
@@ -33,12 +34,22 @@ def judge(seen: Diagnosis, read: Classified) -> Diagnosis:
         return _judge_cudnn(known, read)
     evidence = (*_evidence(known), *_about_the_place(known, read))
     confidence = 0.0 if read.cause == "unknown" else SURE if read.reliable_place else LIKELY
-    return replace(known, confidence=confidence, evidence=evidence, workarounds=_WAYS.get(read.cause, ()))
+    return replace(known, confidence=confidence, evidence=evidence, workarounds=_ways(known))
+
+
+def _kind(d: Diagnosis) -> NormKind:
+    return KINDS[d.kind] if d.kind else BATCH
+
+
+def _ways(d: Diagnosis) -> tuple[str, ...]:
+    if d.cause == "one-value-per-channel":
+        return tuple(way for remedy, way in _MORE_VALUES.items() if remedy in _kind(d).remedies)
+    return _WAYS.get(d.cause, ())
 
 
 def _evidence(d: Diagnosis) -> Iterator[str]:
     if d.cause == "one-value-per-channel" and d.shape is not None:
-        yield f"the input {d.shape} has N = {d.shape[0]} and one position: one value for each channel"
+        yield f"the input {d.shape} has N = {d.shape[0]} and one position: one value for each {_kind(d).per}"
     if d.cause == "dtype-mismatch" and d.dtype and d.param_dtype and d.dtype != d.param_dtype:
         yield f"the input is {d.dtype}, the parameters are {d.param_dtype}"
     if d.cause == "channel-mismatch" and d.shape is not None and len(d.shape) > 1 and d.num_features:
@@ -177,13 +188,16 @@ _CUDNN_WAYS = {
     "cudnn-build": "update the PyTorch build (it brings its cuDNN), or run with torch.backends.cudnn.enabled = False",
 }
 
+_MORE_VALUES = {
+    "merge-tail": "keep every sample, join the tail to the batch before it: loader = bnguard.repair.merge_tail(loader)",
+    "batch-size": "choose a batch size that leaves no tail of one sample, or drop_last=True (which loses samples)",
+    "fewer-groups": "use fewer groups, so that each of them holds two values or more",
+    "larger-input": "give the layer more positions: a larger input",
+    "allow-single-sample": "use running statistics for a lone sample: bnguard.repair.allow_single_sample(model)",
+}
+"""Against one value per statistic, by remedy; the kind of the layer says which of them help."""
+
 _WAYS: dict[str, tuple[str, ...]] = {
-    "one-value-per-channel": (
-        "keep every sample, join the tail to the batch before it: loader = bnguard.repair.merge_tail(loader)",
-        "choose a batch size that leaves no tail of one sample, or drop_last=True (which loses samples)",
-        "give the layer more positions: a larger input",
-        "use running statistics for a lone sample: bnguard.repair.allow_single_sample(model)",
-    ),
     "dtype-mismatch": (
         "keep BatchNorm's parameters in float32 and use torch.autocast for the rest",
         "or convert the input to the parameters' dtype before the layer",
