@@ -167,10 +167,6 @@ class NormKinds:
         del self._kinds[name]
         self.revision += 1
 
-    def of_function(self, name: str | None) -> NormKind | None:
-        """Return the kind of the function that has this name within its module, or None."""
-        return next((k for k in self for f in k.functions if place_of(f.name)[1] == name), None)
-
     def _faults(self, kind: NormKind) -> Iterator[str]:
         if kind.name in self._kinds:
             yield "is there already"

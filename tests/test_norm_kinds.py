@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import bnguard
 from bnguard.facts import LayerFact
 from bnguard.norm_kinds import BATCH, HAND_WRITTEN, KINDS, NormFunction, NormKind, NormKinds
+from bnguard.repair import allow_single_sample, freeze, to_group_norm, to_sync
 from bnguard.report import json as as_json
 from bnguard.report.render import FORMATS, render_as
 
@@ -189,11 +190,13 @@ def test_its_failure_is_diagnosed(model: nn.Module, layer: str, layer_type: str)
 
 INPLACE_ABN = {
     "__init__.py": "from .abn import ABN, InPlaceABN, InPlaceABNSync",
-    "functions.py": '''
+    "functions.py": """
 import torch
 
 def inplace_abn(x, weight, bias, running_mean, running_var, training=True, momentum=0.1, eps=1e-05,
                 activation="leaky_relu", activation_param=0.01):
+    if x.is_meta:
+        raise RuntimeError("this kernel takes tensors with values alone")
     if training and x.numel() <= x.size(1):
         raise ValueError("inplace_abn is trying to compute batch statistics, but the input tensor only contains a "
                          "single sample per channel")
@@ -208,8 +211,8 @@ def inplace_abn(x, weight, bias, running_mean, running_var, training=True, momen
 def inplace_abn_sync(x, weight, bias, running_mean, running_var, training=True, momentum=0.1, eps=1e-05,
                      activation="leaky_relu", activation_param=0.01, group=None):
     return inplace_abn(x, weight, bias, running_mean, running_var, training, momentum, eps)
-''',
-    "abn.py": '''
+""",
+    "abn.py": """
 import torch
 from torch import nn
 from .functions import inplace_abn, inplace_abn_sync
@@ -240,13 +243,13 @@ class InPlaceABNSync(ABN):
             x, self.weight, self.bias, self.running_mean, self.running_var, self.training, self.momentum, self.eps,
             "leaky_relu", 0.01, group=None,
         )
-''',
+""",
 }
 
 APEX = {
     "__init__.py": "",
     "parallel/__init__.py": "from .optimized_sync_batchnorm import SyncBatchNorm",
-    "parallel/optimized_sync_batchnorm.py": '''
+    "parallel/optimized_sync_batchnorm.py": """
 from torch.nn.modules.batchnorm import _BatchNorm
 from .optimized_sync_batchnorm_kernel import SyncBatchnormFunction
 
@@ -260,8 +263,8 @@ class SyncBatchNorm(_BatchNorm):
             input, self.weight, self.bias, self.running_mean, self.running_var, self.eps,
             self.training or not self.track_running_stats, 0.1, None, self.channel_last,
         )
-''',
-    "parallel/optimized_sync_batchnorm_kernel.py": '''
+""",
+    "parallel/optimized_sync_batchnorm_kernel.py": """
 from torch.autograd.function import Function
 
 class SyncBatchnormFunction(Function):
@@ -273,7 +276,7 @@ class SyncBatchnormFunction(Function):
         if track_running_stats and input.numel() // input.size(-1 if channel_last else 1) == 1:
             raise ValueError(f"Expected more than 1 value per channel when training, got input size{input.size()}")
         return input.clone()
-''',
+""",
 }
 
 
@@ -309,6 +312,7 @@ def test_layers_of_other_packages_fail_where_they_do(name: str) -> None:
     model = nn.Sequential(nn.Linear(4, 4), made(name))
     fact = bnguard.scan(model, (4,)).models[0]
     (layer,) = fact.layers
+    assert fact.method == "meta"  # the call was seen: nothing was run
     assert (layer.name, layer.type, layer.kind, layer.verdict, layer.min_batch_size) == ("1", name, "batch", "fails", 2)
     assert (layer.num_features, layer.track_running_stats, layer.momentum) == (4, True, 0.1)
     assert [(c.shape, c.values_per_statistic, c.error) for c in layer.calls] == [((1, 4), 1, "ValueError")]
@@ -355,7 +359,8 @@ def test_their_traceback_is_read(name: str) -> None:
         text = traceback.format_exc()
     found = diagnose_text(text)
     assert found is not None
-    assert (found.code, found.kind) == ("RT101", "batch")
+    assert found.code == "RT101"
+    assert found.kind == "batch"
     assert found.layer == "head" or "head" in found.candidates
     assert found.layer_type in (None, "BatchNorm1d")  # F.batch_norm says so much; other functions say nothing
 
@@ -398,6 +403,28 @@ def test_channels_may_come_last() -> None:
     assert layer.verdict == "fails"
     (layer,) = bnguard.scan(model, (3, 3, 4)).models[0].layers
     assert [(c.shape, c.values_per_statistic) for c in layer.calls] == [((1, 4, 3, 3), 9)]
+
+
+@pytest.mark.usefixtures("packages")
+def test_fixes_take_them_or_say_why_not() -> None:
+    for fix in (allow_single_sample, freeze):
+        for name in ("ABN", "InPlaceABN"):
+            model = nn.Sequential(nn.Linear(4, 4), made(name))
+            assert fix(model, inputs=(4,)).changed == ("1",)
+            with torch.no_grad():
+                assert model.train()(torch.randn(1, 4)).isfinite().all()
+    for fix in (to_group_norm, to_sync):
+        with pytest.raises(bnguard.BnguardError, match=r"\(InPlaceABN\) does more than normalise"):
+            fix(nn.Sequential(nn.Linear(4, 4), made("InPlaceABN")), verify=False)
+
+    class Plain(type(made("ABN"))):  # type: ignore[misc]
+        """With the activation that does nothing."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.training)
+
+    with pytest.raises(bnguard.BnguardError, match=r"\(Plain\) is no BatchNorm of torch's"):
+        to_sync(nn.Sequential(nn.Conv2d(3, 4, 1), Plain(4)), verify=False)
 
 
 class GBN(nn.Module):

@@ -170,8 +170,9 @@ def overridable(functions: Sequence[Bound]) -> Iterator[Mapping[Any, Bound]]:
 
 def _telling(original: FunctionType) -> FunctionType:
     def answer(*args: Any, **kwargs: Any) -> Any:
-        if has_torch_function(()):  # a mode is on
-            return handle_torch_function(original, (), *args, **kwargs)
+        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        if has_torch_function(tensors):  # a mode is on
+            return handle_torch_function(original, tensors, *args, **kwargs)
         return original(*args, **kwargs)
 
     def instead(*args: Any, _answer: Callable[..., Any] = answer, **kwargs: Any) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from bnguard.facts import SourceLine
-from bnguard.norm_kinds import BATCH, KINDS, NormKind
+from bnguard.norm_kinds import BATCH, NormKind
 from bnguard.runtime.classify import Classified, classify
 from bnguard.runtime.diagnosis import Diagnosis
 from bnguard.runtime.evidence import judge
@@ -47,7 +47,7 @@ def _read(error: LoggedError) -> Classified:
 def _diagnose(error: LoggedError, errors: Sequence[LoggedError], text: str) -> Diagnosis:
     whole = _with_the_way_there(error, errors)
     read, found = _read(error), find_norm(whole.frames)
-    kind = KINDS.of_function(found.function) if found else None
+    kind = found.kind if found else None
     seen = Diagnosis(
         layer=found.path if found and found.exact and read.reliable_place else None,
         layer_type=_layer_type(error, read, kind) if found else None,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from bnguard.norm_kinds import KINDS, place_of
+from bnguard.norm_kinds import KINDS, NormKind, place_of
 from bnguard.runtime.logtext import Frame
 
 UNKNOWN = "*"
@@ -20,10 +20,12 @@ def _file_and_name(name: str) -> tuple[str, str]:
 
 
 _LAYER_FILES = {_file_and_name(name)[0] for kind in KINDS for name in kind.classes}
-_FUNCTIONS = {
-    *(_file_and_name(f.name) for kind in KINDS for f in kind.functions if "." in place_of(f.name)[0]),  # of Python
-    *(("torch/nn/functional.py", check) for check in ("_verify_batch_size", "_verify_spatial_size")),
+_FUNCTIONS: dict[tuple[str, str], NormKind | None] = {
+    **{_file_and_name(f.name): kind for kind in KINDS for f in kind.functions if "." in place_of(f.name)[0]},
+    **{("torch/nn/functional.py", check): None for check in ("_verify_batch_size", "_verify_spatial_size")},
 }
+"""Functions of Python by the end of their file's path and their name, with their kind where they have one."""
+
 _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 _WRAPPERS = (
     "/torch/", "/pytorch_lightning/", "/lightning/pytorch/", "/lightning/fabric/", "/lightning_fabric/", "/accelerate/",
@@ -44,14 +46,14 @@ class Found:
         path: from the outermost module in sight; ``*`` for each step without a name.
         exact: whether ``path`` is the whole name: no step is missing, and the outermost module is the model.
         caller: the last frame outside PyTorch: the line that called the layer.
-        function: the failing function, such as ``batch_norm``, or None.
+        kind: of the failing function, None without one.
 
     """
 
     path: str
     exact: bool
     caller: Frame | None
-    function: str | None
+    kind: NormKind | None
 
 
 def find_norm(frames: Sequence[Frame]) -> Found | None:
@@ -63,10 +65,10 @@ def find_norm(frames: Sequence[Frame]) -> Found | None:
     telling = [frame for frame in above if _tells(frame)]
     steps = list(_steps([*telling, frames[at]] if _is_layer(frames[at]) else telling))
     caller = next((frame for frame in reversed(telling) if not _is_container(frame)), None)
-    function = next((f.function for f in frames[at:] if _is_function(f)), None)
+    kind = next((kind for frame in frames[at:] if (kind := _kind(frame))), None)
     path = ".".join(steps)
     exact = bool(path) and UNKNOWN not in path.split(".") and _starts_at_the_model(frames, telling)
-    return Found(path, exact, caller, function)
+    return Found(path, exact, caller, kind)
 
 
 def last_layer_file(frames: Sequence[Frame]) -> str | None:
@@ -125,15 +127,20 @@ def _starts_at_the_model(frames: Sequence[Frame], telling: Sequence[Frame]) -> b
 
 
 def _is_norm(frame: Frame) -> bool:
-    return _is_layer(frame) or _is_function(frame)
+    return _is_layer(frame) or _function(frame) is not None
 
 
 def _is_layer(frame: Frame) -> bool:
     return frame.function == "forward" and any(_in(frame, file) for file in _LAYER_FILES)
 
 
-def _is_function(frame: Frame) -> bool:
-    return any(frame.function == name and _in(frame, file) for file, name in _FUNCTIONS)
+def _function(frame: Frame) -> tuple[str, str] | None:
+    return next((f for f in _FUNCTIONS if frame.function == f[1] and _in(frame, f[0])), None)
+
+
+def _kind(frame: Frame) -> NormKind | None:
+    function = _function(frame)
+    return None if function is None else _FUNCTIONS[function]
 
 
 def _is_container(frame: Frame) -> bool:
