@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from bnguard.facts import LayerFact, ModelFact
 from bnguard.findings import Finding, Severity
-from bnguard.rules.registry import Rule
+from bnguard.loader_facts import TIMES
+from bnguard.remedies import CONVERT_INPUT, EPS, FEWER_GROUPS, FREEZE, FREEZE_AFFINE, KEEP_FLOAT32, MOMENTUM, Advice
+from bnguard.rules.registry import Example, Rule
 from bnguard.rules.words import and_others
 
 KERAS_MOMENTUM = 0.9
@@ -15,6 +17,10 @@ KERAS_MOMENTUM = 0.9
 
 def _batch(model: ModelFact) -> Iterable[LayerFact]:
     return (x for x in model.layers if x.kind == "batch")
+
+
+def _subject(layers: Sequence[LayerFact]) -> str:
+    return f"{layers[0].label}{and_others(layers)}"
 
 
 def _momentum(model: ModelFact, rule: Rule) -> Iterator[Finding]:
@@ -27,14 +33,17 @@ def _momentum(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         and x.type != "functional"
     ]
     if layers:
-        first = layers[0]
-        meant = round(1 - float(first.momentum or 0), 6)
+        momentum = float(layers[0].momentum or 0)
+        meant = round(1 - momentum, 6)
         yield rule.about(
             model,
-            first,
-            f"{first.label}{and_others(layers)} has momentum={first.momentum:g}: the running statistics become "
-            f"{float(first.momentum or 0):.0%} of the last batch and forget the rest.",
-            fix=f"If {first.momentum:g} was copied from Keras or TensorFlow, PyTorch's value is momentum={meant:g}.",
+            layers[0],
+            f"has momentum={momentum:g}: the running statistics become {momentum:.0%} of the last batch and forget the "
+            "rest",
+            MOMENTUM.for_case(
+                f"if {momentum:g} was copied from Keras or TensorFlow, PyTorch's value is momentum={meant:g}"
+            ),
+            subject=_subject(layers),
         )
 
 
@@ -45,24 +54,22 @@ def _half_frozen(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     moving = [x for x in tracked if x.training and not x.affine_trains]
     still = [x for x in tracked if not x.training and x.affine_trains]
     if moving:
-        first = moving[0]
         yield rule.about(
             model,
-            first,
-            f"{first.label}{and_others(moving)} has requires_grad=False on weight and bias, but is in training "
-            f"mode: its "
-            "running statistics still move with every batch.",
-            fix=f"Freeze them for good: bnguard.repair.freeze(model, only={_only(moving)}).",
+            moving[0],
+            "has requires_grad=False on weight and bias, but is in training mode: its running statistics still move "
+            "with every batch",
+            FREEZE.for_case("freeze it for good", price="", more=f", only={_only(moving)}"),
+            subject=_subject(moving),
         )
     if still:
-        first = still[0]
         yield rule.about(
             model,
-            first,
-            f"{first.label}{and_others(still)} stays in eval mode under model.train(), so that its running "
-            f"statistics are "
-            "frozen, but its weight and bias still learn.",
-            fix="If the layer is meant to be frozen, set requires_grad=False on its weight and bias as well.",
+            still[0],
+            "stays in eval mode under model.train(), so that its running statistics are frozen, but its weight and "
+            "bias still learn",
+            FREEZE_AFFINE.for_case(),
+            subject=_subject(still),
             severity=Severity.NOTE,
         )
 
@@ -75,37 +82,37 @@ def _dtype_mix(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         yield rule.about(
             model,
             first,
-            f"{first.label}{and_others(layers)} gets {call.dtype} input, but its parameters are {call.param_dtype}: "
-            f"batch_norm rejects the mix ({call.rejected}).",
-            fix=f"Convert the layer with the rest of the model, or the input to {call.param_dtype}; under autocast "
-            "leave the model in float32.",
+            f"gets {call.dtype} input, but its parameters are {call.param_dtype}: batch_norm rejects the mix "
+            f"({call.rejected})",
+            CONVERT_INPUT.for_case(
+                f"convert the layer with the rest of the model, or the input to {call.param_dtype}; under autocast "
+                "leave the model in float32"
+            ),
+            subject=f"{first.label}{and_others(layers)}",
         )
 
 
 def _eps(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     refused = [x for x in _batch(model) if x.eps <= 0]
     if refused:
-        first = refused[0]
         stops = any(c.rejected for x in refused for c in x.calls)  # releases differ in what they check
-        what = "and PyTorch refuses it" if stops else "and newer releases of PyTorch refuse it"
+        who = "PyTorch refuses it" if stops else "newer releases of PyTorch refuse it"
         yield rule.about(
             model,
-            first,
-            f"{first.label}{and_others(refused)} has eps={first.eps:g}: training divides by a variance that may be 0, "
-            f"{what}.",
-            fix="Use the default, eps=1e-5.",
+            refused[0],
+            f"has eps={refused[0].eps:g}: training divides by a variance that may be 0, and {who}",
+            EPS.for_case(),
+            subject=_subject(refused),
             severity=rule.severity if stops else Severity.WARNING,
         )
     small = [x for x in _batch(model) if any(c.eps_avoids_cudnn for c in x.calls)]
     if small:
-        first = small[0]
         yield rule.about(
             model,
-            first,
-            f"{first.label}{and_others(small)} has eps={first.eps:g}, below this cuDNN's minimum: on a GPU "
-            f"PyTorch uses "
-            "its own kernel instead.",
-            fix="Correct as it is; eps=1e-5 brings cuDNN back.",
+            small[0],
+            f"has eps={small[0].eps:g}, below this cuDNN's minimum: on a GPU PyTorch uses its own kernel instead",
+            EPS.for_case("correct as it is; eps=1e-5 brings cuDNN back"),
+            subject=_subject(small),
             severity=Severity.NOTE,
         )
 
@@ -119,41 +126,36 @@ def _only(layers: Sequence[LayerFact]) -> str:
 def _replacement(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     for kind, function in (("group", "GroupNorm"), ("instance", "InstanceNorm")):
         layers = [x for x in model.layers if x.kind == kind and x.fewest_values == 1]
-        raising = [x for x in layers if x.verdict == "fails"]
+        raising = sorted((x for x in layers if x.verdict == "fails"), key=lambda x: x.order or 0)
         silent = [x for x in layers if x.verdict != "fails"]
         if raising:
-            first = min(raising, key=lambda x: x.order or 0)
-            call = next(c for c in first.calls if c.raises)
+            call = next(c for c in raising[0].calls if c.raises)
+            always = " at any batch size" if kind == "instance" else ""
             yield rule.about(
                 model,
-                first,
-                f"{first.label}{and_others(raising)} ({function}) gets {'×'.join(map(str, call.shape))}: one value per "
-                f"statistic, so the forward raises ValueError{_at_any(kind)}.",
-                fix=_more_values(first),
+                raising[0],
+                f"gets {TIMES.join(map(str, call.shape))}: one value per statistic, so the forward raises "
+                f"ValueError{always}",
+                _more_values(raising[0]),
+                subject=f"{_subject(raising)} ({function})",
                 severity=Severity.ERROR,
             )
         if silent:
-            first = silent[0]
             yield rule.about(
                 model,
-                first,
-                f"{first.label}{and_others(silent)} ({function}) normalises one value per statistic: nothing "
-                f"raises, but its "
-                "output is its bias, whatever the input.",
-                fix=_more_values(first),
+                silent[0],
+                "normalises one value per statistic: nothing raises, but its output is its bias, whatever the input",
+                _more_values(silent[0]),
+                subject=f"{_subject(silent)} ({function})",
                 severity=Severity.WARNING,
             )
 
 
-def _at_any(kind: str) -> str:
-    return " at any batch size" if kind == "instance" else ""
-
-
-def _more_values(layer: LayerFact) -> str:
+def _more_values(layer: LayerFact) -> Advice:
     if layer.kind == "group" and layer.num_features and layer.num_groups and layer.num_features > 1:
         groups = max((g for g in range(1, layer.num_features // 2 + 1) if layer.num_features % g == 0), default=1)
-        return f"At most {groups} groups leave at least two values in each of them here."
-    return "Normalise before the map shrinks to one pixel, or use LayerNorm over the channels."
+        return FEWER_GROUPS.for_case(f"at most {groups} groups leave at least two values in each of them here")
+    return FEWER_GROUPS.for_case()
 
 
 RULES: list[Rule] = [
@@ -169,6 +171,18 @@ RULES: list[Rule] = [
         tail batch of one sample, with that sample's statistics.
         """,
         fix="Use 1 - value: Keras' 0.99 is PyTorch's 0.01, 0.9 is 0.1. momentum=None gives a cumulative average.",
+        needs="configuration",
+        remedies=(MOMENTUM,),
+        example=Example(
+            wrong="""
+            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=0.99))
+            x = torch.randn(8, 3, 8, 8)
+            """,
+            right="""
+            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=0.01))
+            x = torch.randn(8, 3, 8, 8)
+            """,
+        ),
         check_model=_momentum,
     ),
     Rule(
@@ -182,9 +196,23 @@ RULES: list[Rule] = [
         model.train() puts every submodule back into training mode.
         """,
         fix="""
-        bnguard.repair.freeze(model, only=…) does both, and lasts. By hand: set requires_grad=False and override train()
-        of the module that owns the layers, so that it calls eval() on them after super().train().
+        Freezing with bnguard does both, and lasts. By hand: set requires_grad=False and override train() of the module
+        that owns the layers, so that it calls eval() on them after super().train().
         """,
+        needs="configuration",
+        remedies=(FREEZE, FREEZE_AFFINE),
+        example=Example(
+            wrong="""
+            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+            model[1].requires_grad_(False)
+            x = torch.randn(8, 3, 8, 8)
+            """,
+            right="""
+            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+            bnguard.repair.freeze(model)
+            x = torch.randn(8, 3, 8, 8)
+            """,
+        ),
         check_model=_half_frozen,
     ),
     Rule(
@@ -200,6 +228,18 @@ RULES: list[Rule] = [
         Convert the whole model and its input alike, or leave the model in float32 and use torch.autocast, which
         runs batch_norm in float32.
         """,
+        needs="configuration",
+        remedies=(KEEP_FLOAT32, CONVERT_INPUT),
+        example=Example(
+            wrong="""
+            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).half())
+            x = torch.randn(8, 3, 8, 8)
+            """,
+            right="""
+            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+            x = torch.randn(8, 3, 8, 8)
+            """,
+        ),
         check_model=_dtype_mix,
     ),
     Rule(
@@ -213,6 +253,18 @@ RULES: list[Rule] = [
         alone, its own CUDA kernel runs, which is correct but may be slower.
         """,
         fix="Use the default of 1e-5 unless a pretrained model was trained with another value.",
+        needs="configuration",
+        remedies=(EPS,),
+        example=Example(
+            wrong="""
+            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, eps=0.0))
+            x = torch.randn(8, 3, 8, 8)
+            """,
+            right="""
+            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+            x = torch.randn(8, 3, 8, 8)
+            """,
+        ),
         check_model=_eps,
     ),
     Rule(
@@ -230,6 +282,19 @@ RULES: list[Rule] = [
         Choose fewer groups, so that each holds at least two values at the smallest map, or normalise before the
         map shrinks to one pixel.
         """,
+        needs="configuration",
+        remedies=(FEWER_GROUPS,),
+        told_by="stop-at-the-layer",
+        example=Example(
+            wrong="""
+            model = nn.Sequential(nn.Conv2d(3, 4, 8), nn.GroupNorm(4, 4))
+            x = torch.randn(1, 3, 8, 8)
+            """,
+            right="""
+            model = nn.Sequential(nn.Conv2d(3, 4, 8), nn.GroupNorm(2, 4))
+            x = torch.randn(1, 3, 8, 8)
+            """,
+        ),
         check_model=_replacement,
     ),
 ]

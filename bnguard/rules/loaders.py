@@ -4,13 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bnguard.findings import Finding, Severity
+from bnguard.findings import Consequence, Finding, Severity
 from bnguard.loader_facts import TIMES, LoaderFact
-from bnguard.rules.in_view import AFTER_EVAL, with_model
-from bnguard.rules.registry import Catalogue, Rule
+from bnguard.remedies import (
+    ALLOW_SINGLE_SAMPLE,
+    BALANCE,
+    BATCH_SIZE,
+    DROP_LAST,
+    EVAL_MODE,
+    FEWER_REPLICAS,
+    FEWER_WORKERS,
+    FREEZE,
+    GROUP_NORM,
+    KEEP_TAIL,
+    LARGER_BATCHES,
+    MERGE_TAIL,
+    MORE_SAMPLES,
+    SYNC_BATCHNORM,
+    loader_variable,
+)
+from bnguard.rules.in_view import with_model
+from bnguard.rules.registry import Catalogue, Example, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from bnguard.remedies import Advice
 
 LARGE_SHARE = 0.1
 """DL108 speaks from this share of discarded samples on."""
@@ -19,14 +38,21 @@ SMALL_TAIL = 4
 """DL107 speaks where the tail is smaller than the other batches by more than this factor."""
 
 
-def _finding(fact: LoaderFact, rule: Rule, message: str, fix: str, severity: Severity | None = None) -> Finding:
+AFTER_EVAL = Consequence("safe only after model.eval()", joint=": ")
+"""What is said of an evaluation loader as long as no model is in view."""
+
+
+def _finding(fact: LoaderFact, rule: Rule, cause: str, *remedies: Advice, severity: Severity | None = None) -> Finding:
+    """Return what a rule says of a loader; of a lone sample in evaluation, what it says without a model in view."""
+    alone = fact.mode == "eval" and fact.first_single is not None
     return Finding(
-        code=rule.code,
-        severity=rule.severity if severity is None else severity,
-        message=f"{fact.name}: {message}",
-        fix=fix,
+        rule.code,
+        rule.severity if severity is None else severity,
+        cause,
+        consequence=AFTER_EVAL if alone else None,
+        remedies=remedies,
         loader=fact.name,
-        location=fact.source,
+        loader_line=fact.source,
     )
 
 
@@ -107,27 +133,27 @@ def _lone_tail(fact: LoaderFact) -> bool:
 def _check_train_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     if fact.mode != "train" or not _lone_tail(fact) or _from_worker(fact):
         return
-    fix = "merge the lone sample into the batch before it, nothing is lost: bnguard.repair.merge_tail(loader)"
+    ways: tuple[Advice, ...] = (MERGE_TAIL.for_case(loader=loader_variable(fact.name)),)
     if fact.first_single and fact.first_single.steps == 1:
-        fix = "give this loader more samples, or let BatchNorm take one: bnguard.repair.allow_single_sample(model)"
+        ways = (MORE_SAMPLES.for_case(), ALLOW_SINGLE_SAMPLE.for_case())
     elif len({s.ranks for s in fact.streams}) > 1:
-        fix = "choose a batch size that leaves no lone sample, or let the last round be filled up"
-    yield _finding(fact, rule, f"{_where(fact)} holds 1 sample ({_why(fact)})", fix)
+        ways = (
+            BATCH_SIZE.for_case("choose a batch size that leaves no lone sample, or let the last round be filled up"),
+        )
+    yield _finding(fact, rule, f"{_where(fact)} holds 1 sample ({_why(fact)})", *ways)
 
 
 def _check_eval_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     if fact.mode == "eval" and _lone_tail(fact) and not _from_worker(fact):
-        message = f"{_where(fact)} holds 1 sample ({_why(fact)}){AFTER_EVAL}"
-        yield _finding(fact, rule, message, "call model.eval() before this loader, and keep its last sample")
+        yield _finding(fact, rule, f"{_where(fact)} holds 1 sample ({_why(fact)})", EVAL_MODE.for_case())
 
 
 def _check_batch_size_one(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     if fact.mode == "train" and _all_ones(fact):
         steps = fact.steps or 0
         every = f"all {steps:,} batches hold 1 sample" if steps > 1 else "the only batch holds 1 sample"
-        message = f"{every} (batch_size=1), and drop_last does not help"
-        fix = "raise batch_size to 2 or more, or freeze the BatchNorm layers: bnguard.repair.freeze(model)"
-        yield _finding(fact, rule, message, fix)
+        cause = f"{every} (batch_size=1), and drop_last does not help"
+        yield _finding(fact, rule, cause, LARGER_BATCHES.for_case(), FREEZE.for_case())
 
 
 def _check_inside(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
@@ -138,18 +164,19 @@ def _check_inside(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     step = f"step {lone.step:,} of {lone.steps:,}"
     if lone.size == 1:
         total = _step_total(fact)
-        message = f"{step} holds {_samples(total)} for {fact.world_size:,} ranks, and rank {lone.rank:,} gets 1"
-        fix = f"use a batch size of at least {2 * fact.world_size:,}, two samples a rank"
+        cause = f"{step} holds {_samples(total)} for {fact.world_size:,} ranks, and rank {lone.rank:,} gets 1"
+        does = f"use a batch size of at least {2 * fact.world_size:,}, two samples a rank"
     else:
         who, whole = _replica_words(fact)
         rank = f" on rank {lone.rank:,}" if fact.world_size > 1 else ""
-        message = f"{step}{rank} holds {lone.size:,} samples, and {who} gets 1 ({whole})"
-        fix = "choose a batch size whose pieces, tail included, hold two samples or more"
-    severity = rule.severity
-    if fact.mode == "eval":
-        severity = Severity.WARNING
-        message += AFTER_EVAL
-    yield _finding(fact, rule, message, fix, severity)
+        cause = f"{step}{rank} holds {lone.size:,} samples, and {who} gets 1 ({whole})"
+        does = "choose a batch size whose pieces, tail included, hold two samples or more"
+    yield _finding(fact, rule, cause, BATCH_SIZE.for_case(does, price=""), severity=_gravity(fact, rule))
+
+
+def _gravity(fact: LoaderFact, rule: Rule) -> Severity:
+    """Return a warning in evaluation: a lone sample is no error there as long as model.eval() may be called."""
+    return Severity.WARNING if fact.mode == "eval" else rule.severity
 
 
 def _replica_words(fact: LoaderFact) -> tuple[str, str]:
@@ -170,13 +197,17 @@ def _check_no_batch(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     if fact.unknown or fact.samples is None or fact.steps != 0:
         return
     if fact.samples == 0:
-        yield _finding(fact, rule, "no batch at all: it has no samples", "give this part at least two samples")
+        yield _finding(
+            fact,
+            rule,
+            "no batch at all: it has no samples",
+            MORE_SAMPLES.for_case("give this part at least two samples"),
+        )
         return
     size = f", fewer than batch_size={fact.batch_size:,} with drop_last=True" if fact.batch_size else ""
     if fact.world_size > 1:
         size += f" on each of {fact.world_size:,} ranks"
-    message = f"no batch at all: {_samples(fact.samples)}{size}"
-    yield _finding(fact, rule, message, "set drop_last=False, or choose a smaller batch size")
+    yield _finding(fact, rule, f"no batch at all: {_samples(fact.samples)}{size}", KEEP_TAIL.for_case())
 
 
 def _check_worker_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
@@ -186,14 +217,10 @@ def _check_worker_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     assert lone is not None
     last = max(s.workers[1] for s in fact.streams if s.workers and (1, 1) in s.batches)
     many = f"workers {lone.worker} to {last} each end" if last != lone.worker else f"worker {lone.worker} ends"
-    message = f"{many} with a batch of 1 sample, first at step {lone.step:,} of {lone.steps:,}"
-    message += f" ({fact.workers:,} worker{'s' * (fact.workers != 1)}, each with batches of its own)"
-    severity = rule.severity
-    if fact.mode == "eval":
-        severity = Severity.WARNING
-        message += AFTER_EVAL
-    fix = "merge it into the batch before it, in each worker, nothing is lost: bnguard.repair.merge_tail(loader)"
-    yield _finding(fact, rule, message, fix, severity)
+    cause = f"{many} with a batch of 1 sample, first at step {lone.step:,} of {lone.steps:,}"
+    cause += f" ({fact.workers:,} worker{'s' * (fact.workers != 1)}, each with batches of its own)"
+    merge = MERGE_TAIL.for_case("merge it into the batch before it, in each worker", loader=loader_variable(fact.name))
+    yield _finding(fact, rule, cause, merge, severity=_gravity(fact, rule))
 
 
 def _from_worker(fact: LoaderFact) -> bool:
@@ -208,9 +235,9 @@ def _check_small_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
             continue
         full, tail = stream.batches[0][0], stream.batches[-1][0]
         if tail > 1 and tail * SMALL_TAIL < full:
-            message = f"the tail batch holds {tail:,} samples, the others {full:,}: its statistics are noisier"
-            fix = "balance the batches if the last step of an epoch is unstable: bnguard.repair.balance(loader)"
-            yield _finding(fact, rule, message, fix)
+            cause = f"the tail batch holds {tail:,} samples, the others {full:,}: its statistics are noisier"
+            does = "balance the batches if the last step of an epoch is unstable"
+            yield _finding(fact, rule, cause, BALANCE.for_case(does, loader=loader_variable(fact.name)))
             return
 
 
@@ -220,9 +247,9 @@ def _check_large_loss(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     share = fact.unused / fact.samples
     if share >= LARGE_SHARE:
         loss = "an epoch never shows" if fact.mode == "train" else "the evaluation leaves out"
-        message = f"{loss} {fact.unused:,} of {_samples(fact.samples)} ({share:.1%})"
-        fix = "balance the batches instead of dropping the last one, nothing is lost: bnguard.repair.balance(loader)"
-        yield _finding(fact, rule, message, fix)
+        cause = f"{loss} {fact.unused:,} of {_samples(fact.samples)} ({share:.1%})"
+        does = "balance the batches instead of dropping the last one"
+        yield _finding(fact, rule, cause, BALANCE.for_case(does, loader=loader_variable(fact.name)))
 
 
 RULES: list[Rule] = [
@@ -243,15 +270,28 @@ RULES: list[Rule] = [
         same step.
         """,
         fix="""
-        Merge the lone sample into the batch before it, or spread all samples evenly over the
-        batches: nothing is lost, and no batch grows by more than one. bnguard.repair.merge_tail(loader)
-        and balance(loader) do that for any DataLoader, and `bnguard fix` writes the call into a script.
-        Another batch size works as long as the dataset keeps its size.
-
-        drop_last=True removes the tail and loses n % batch_size samples of every epoch; shuffling
-        makes them others each time. It yields no batch at all when n < batch_size, and it does not
-        help when batch_size is 1.
+        The call works on any DataLoader, and `bnguard fix` writes it into a script. Another batch size works as long as
+        the dataset keeps its size. drop_last=True loses n % batch_size samples of every epoch; shuffling makes them
+        others each time. It yields no batch at all when n < batch_size, and it does not help when batch_size is 1.
         """,
+        needs="loader",
+        remedies=(
+            MERGE_TAIL,
+            BALANCE,
+            BATCH_SIZE,
+            DROP_LAST,
+        ),
+        headline="a batch of one sample comes in training",
+        headline_at="a batch of one sample comes at step {step} of {steps}",
+        example=Example(
+            wrong="""
+            train_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=8)
+            """,
+            right="""
+            train_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=8)
+            train_loader = bnguard.repair.merge_tail(train_loader)
+            """,
+        ),
         check_loader=_check_train_tail,
         check_forecast=with_model(_check_train_tail),
     ),
@@ -270,6 +310,17 @@ RULES: list[Rule] = [
         Call model.eval() before the loop and model.train() after it. Do not set drop_last=True on
         an evaluation loader: the metrics would leave out samples.
         """,
+        needs="loader",
+        remedies=(EVAL_MODE,),
+        headline="a batch of one sample comes in evaluation, safe only after model.eval()",
+        example=Example(
+            wrong="""
+            val_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=8)
+            """,
+            right="""
+            val_loader = DataLoader(TensorDataset(torch.randn(10, 4)), batch_size=8)
+            """,
+        ),
         check_loader=_check_eval_tail,
         check_forecast=with_model(_check_eval_tail),
     ),
@@ -286,11 +337,23 @@ RULES: list[Rule] = [
         BatchSampler passed as sampler= instead of batch_sampler= ends here as well.
         """,
         fix="""
-        Raise batch_size to 2 or more. Where memory allows one sample only, freeze the BatchNorm
-        layers of a pretrained model with bnguard.repair.freeze(model), or use a normalisation that
-        does not cross samples: bnguard.repair.to_group_norm(model).
-        drop_last=True changes nothing.
+        Where memory allows one sample only, freeze the layers of a pretrained model, or use a normalisation that does
+        not cross samples. drop_last=True changes nothing.
         """,
+        needs="loader",
+        remedies=(
+            LARGER_BATCHES,
+            FREEZE,
+            GROUP_NORM,
+        ),
+        example=Example(
+            wrong="""
+            train_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=1)
+            """,
+            right="""
+            train_loader = DataLoader(TensorDataset(torch.randn(10, 4)), batch_size=2)
+            """,
+        ),
         check_loader=_check_batch_size_one,
         check_forecast=with_model(_check_batch_size_one),
     ),
@@ -310,6 +373,23 @@ RULES: list[Rule] = [
         multiple of twice the number of pieces does for full batches. Fewer replicas help too.
         DistributedDataParallel with SyncBatchNorm counts the samples of all ranks.
         """,
+        needs="loader",
+        remedies=(
+            BATCH_SIZE,
+            FEWER_REPLICAS,
+            SYNC_BATCHNORM,
+        ),
+        headline="a piece of a batch holds one sample",
+        example=Example(
+            wrong="""
+            train_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=16)
+            replicas = 8  # nn.DataParallel on eight devices: 2, 2, 2, 2, 1
+            """,
+            right="""
+            train_loader = DataLoader(TensorDataset(torch.randn(16, 4)), batch_size=16)
+            replicas = 8  # two samples each
+            """,
+        ),
         check_loader=_check_inside,
         check_forecast=with_model(_check_inside),
     ),
@@ -328,6 +408,20 @@ RULES: list[Rule] = [
         Set drop_last=False, choose a batch size of at most the number of samples a rank gets, or
         give this part of the split more samples.
         """,
+        needs="loader",
+        remedies=(
+            KEEP_TAIL,
+            MORE_SAMPLES,
+        ),
+        headline="no batch at all",
+        example=Example(
+            wrong="""
+            train_loader = DataLoader(TensorDataset(torch.randn(5, 4)), batch_size=8, drop_last=True)
+            """,
+            right="""
+            train_loader = DataLoader(TensorDataset(torch.randn(5, 4)), batch_size=8)
+            """,
+        ),
         check_loader=_check_no_batch,
     ),
     Rule(
@@ -341,10 +435,43 @@ RULES: list[Rule] = [
         batch_size says nothing about them, and len(loader) ignores workers.
         """,
         fix="""
-        bnguard.repair.merge_tail(loader) lets every worker hold one batch back and join its tail to
-        it. Another batch size or number of workers may do as well. drop_last=True loses the tail of
-        every worker.
+        Merging lets every worker hold one batch back and join its tail to it. Another batch size or number of workers
+        may do as well. drop_last=True loses the tail of every worker.
         """,
+        needs="loader",
+        remedies=(
+            MERGE_TAIL,
+            FEWER_WORKERS,
+            BATCH_SIZE,
+        ),
+        headline="a worker's tail holds one sample",
+        example=Example(
+            wrong="""
+            class Shard(IterableDataset):
+                def __len__(self):
+                    return 35
+
+                def __iter__(self):
+                    worker = get_worker_info()
+                    return iter(range(worker.id, 35, worker.num_workers))
+
+            train_loader = DataLoader(Shard(), batch_size=4, num_workers=4)
+            shard = "stride"  # what the audit is told: --shard stride
+            """,
+            right="""
+            class Shard(IterableDataset):
+                def __len__(self):
+                    return 35
+
+                def __iter__(self):
+                    worker = get_worker_info()
+                    return iter(range(worker.id, 35, worker.num_workers))
+
+            train_loader = DataLoader(Shard(), batch_size=4, num_workers=4)
+            train_loader = bnguard.repair.merge_tail(train_loader)
+            shard = "stride"
+            """,
+        ),
         check_loader=_check_worker_tail,
         check_forecast=with_model(_check_worker_tail),
     ),
@@ -359,9 +486,23 @@ RULES: list[Rule] = [
         training runs show a spike at the end of each epoch for this reason.
         """,
         fix="""
-        Spread the samples evenly over the batches with bnguard.repair.balance(loader), or use
-        drop_last=True where the dataset is large enough that the loss does not matter.
+        Spread the samples evenly over the batches, or use drop_last=True where the dataset is large enough that the
+        loss does not matter.
         """,
+        needs="loader",
+        remedies=(
+            BALANCE,
+            DROP_LAST,
+        ),
+        example=Example(
+            wrong="""
+            train_loader = DataLoader(TensorDataset(torch.randn(34, 4)), batch_size=32)
+            """,
+            right="""
+            train_loader = DataLoader(TensorDataset(torch.randn(34, 4)), batch_size=32)
+            train_loader = bnguard.repair.balance(train_loader)
+            """,
+        ),
         check_loader=_check_small_tail,
     ),
     Rule(
@@ -379,6 +520,22 @@ RULES: list[Rule] = [
         Keep the samples: spread them evenly over the batches, or choose a batch size that divides
         their number more closely.
         """,
+        needs="loader",
+        remedies=(
+            BALANCE,
+            BATCH_SIZE,
+        ),
+        headline="no batch of one sample, but much of the data is dropped",
+        tells_unused=True,
+        example=Example(
+            wrong="""
+            train_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=8, drop_last=True)
+            """,
+            right="""
+            train_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=8)
+            train_loader = bnguard.repair.balance(train_loader)
+            """,
+        ),
         check_loader=_check_large_loss,
     ),
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from bnguard.rules.runtime import code_of
+
 
 @dataclass(frozen=True)
 class Classified:
@@ -44,15 +46,13 @@ _FAMILIES = (
 _DELAYED = ("cudnn-execution-failed", "cudnn-mapping-error", "asynchronous-cuda")
 """Causes that a kernel launched earlier can leave behind for the next call to report."""
 
-_WORDINGS: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
+_WORDINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "one-value-per-channel",
-        "RT101",
         (r"expected more than 1 value per channel", r"expected more than 1 spatial element when training"),
     ),
     (
         "rank-mismatch",
-        "RT104",
         (
             r"expected (?:\d+D(?: or \d+D)?|at least \d+D) input \(got \d+D input\)",
             r"expected at least 2 dimensions for input tensor but received",
@@ -60,7 +60,6 @@ _WORDINGS: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
     ),
     (
         "channel-mismatch",
-        "RT104",
         (
             r"(?:running_mean|running_var|weight|bias) should contain \d+ elements,? not \d+",
             r"expected input's size at dim=\d+ to match num_features",
@@ -71,7 +70,6 @@ _WORDINGS: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
     ),
     (
         "dtype-mismatch",
-        "RT103",
         (
             r"mixed dtype \(CPU\)",
             r"expected scalar type \w+ but found \w+",
@@ -81,10 +79,9 @@ _WORDINGS: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
             r"BatchNormalization_updateOutput is not implemented for type",
         ),
     ),
-    ("eps-not-positive", None, (r"batch_norm eps must be positive",)),
+    ("eps-not-positive", (r"batch_norm eps must be positive",)),
     (
         "out-of-memory",
-        None,
         (
             r"\b(?:CUDA|HIP|XPU|MPS backend) out of memory",
             r"(?:CUDA|HIP) error:? out of memory",
@@ -96,7 +93,6 @@ _WORDINGS: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
     ),
     (
         "cudnn-not-supported",
-        "RT102",
         (
             r"no valid engine configs",
             r"no execution plans support the graph",
@@ -106,7 +102,6 @@ _WORDINGS: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
     ),
     (
         "asynchronous-cuda",
-        None,
         (
             r"kernel errors might be asynchronously reported",
             r"device-side assert",
@@ -115,9 +110,9 @@ _WORDINGS: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
         ),
     ),
 )
-"""Cause, code and wordings; the first row that matches wins, so the specific rows stand above the general ones."""
+"""Cause and wordings; the first row that matches wins, so the specific rows stand above the general ones."""
 
-_TABLE = tuple((cause, code, re.compile("|".join(wordings), re.IGNORECASE)) for cause, code, wordings in _WORDINGS)
+_TABLE = tuple((cause, re.compile("|".join(wordings), re.IGNORECASE)) for cause, wordings in _WORDINGS)
 
 _SHAPE = re.compile(r"got input size\s+(?:torch\.Size\()?\[([\d,\s]+)\]")
 
@@ -134,11 +129,11 @@ def classify(text: str, exception_type: str | None = None) -> Classified:
     status = _status(text)
     if status is not None:
         cause = _cudnn_cause(status)
-        return Classified(cause, "RT102", status, cause not in _DELAYED, _shape(text))
+        return Classified(cause, code_of(cause), status, cause not in _DELAYED, _shape(text))
     words = f"{exception_type}: {text}" if exception_type else text
-    for cause, code, pattern in _TABLE:
+    for cause, pattern in _TABLE:
         if pattern.search(words):
-            return Classified(cause, code, None, cause not in _DELAYED, _shape(text))
+            return Classified(cause, code_of(cause), None, cause not in _DELAYED, _shape(text))
     return Classified("unknown", shape=_shape(text))
 
 

@@ -249,7 +249,7 @@ def test_scripts(tmp_path: Path, monkeypatch):
     assert {way.loader for way in report.suggestions} == {"gan.train"}
     lone, failed = report.findings
     assert (lone.model, lone.loader, lone.message[:10]) == ("gan.Sequential", "gan.train", "gan.train:")
-    assert (failed.model, failed.loader, failed.message) == (None, None, "x")
+    assert (failed.model, failed.loader, failed.message) == (None, None, "x.")
     assert [p.to_dict() for p in report.problems] == [
         {
             "entry": "scripts.other",

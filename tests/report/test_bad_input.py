@@ -16,6 +16,7 @@ from report.runner import commands
 
 from bnguard.facts import SourceLine
 from bnguard.findings import Finding, Report, Severity
+from bnguard.remedies import Advice
 from bnguard.report import console, github, job_summary, junit, sarif
 from bnguard.report import json as as_json
 from bnguard.report.characters import acts, visible, xml_text
@@ -131,7 +132,7 @@ def test_a_message_is_read_back_as_it_was(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a,line=9", "a:b", "a%0Ab", "a::b", "100%", "ü b.py"])
 def test_a_file_of_any_name_is_one_property(name: str) -> None:
-    finding = Finding("BN101", Severity.ERROR, "…", location=SourceLine(name, 3))
+    finding = Finding("BN101", Severity.ERROR, "…", layer_line=SourceLine(name, 3))
     (error,) = [c for c in commands(github.render(Report("scan", findings=[finding]))) if c.name == "error"]
     assert error.properties == {"file": name, "line": "3", "title": "BN101 one-value-per-channel"}
     (result,) = json.loads(sarif.render(Report("scan", findings=[finding])))["runs"][0]["results"]
@@ -143,7 +144,9 @@ def test_a_file_of_any_name_is_one_property(name: str) -> None:
 def test_the_console_writes_what_the_encoding_has(encoding: str) -> None:
     from rich.console import Console
 
-    findings = [Finding("BN101", Severity.ERROR, name, fix=f"{name}!", layer=name) for name in NASTY]
+    findings = [
+        Finding("BN101", Severity.ERROR, "…", name, remedies=(Advice("eps", f"{name}!"),), layer=name) for name in NASTY
+    ]
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding)
     from bnguard.report.page import Page

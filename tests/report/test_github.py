@@ -30,7 +30,7 @@ def layers(count: int, severity: Severity = Severity.ERROR, one_line: bool = Fal
     return [
         Finding(
             "BN101", severity, f"bn{i} fails", model="net.py:Net", layer=f"bn{i}",
-            location=SourceLine("net.py", 7 if one_line else 7 + i),
+            layer_line=SourceLine("net.py", 7 if one_line else 7 + i),
         )
         for i in range(count)
     ]  # fmt: skip

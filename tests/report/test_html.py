@@ -23,9 +23,10 @@ from report.pages import REPORTS, large
 
 import bnguard
 from bnguard.facts import InputFact, LayerFact, ModelFact, NormCall, SourceLine
-from bnguard.findings import Finding, Problem, Report, Severity
+from bnguard.findings import Consequence, Finding, Problem, Report, Severity
 from bnguard.forecast_facts import ForecastFact, SizeFact
 from bnguard.loader_facts import LoaderFact, Place, Stream, Suggestion
+from bnguard.remedies import Advice
 from bnguard.report import html
 from bnguard.report.characters import visible
 
@@ -248,8 +249,11 @@ def harmful(target: str, layer: str, loader: str, other: str) -> Report:
         target, loader, "train", True, step=2, steps=2, rank=0, ranks=(0, 0), at=size, sizes=(size, unknown),
         unknown=other, notes=(other,),
     )  # fmt: skip
-    finding = Finding("BN101", Severity.ERROR, other, other, target, layer, location=line)
-    elsewhere = Finding("XX999", Severity.NOTE, other, other, None, None, loader)
+    finding = Finding(
+        "BN101", Severity.ERROR, other, other, Consequence(other), (Advice(other, other or "x", other, other),), target,
+        layer, layer_line=line,
+    )  # fmt: skip
+    elsewhere = Finding("XX999", Severity.NOTE, other, loader=loader)
     ways = (Suggestion("merge-tail", other, loader, call=other), Suggestion("balance", other, loader))
     return Report("forecast", (model,), (fed,), ways, (forecast,), (finding, elsewhere), torch=other)
 

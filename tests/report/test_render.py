@@ -217,10 +217,12 @@ def test_several_formats_on_the_command_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fix", [None, "fix it"])
 def test_the_console_accounts_for_every_finding(count: int, fix: str | None) -> None:
     from bnguard.findings import Finding, Report, Severity
+    from bnguard.remedies import Advice
     from bnguard.report import console
 
+    remedies = (Advice("eps", fix),) if fix else ()
     findings = [
-        Finding("DL101", Severity.ERROR, f"bn{i} fails", fix=fix, layer=f"bn{i}", loader="train") for i in range(count)
+        Finding("BN101", Severity.ERROR, "fails", f"bn{i}", remedies=remedies, layer=f"bn{i}") for i in range(count)
     ]
     loaders = bnguard.audit_loader(n=9, batch_size=8).loaders
     shown = console.render_text(Report("audit-loader", loaders=loaders, findings=findings), quiet=True)

@@ -84,13 +84,15 @@ def test_every_result_has_a_place_in_the_repository(tmp_path: Path, monkeypatch:
     """Code scanning refuses the whole file otherwise."""
     monkeypatch.chdir(tmp_path)
     package = SourceLine("/opt/lib/site-packages/torchvision/models/resnet.py", 60)
-    finding = Finding("BN101", Severity.ERROR, "…", model="torchvision.models:resnet18", layer="bn1", location=package)
+    finding = Finding(
+        "BN101", Severity.ERROR, "…", model="torchvision.models:resnet18", layer="bn1", layer_line=package
+    )
     (result,) = run_of(Report("scan", findings=[finding]))["results"]
     (location,) = result["locations"]
     assert location["physicalLocation"]["artifactLocation"]["uri"] == "no-file"
     assert location["message"] == {"text": "built at torchvision/models/resnet.py:60"}
     assert str(tmp_path) not in sarif.render(Report("scan", findings=[finding]))
-    elsewhere = replace(finding, location=SourceLine("/opt/secret/net.py", 4))
+    elsewhere = replace(finding, layer_line=SourceLine("/opt/secret/net.py", 4))
     text = sarif.render(Report("scan", findings=[finding, elsewhere]))
     assert "/opt/" not in text
     assert "built at net.py:4" in text

@@ -7,10 +7,11 @@ import pytest
 from bnguard.errors import UsageError
 from bnguard.findings import Severity
 from bnguard.rules import CATALOGUE, Catalogue, Rule
+from bnguard.rules.registry import Example
 
 
 def rule(code: str, name: str) -> Rule:
-    return Rule(code, name, Severity.NOTE, "a", "b", "c")
+    return Rule(code, name, Severity.NOTE, "a", "b", "c", "run", Example("", ""))
 
 
 def test_duplicates_are_refused() -> None:
