@@ -170,6 +170,7 @@ RULES: list[Rule] = [
         """,
         fix="Use 1 - value: Keras' 0.99 is PyTorch's 0.01, 0.9 is 0.1. momentum=None gives a cumulative average.",
         check_model=_momentum,
+        needs="configuration",
     ),
     Rule(
         "BN202",
@@ -186,6 +187,7 @@ RULES: list[Rule] = [
         of the module that owns the layers, so that it calls eval() on them after super().train().
         """,
         check_model=_half_frozen,
+        needs="configuration",
     ),
     Rule(
         "BN203",
@@ -201,6 +203,7 @@ RULES: list[Rule] = [
         runs batch_norm in float32.
         """,
         check_model=_dtype_mix,
+        needs="configuration",
     ),
     Rule(
         "BN204",
@@ -214,6 +217,7 @@ RULES: list[Rule] = [
         """,
         fix="Use the default of 1e-5 unless a pretrained model was trained with another value.",
         check_model=_eps,
+        needs="configuration",
     ),
     Rule(
         "BN205",
@@ -231,5 +235,6 @@ RULES: list[Rule] = [
         map shrinks to one pixel.
         """,
         check_model=_replacement,
+        needs="configuration",
     ),
 ]

@@ -231,6 +231,8 @@ RULES: list[Rule] = [
         name="lone-sample-in-training",
         severity=Severity.ERROR,
         summary="a training loader's tail batch holds exactly one sample",
+        headline="a batch of one sample comes in training",
+        headline_at="a batch of one sample comes at step {step} of {steps}",
         why="""
         The last batch of an epoch holds what is left over: n % batch_size samples. Where that is 1,
         a BatchNorm layer in training mode takes its mean and variance over a single sample. After a
@@ -260,6 +262,7 @@ RULES: list[Rule] = [
         name="lone-sample-in-evaluation",
         severity=Severity.WARNING,
         summary="an evaluation loader's tail batch holds exactly one sample: safe only with model.eval()",
+        headline="a batch of one sample comes in evaluation, safe only after model.eval()",
         why="""
         In eval mode BatchNorm uses its running statistics, and one sample is as good as many. The
         batch breaks only where the model is still in training mode, because model.eval() was
@@ -299,6 +302,7 @@ RULES: list[Rule] = [
         name="lone-sample-in-a-piece",
         severity=Severity.ERROR,
         summary="a replica, a rank or a micro-batch gets one sample, though the batch holds more",
+        headline="a piece of a batch holds one sample",
         why="""
         nn.DataParallel cuts each batch with torch.chunk and gives every replica a BatchNorm of its
         own: 9 samples on 8 devices are 2, 2, 2, 2, 1. Full batches can break too, not only the
@@ -318,6 +322,7 @@ RULES: list[Rule] = [
         name="no-batch-at-all",
         severity=Severity.ERROR,
         summary="no batch at all: fewer samples than batch_size with drop_last=True",
+        headline="no batch at all",
         why="""
         drop_last=True drops every batch that is not full. With fewer samples than batch_size, on
         each rank or in each worker, that is the only batch: the loop over the loader ends at once,
@@ -335,6 +340,7 @@ RULES: list[Rule] = [
         name="lone-sample-from-a-worker",
         severity=Severity.ERROR,
         summary="a worker's tail batch of an IterableDataset holds one sample",
+        headline="a worker's tail holds one sample",
         why="""
         With an IterableDataset every worker process batches the samples it yields itself, so each
         worker has a tail of its own, and the tails arrive before the end of the epoch. n %
@@ -369,6 +375,7 @@ RULES: list[Rule] = [
         name="large-share-dropped",
         severity=Severity.WARNING,
         summary="drop_last discards a large share of a small dataset",
+        headline="no batch of one sample, but much of the data is dropped",
         why="""
         drop_last=True leaves out up to batch_size - 1 samples of every epoch, on each rank and in
         each worker. On a large dataset that is nothing; on a small one it is a tenth of the data or
@@ -380,6 +387,7 @@ RULES: list[Rule] = [
         their number more closely.
         """,
         check_loader=_check_large_loss,
+        tells_unused=True,
     ),
 ]
 

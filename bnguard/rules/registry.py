@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bnguard.errors import UsageError
 from bnguard.findings import Finding, Severity
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 ModelCheck = Callable[["ModelFact", "Rule"], Iterable[Finding]]
 LoaderCheck = Callable[["LoaderFact", "Rule"], Iterable[Finding]]
 ForecastCheck = Callable[["LoaderFact", "ForecastFact", "Rule"], Iterable[Finding]]
+
+Needs = Literal["batch-size", "configuration", "statistics"]
+"""What must be known of a model: what its forward does at a batch size, how its layers are configured, or the values of
+its running statistics."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,11 @@ class Rule:
         check_loader: judges a loader's facts, None for rules of other groups.
         check_forecast: judges a loader with a model in view, in the place of ``check_loader``; None for rules to which
             the model makes no difference.
+        headline: what an answer says where this rule speaks first; the summary where it is not given.
+        headline_at: the same of one batch, with ``{step}`` and ``{steps}`` for its place in the epoch; '' where the
+            headline is as good.
+        needs: what ``check_model`` cannot do without. Where that is not known, the rule is not said to have passed.
+        tells_unused: whether its findings count the samples that an epoch never shows.
 
     """
 
@@ -46,6 +55,18 @@ class Rule:
     check_model: ModelCheck | None = None
     check_loader: LoaderCheck | None = None
     check_forecast: ForecastCheck | None = None
+    headline: str = ""
+    headline_at: str = ""
+    needs: Needs = "batch-size"
+    tells_unused: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "headline", self.headline or self.summary)
+
+    @property
+    def subject(self) -> Literal["model", "loader", "run"]:
+        """What the rule judges: the layers of a model, the batches of a loader, or what a run met."""
+        return "model" if self.check_model else "loader" if self.check_loader else "run"
 
     def about(
         self,
@@ -85,6 +106,10 @@ class Catalogue:
 
     def __len__(self) -> int:
         return len(self._rules)
+
+    def find(self, code: str) -> Rule | None:
+        """Return the rule with exactly this code, or None."""
+        return self._rules.get(code)
 
     def get(self, code: str) -> Rule:
         """Return the rule with this code or name (in any case), or raise UsageError with the near ones."""

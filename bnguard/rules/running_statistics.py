@@ -74,6 +74,7 @@ RULES: list[Rule] = [
         """,
         fix="Load an earlier checkpoint, or call reset_running_stats() and run training batches in train mode.",
         check_model=_nonfinite,
+        needs="statistics",
     ),
     Rule(
         "BN302",
@@ -87,6 +88,7 @@ RULES: list[Rule] = [
         """,
         fix="Load the trained statistics, or run training batches through in train mode before evaluating.",
         check_model=_never_updated,
+        needs="statistics",
     ),
     Rule(
         "BN303",
@@ -100,5 +102,6 @@ RULES: list[Rule] = [
         """,
         fix="Train with at least two samples a batch; look for inputs that are constant; reset the statistics.",
         check_model=_collapsed,
+        needs="statistics",
     ),
 ]
