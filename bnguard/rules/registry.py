@@ -145,6 +145,10 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self._rules)
 
+    def find(self, code: str) -> Rule | None:
+        """Return the rule with exactly this code, or None."""
+        return self._rules.get(code)
+
     def get(self, code: str) -> Rule:
         """Return the rule with this code or name (in any case), or raise UsageError with the near ones."""
         import difflib

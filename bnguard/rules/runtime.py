@@ -123,11 +123,11 @@ RULES: list[Rule] = [
         example=Example(
             wrong="""
             model = nn.BatchNorm1d(4)
-            model(torch.randn(1, 4))
+            x = torch.randn(1, 4)
             """,
             right="""
             model = nn.BatchNorm1d(4)
-            model(torch.randn(2, 4))
+            x = torch.randn(2, 4)
             """,
         ),
     ),
@@ -156,12 +156,12 @@ RULES: list[Rule] = [
         example=Example(
             wrong="""
             model = nn.BatchNorm2d(4)
-            model(torch.randn(2, 4, 3, 3))  # on a card whose cuDNN refuses the call
+            x = torch.randn(2, 4, 3, 3)  # for a card whose cuDNN refuses the call
             """,
             right="""
             model = nn.BatchNorm2d(4)
-            with torch.backends.cudnn.flags(enabled=False):
-                model(torch.randn(2, 4, 3, 3))
+            x = torch.randn(2, 4, 3, 3)
+            torch.backends.cudnn.enabled = False  # PyTorch's own kernel takes the call
             """,
         ),
     ),
@@ -185,11 +185,11 @@ RULES: list[Rule] = [
         example=Example(
             wrong="""
             model = nn.BatchNorm2d(4).half()
-            model(torch.randn(2, 4, 3, 3))
+            x = torch.randn(2, 4, 3, 3)
             """,
             right="""
             model = nn.BatchNorm2d(4)
-            model(torch.randn(2, 4, 3, 3))
+            x = torch.randn(2, 4, 3, 3)
             """,
         ),
     ),
@@ -212,11 +212,11 @@ RULES: list[Rule] = [
         example=Example(
             wrong="""
             model = nn.BatchNorm2d(4)
-            model(torch.randn(2, 3, 3, 4))
+            x = torch.randn(2, 3, 3, 4)
             """,
             right="""
             model = nn.BatchNorm2d(4)
-            model(torch.randn(2, 3, 3, 4).movedim(-1, 1))
+            x = torch.randn(2, 3, 3, 4).movedim(-1, 1)
             """,
         ),
         check_forecast=_foreseen,
@@ -242,11 +242,11 @@ RULES: list[Rule] = [
         example=Example(
             wrong="""
             model = nn.BatchNorm2d(4)
-            model(torch.randn(1, 4, 3, 3))
+            x = torch.randn(1, 4, 3, 3)
             """,
             right="""
             model = nn.BatchNorm2d(4)
-            model(torch.randn(2, 4, 3, 3))
+            x = torch.randn(2, 4, 3, 3)
             """,
         ),
     ),

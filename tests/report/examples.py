@@ -155,7 +155,8 @@ def sample() -> Report:
     holds = ForecastFact(second.target, "val", "eval", None, "eval", unknown="it has no length")
     findings = (
         Finding(
-            "DL101", Severity.ERROR, "step 2 of 2 holds 1 sample", consequence=Consequence("head.2 stops there", ", and "),
+            "DL101", Severity.ERROR, "step 2 of 2 holds 1 sample",
+            consequence=Consequence("head.2 stops there", ", and "),
             remedies=(Advice("merge-tail", "merge it"),),
             model=first.target, layer="head.2", loader="train", layer_line=SourceLine("src/my net.py", 23),
         ),
