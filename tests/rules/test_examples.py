@@ -43,7 +43,7 @@ def codes_of_a_loader(code: str) -> set[str]:
 
 def codes_of_a_run(code: str) -> set[str]:
     """Call the example's model under the guard; its "card whose cuDNN refuses" does so while cuDNN is enabled."""
-    with torch.backends.cudnn.flags():
+    with torch.backends.cudnn.flags(enabled=True):
         names = executed(code)
         model, refuses = names["model"], "cudnn" in code.lower()
         try:
