@@ -14,7 +14,7 @@ from bnguard.loader.names import mode_of
 from bnguard.loader.numbers import check_setup
 from bnguard.loader.one_loader import Inspected, Inspection, inspect
 from bnguard.loader.suggest import suggest
-from bnguard.rules.loaders import judge
+from bnguard.rules import judge_loaders
 
 if TYPE_CHECKING:
     from bnguard.facts import Mode
@@ -55,7 +55,7 @@ def audit_live(loader: object, request: LiveRequest) -> Report:
         command="audit-loader",
         loaders=facts,
         suggestions=ways,
-        findings=judge(facts),
+        findings=judge_loaders(facts),
         torch=torch.__version__,
     )
 

@@ -152,7 +152,7 @@ def _exclusions(setup: Setup) -> Iterator[tuple[bool, str, str]]:
 def audit_numbers(request: Request) -> Report:
     """Return the report on loaders given by numbers; see ``facts_of`` for what it raises."""
     from bnguard.loader.suggest import suggest, suggest_for_range
-    from bnguard.rules.loaders import judge
+    from bnguard.rules import judge_loaders
 
     facts = facts_of(request)
     one = len(request.sizes) == 1
@@ -166,7 +166,7 @@ def audit_numbers(request: Request) -> Report:
         command="audit-loader",
         loaders=facts,
         suggestions=tuple(ways),
-        findings=judge(facts),
+        findings=judge_loaders(facts),
         extra=span,
     )
 

@@ -12,12 +12,19 @@ from typing import TYPE_CHECKING
 from bnguard.rules.registry import Catalogue, Rule
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bnguard.findings import Finding
+    from bnguard.loader_facts import LoaderFact
+
     CATALOGUE: Catalogue
 
-__all__ = ["CATALOGUE", "Catalogue", "Rule", "rule_of"]
+__all__ = ["CATALOGUE", "Catalogue", "Rule", "judge_loaders", "rule_of"]
 
-_LISTS = tuple(
-    f"{__name__}.{name}" for name in ("batch_size", "configuration", "running_statistics", "loaders", "runtime")
+_OF_LOADERS = (f"{__name__}.tails", f"{__name__}.epochs")
+_LISTS = (
+    *(f"{__name__}.{name}" for name in ("batch_size", "configuration", "running_statistics", "runtime")),
+    *_OF_LOADERS,
 )
 
 
@@ -39,3 +46,8 @@ def __getattr__(name: str) -> Catalogue:
         globals()[name] = Catalogue(rule for module in _LISTS for rule in import_module(module).RULES)
     catalogue: Catalogue = globals()[name]
     return catalogue
+
+
+def judge_loaders(facts: Iterable[LoaderFact]) -> tuple[Finding, ...]:
+    """Return what the rules say of loaders without a model in view; those of models are not even imported."""
+    return Catalogue(rule for module in _OF_LOADERS for rule in import_module(module).RULES).judge(loaders=facts)

@@ -4,21 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from bnguard import remedies as ways
 from bnguard.facts import THIN_VALUES, LayerFact, ModelFact
 from bnguard.findings import Finding, Severity
 from bnguard.loader_facts import TIMES
-from bnguard.remedies import (
-    ALLOW_SINGLE_SAMPLE,
-    BATCH_SIZE,
-    FREEZE,
-    GROUP_NORM,
-    KEEP_BATCH_DIMENSION,
-    LARGER_BATCHES,
-    LARGER_INPUT,
-    MERGE_TAIL,
-    TRACK_STATISTICS,
-    Advice,
-)
+from bnguard.remedies import Advice
 from bnguard.rules.registry import Example, Rule
 from bnguard.rules.words import and_others, layer_and_class
 
@@ -52,17 +42,17 @@ def _fails(model: ModelFact, rule: Rule) -> Iterator[Finding]:
 
 def _ways_out(layer: LayerFact) -> Iterator[Advice]:
     if layer.min_batch_size:
-        yield MERGE_TAIL.for_case(
+        yield ways.MERGE_TAIL.for_case(
             f"merge a tail into the batch before it, so that no training batch holds fewer than {layer.min_batch_size} "
             "samples",
             more="" if layer.min_batch_size == 2 else f", min_size={layer.min_batch_size}",
         )
     if layer.larger_input:
-        yield LARGER_INPUT.for_case(
+        yield ways.LARGER_INPUT.for_case(
             f"give an input of {_shape(layer.larger_input[1:])}, where this layer sees more than one pixel"
         )
     if layer.track_running_stats and layer.type != "functional":
-        yield ALLOW_SINGLE_SAMPLE.for_case()
+        yield ways.ALLOW_SINGLE_SAMPLE.for_case()
 
 
 def _single(model: ModelFact, rule: Rule) -> Iterator[Finding]:
@@ -80,8 +70,8 @@ def _single(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         fewest,
         f"{'take' if len(layers) > 1 else 'takes'} mean and variance from a single sample at batch size "
         f"{model.batch_size}",
-        LARGER_BATCHES.for_case("train with larger batches: each image is normalised by itself now"),
-        FREEZE.for_case(),
+        ways.LARGER_BATCHES.for_case("train with larger batches: each image is normalised by itself now"),
+        ways.FREEZE.for_case(),
         subject=_layers(layers),
         consequence=f"the fewest values per channel are {fewest.fewest_values}, at {fewest.label}{flat}",
     )
@@ -93,17 +83,13 @@ def _thin(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         return
     fewest = min(layers, key=lambda x: x.fewest_values or 0)
     enough = _enough(fewest, model.batch_size)
-    ways = (
-        [BATCH_SIZE.for_case(f"a batch size of {enough} gives {fewest.label} at least {THIN_VALUES}", price="")]
-        if enough
-        else []
-    )
+    does = f"a batch size of {enough} gives {fewest.label} at least {THIN_VALUES}"
     yield rule.about(
         model,
         fewest,
         f"{'estimate' if len(layers) > 1 else 'estimates'} mean and variance from fewer than {THIN_VALUES} values per "
         f"channel at batch size {model.batch_size}",
-        *ways,
+        *((ways.BATCH_SIZE.for_case(does, price=""),) if enough else ()),
         subject=_layers(layers),
         consequence=f"the fewest are {fewest.fewest_values}, at {fewest.label}",
     )
@@ -129,7 +115,7 @@ def _untracked(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         model,
         layers[0],
         f"keeps no running statistics (track_running_stats=False): it uses the batch in eval mode too, and {after}",
-        TRACK_STATISTICS.for_case(),
+        ways.TRACK_STATISTICS.for_case(),
         subject=f"{_what(layers[0])}{and_others(layers)}",
     )
 
@@ -142,7 +128,7 @@ def _lost_dimension(model: ModelFact, rule: Rule) -> Iterator[Finding]:
                 layer,
                 f"refuses its input at batch size {model.batch_size} ({layer.reason}), and takes it at "
                 f"{model.batch_size + 1}: the batch dimension is lost on the way",
-                KEEP_BATCH_DIMENSION.for_case(),
+                ways.KEEP_BATCH_DIMENSION.for_case(),
                 subject=_what(layer),
             )
 
@@ -170,17 +156,11 @@ RULES: list[Rule] = [
         per group on one pixel fails in the same way. SyncBatchNorm helps only with several ranks on accelerators.
         """,
         needs="batch-size",
-        remedies=(MERGE_TAIL, BATCH_SIZE, ALLOW_SINGLE_SAMPLE, FREEZE, GROUP_NORM),
+        remedies=(ways.MERGE_TAIL, ways.BATCH_SIZE, ways.ALLOW_SINGLE_SAMPLE, ways.FREEZE, ways.GROUP_NORM),
         told_by="stop",
         example=Example(
-            wrong="""
-            model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))
-            x = torch.randn(1, 8)
-            """,
-            right="""
-            model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))
-            x = torch.randn(2, 8)
-            """,
+            wrong="model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))\nx = torch.randn(1, 8)",
+            right="model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))\nx = torch.randn(2, 8)",
         ),
         check_model=_fails,
     ),
@@ -199,17 +179,11 @@ RULES: list[Rule] = [
         that BatchNorm sees.
         """,
         needs="batch-size",
-        remedies=(LARGER_BATCHES, FREEZE, GROUP_NORM),
+        remedies=(ways.LARGER_BATCHES, ways.FREEZE, ways.GROUP_NORM),
         told_by="forecast",
         example=Example(
-            wrong="""
-            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-            x = torch.randn(1, 3, 16, 16)
-            """,
-            right="""
-            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-            x = torch.randn(2, 3, 16, 16)
-            """,
+            wrong="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))\nx = torch.randn(1, 3, 16, 16)",
+            right="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))\nx = torch.randn(2, 3, 16, 16)",
         ),
         check_model=_single,
     ),
@@ -227,17 +201,11 @@ RULES: list[Rule] = [
         statistics or use GroupNorm.
         """,
         needs="batch-size",
-        remedies=(LARGER_INPUT, FREEZE, GROUP_NORM),
+        remedies=(ways.LARGER_INPUT, ways.FREEZE, ways.GROUP_NORM),
         told_by="forecast",
         example=Example(
-            wrong="""
-            model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))
-            x = torch.randn(8, 8)
-            """,
-            right="""
-            model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))
-            x = torch.randn(16, 8)
-            """,
+            wrong="model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))\nx = torch.randn(8, 8)",
+            right="model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))\nx = torch.randn(16, 8)",
         ),
         check_model=_thin,
     ),
@@ -256,7 +224,7 @@ RULES: list[Rule] = [
         domain adaptation), InstanceNorm says so and does not depend on other samples.
         """,
         needs="batch-size",
-        remedies=(TRACK_STATISTICS,),
+        remedies=(ways.TRACK_STATISTICS,),
         told_by="stop-at-the-layer",
         example=Example(
             wrong="""
@@ -284,7 +252,7 @@ RULES: list[Rule] = [
         Write x.flatten(1), or name the dimensions: x.squeeze(-1).squeeze(-1).
         """,
         needs="batch-size",
-        remedies=(KEEP_BATCH_DIMENSION,),
+        remedies=(ways.KEEP_BATCH_DIMENSION,),
         told_by="stop",
         example=Example(
             wrong="""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from bnguard import remedies as ways
 from bnguard.facts import LayerFact, ModelFact
 from bnguard.findings import Finding, Severity
 from bnguard.loader_facts import TIMES
-from bnguard.remedies import CONVERT_INPUT, EPS, FEWER_GROUPS, FREEZE, FREEZE_AFFINE, KEEP_FLOAT32, MOMENTUM, Advice
+from bnguard.remedies import Advice
 from bnguard.rules.registry import Example, Rule
 from bnguard.rules.words import and_others
 
@@ -40,7 +41,7 @@ def _momentum(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             layers[0],
             f"has momentum={momentum:g}: the running statistics become {momentum:.0%} of the last batch and forget the "
             "rest",
-            MOMENTUM.for_case(
+            ways.MOMENTUM.for_case(
                 f"if {momentum:g} was copied from Keras or TensorFlow, PyTorch's value is momentum={meant:g}"
             ),
             subject=_subject(layers),
@@ -59,7 +60,7 @@ def _half_frozen(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             moving[0],
             "has requires_grad=False on weight and bias, but is in training mode: its running statistics still move "
             "with every batch",
-            FREEZE.for_case("freeze it for good", price="", more=f", only={_only(moving)}"),
+            ways.FREEZE.for_case("freeze it for good", price="", more=f", only={_only(moving)}"),
             subject=_subject(moving),
         )
     if still:
@@ -68,7 +69,7 @@ def _half_frozen(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             still[0],
             "stays in eval mode under model.train(), so that its running statistics are frozen, but its weight and "
             "bias still learn",
-            FREEZE_AFFINE.for_case(),
+            ways.FREEZE_AFFINE.for_case(),
             subject=_subject(still),
             severity=Severity.NOTE,
         )
@@ -84,7 +85,7 @@ def _dtype_mix(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             first,
             f"gets {call.dtype} input, but its parameters are {call.param_dtype}: batch_norm rejects the mix "
             f"({call.rejected})",
-            CONVERT_INPUT.for_case(
+            ways.CONVERT_INPUT.for_case(
                 f"convert the layer with the rest of the model, or the input to {call.param_dtype}; under autocast "
                 "leave the model in float32"
             ),
@@ -101,7 +102,7 @@ def _eps(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             model,
             refused[0],
             f"has eps={refused[0].eps:g}: training divides by a variance that may be 0, and {who}",
-            EPS.for_case(),
+            ways.EPS.for_case(),
             subject=_subject(refused),
             severity=rule.severity if stops else Severity.WARNING,
         )
@@ -111,7 +112,7 @@ def _eps(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             model,
             small[0],
             f"has eps={small[0].eps:g}, below this cuDNN's minimum: on a GPU PyTorch uses its own kernel instead",
-            EPS.for_case("correct as it is; eps=1e-5 brings cuDNN back"),
+            ways.EPS.for_case("correct as it is; eps=1e-5 brings cuDNN back"),
             subject=_subject(small),
             severity=Severity.NOTE,
         )
@@ -154,8 +155,8 @@ def _replacement(model: ModelFact, rule: Rule) -> Iterator[Finding]:
 def _more_values(layer: LayerFact) -> Advice:
     if layer.kind == "group" and layer.num_features and layer.num_groups and layer.num_features > 1:
         groups = max((g for g in range(1, layer.num_features // 2 + 1) if layer.num_features % g == 0), default=1)
-        return FEWER_GROUPS.for_case(f"at most {groups} groups leave at least two values in each of them here")
-    return FEWER_GROUPS.for_case()
+        return ways.FEWER_GROUPS.for_case(f"at most {groups} groups leave at least two values in each of them here")
+    return ways.FEWER_GROUPS.for_case()
 
 
 RULES: list[Rule] = [
@@ -172,7 +173,7 @@ RULES: list[Rule] = [
         """,
         fix="Use 1 - value: Keras' 0.99 is PyTorch's 0.01, 0.9 is 0.1. momentum=None gives a cumulative average.",
         needs="configuration",
-        remedies=(MOMENTUM,),
+        remedies=(ways.MOMENTUM,),
         example=Example(
             wrong="""
             model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=0.99))
@@ -200,7 +201,7 @@ RULES: list[Rule] = [
         that owns the layers, so that it calls eval() on them after super().train().
         """,
         needs="configuration",
-        remedies=(FREEZE, FREEZE_AFFINE),
+        remedies=(ways.FREEZE, ways.FREEZE_AFFINE),
         example=Example(
             wrong="""
             model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
@@ -229,16 +230,10 @@ RULES: list[Rule] = [
         runs batch_norm in float32.
         """,
         needs="configuration",
-        remedies=(KEEP_FLOAT32, CONVERT_INPUT),
+        remedies=(ways.KEEP_FLOAT32, ways.CONVERT_INPUT),
         example=Example(
-            wrong="""
-            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).half())
-            x = torch.randn(8, 3, 8, 8)
-            """,
-            right="""
-            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-            x = torch.randn(8, 3, 8, 8)
-            """,
+            wrong="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).half())\nx = torch.randn(8, 3, 8, 8)",
+            right="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))\nx = torch.randn(8, 3, 8, 8)",
         ),
         check_model=_dtype_mix,
     ),
@@ -254,16 +249,10 @@ RULES: list[Rule] = [
         """,
         fix="Use the default of 1e-5 unless a pretrained model was trained with another value.",
         needs="configuration",
-        remedies=(EPS,),
+        remedies=(ways.EPS,),
         example=Example(
-            wrong="""
-            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, eps=0.0))
-            x = torch.randn(8, 3, 8, 8)
-            """,
-            right="""
-            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-            x = torch.randn(8, 3, 8, 8)
-            """,
+            wrong="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, eps=0.0))\nx = torch.randn(8, 3, 8, 8)",
+            right="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))\nx = torch.randn(8, 3, 8, 8)",
         ),
         check_model=_eps,
     ),
@@ -283,17 +272,11 @@ RULES: list[Rule] = [
         map shrinks to one pixel.
         """,
         needs="configuration",
-        remedies=(FEWER_GROUPS,),
+        remedies=(ways.FEWER_GROUPS,),
         told_by="stop-at-the-layer",
         example=Example(
-            wrong="""
-            model = nn.Sequential(nn.Conv2d(3, 4, 8), nn.GroupNorm(4, 4))
-            x = torch.randn(1, 3, 8, 8)
-            """,
-            right="""
-            model = nn.Sequential(nn.Conv2d(3, 4, 8), nn.GroupNorm(2, 4))
-            x = torch.randn(1, 3, 8, 8)
-            """,
+            wrong="model = nn.Sequential(nn.Conv2d(3, 4, 8), nn.GroupNorm(4, 4))\nx = torch.randn(1, 3, 8, 8)",
+            right="model = nn.Sequential(nn.Conv2d(3, 4, 8), nn.GroupNorm(2, 4))\nx = torch.randn(1, 3, 8, 8)",
         ),
         check_model=_replacement,
     ),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from bnguard import remedies as ways
 from bnguard.facts import LayerFact, ModelFact, StatisticsFact
 from bnguard.findings import Finding, Severity
-from bnguard.remedies import LARGER_BATCHES, LOAD_STATISTICS, RESET_STATISTICS
 from bnguard.rules.registry import Example, Rule
 from bnguard.rules.words import and_others
 
@@ -28,7 +28,7 @@ def _nonfinite(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             first,
             f"has running statistics that are NaN, infinite or negative in variance in {count} of {first.num_features} "
             "channels",
-            RESET_STATISTICS.for_case(),
+            ways.RESET_STATISTICS.for_case(),
             subject=f"{first.label}{and_others(layers)}",
             consequence="in eval mode their outputs are NaN or worthless",
         )
@@ -43,7 +43,7 @@ def _never_updated(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             used[0],
             "is used in eval mode, but its running statistics were never updated: mean 0 and variance 1 stand where "
             "the data's should",
-            LOAD_STATISTICS.for_case(),
+            ways.LOAD_STATISTICS.for_case(),
             subject=f"{used[0].label}{and_others(used)}",
         )
 
@@ -58,8 +58,8 @@ def _collapsed(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             worst,
             f"has a running variance that has collapsed to 0 in {share:.0%} of the channels, the mark of training on "
             "single samples or of dead inputs",
-            LARGER_BATCHES.for_case("train with batches of at least two samples"),
-            RESET_STATISTICS.for_case("start the averages anew with reset_running_stats()"),
+            ways.LARGER_BATCHES.for_case("train with batches of at least two samples"),
+            ways.RESET_STATISTICS.for_case("start the averages anew with reset_running_stats()"),
             subject=f"{worst.label}{and_others(layers)}",
         )
 
@@ -77,7 +77,7 @@ RULES: list[Rule] = [
         """,
         fix="Load an earlier checkpoint, or call reset_running_stats() and run training batches in train mode.",
         needs="statistics",
-        remedies=(RESET_STATISTICS,),
+        remedies=(ways.RESET_STATISTICS,),
         example=Example(
             wrong="""
             model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
@@ -104,7 +104,7 @@ RULES: list[Rule] = [
         """,
         fix="Load the trained statistics, or run training batches through in train mode before evaluating.",
         needs="statistics",
-        remedies=(LOAD_STATISTICS,),
+        remedies=(ways.LOAD_STATISTICS,),
         told_by="training",
         example=Example(
             wrong="""
@@ -132,7 +132,7 @@ RULES: list[Rule] = [
         """,
         fix="Train with at least two samples a batch; look for inputs that are constant; reset the statistics.",
         needs="statistics",
-        remedies=(LARGER_BATCHES, RESET_STATISTICS),
+        remedies=(ways.LARGER_BATCHES, ways.RESET_STATISTICS),
         example=Example(
             wrong="""
             model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))

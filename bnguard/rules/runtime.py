@@ -8,21 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from bnguard import remedies as ways
 from bnguard.facts import SourceLine
 from bnguard.findings import Consequence, Finding, Severity
-from bnguard.remedies import (
-    ALLOW_SINGLE_SAMPLE,
-    BATCH_DIMENSION,
-    BATCH_SIZE,
-    CHANNELS_SECOND,
-    CONVERT_INPUT,
-    FREEZE,
-    KEEP_FLOAT32,
-    LARGER_INPUT,
-    MERGE_TAIL,
-    UPDATE_BUILD,
-    WITHOUT_CUDNN,
-)
 from bnguard.rules.registry import Example, Rule
 from bnguard.rules.words import layer_and_class
 
@@ -71,7 +59,7 @@ def silent_single_sample(layer: str, source: SourceLine | None, first_step: int,
         f"normalised a batch of one sample in training mode {times} {'time' if times == 1 else 'times'}, first in step "
         f"{first_step}",
         subject=layer or "the model itself",
-        remedies=(MERGE_TAIL.for_case(),),
+        remedies=(ways.MERGE_TAIL.for_case(),),
         layer=layer,
         layer_line=source,
     )
@@ -88,7 +76,7 @@ def _foreseen(loader: LoaderFact, forecast: ForecastFact, rule: Rule) -> Iterato
         f"{layer_and_class(at.label, at.layer_type, at.num_features)} refuses its input at step {forecast.step} of "
         f"{forecast.steps} ({at.message})",
         consequence=Consequence(f"{'training' if loader.mode == 'train' else 'evaluation'} stops", joint=": "),
-        remedies=(BATCH_DIMENSION.for_case(), CHANNELS_SECOND.for_case()),
+        remedies=(ways.BATCH_DIMENSION.for_case(), ways.CHANNELS_SECOND.for_case()),
         model=forecast.model,
         layer=at.layer,
         loader=loader.name,
@@ -115,20 +103,14 @@ RULES: list[Rule] = [
         needs="run",
         causes=("one-value-per-channel",),
         remedies=(
-            MERGE_TAIL,
-            BATCH_SIZE,
-            LARGER_INPUT,
-            ALLOW_SINGLE_SAMPLE,
+            ways.MERGE_TAIL,
+            ways.BATCH_SIZE,
+            ways.LARGER_INPUT,
+            ways.ALLOW_SINGLE_SAMPLE,
         ),
         example=Example(
-            wrong="""
-            model = nn.BatchNorm1d(4)
-            x = torch.randn(1, 4)
-            """,
-            right="""
-            model = nn.BatchNorm1d(4)
-            x = torch.randn(2, 4)
-            """,
+            wrong="model = nn.BatchNorm1d(4)\nx = torch.randn(1, 4)",
+            right="model = nn.BatchNorm1d(4)\nx = torch.randn(2, 4)",
         ),
     ),
     Rule(
@@ -149,9 +131,9 @@ RULES: list[Rule] = [
         needs="run",
         causes=("cudnn-",),
         remedies=(
-            WITHOUT_CUDNN,
-            KEEP_FLOAT32,
-            UPDATE_BUILD,
+            ways.WITHOUT_CUDNN,
+            ways.KEEP_FLOAT32,
+            ways.UPDATE_BUILD,
         ),
         example=Example(
             wrong="""
@@ -179,18 +161,12 @@ RULES: list[Rule] = [
         needs="run",
         causes=("dtype-mismatch",),
         remedies=(
-            KEEP_FLOAT32,
-            CONVERT_INPUT,
+            ways.KEEP_FLOAT32,
+            ways.CONVERT_INPUT,
         ),
         example=Example(
-            wrong="""
-            model = nn.BatchNorm2d(4).half()
-            x = torch.randn(2, 4, 3, 3)
-            """,
-            right="""
-            model = nn.BatchNorm2d(4)
-            x = torch.randn(2, 4, 3, 3)
-            """,
+            wrong="model = nn.BatchNorm2d(4).half()\nx = torch.randn(2, 4, 3, 3)",
+            right="model = nn.BatchNorm2d(4)\nx = torch.randn(2, 4, 3, 3)",
         ),
     ),
     Rule(
@@ -206,18 +182,12 @@ RULES: list[Rule] = [
         needs="run",
         causes=("channel-mismatch", "rank-mismatch"),
         remedies=(
-            CHANNELS_SECOND,
-            BATCH_DIMENSION,
+            ways.CHANNELS_SECOND,
+            ways.BATCH_DIMENSION,
         ),
         example=Example(
-            wrong="""
-            model = nn.BatchNorm2d(4)
-            x = torch.randn(2, 3, 3, 4)
-            """,
-            right="""
-            model = nn.BatchNorm2d(4)
-            x = torch.randn(2, 3, 3, 4).movedim(-1, 1)
-            """,
+            wrong="model = nn.BatchNorm2d(4)\nx = torch.randn(2, 3, 3, 4)",
+            right="model = nn.BatchNorm2d(4)\nx = torch.randn(2, 3, 3, 4).movedim(-1, 1)",
         ),
         check_forecast=_foreseen,
     ),
@@ -236,18 +206,12 @@ RULES: list[Rule] = [
         """,
         needs="run",
         remedies=(
-            MERGE_TAIL,
-            FREEZE,
+            ways.MERGE_TAIL,
+            ways.FREEZE,
         ),
         example=Example(
-            wrong="""
-            model = nn.BatchNorm2d(4)
-            x = torch.randn(1, 4, 3, 3)
-            """,
-            right="""
-            model = nn.BatchNorm2d(4)
-            x = torch.randn(2, 4, 3, 3)
-            """,
+            wrong="model = nn.BatchNorm2d(4)\nx = torch.randn(1, 4, 3, 3)",
+            right="model = nn.BatchNorm2d(4)\nx = torch.randn(2, 4, 3, 3)",
         ),
     ),
 ]

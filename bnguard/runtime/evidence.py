@@ -6,29 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import prod
 
-from bnguard.remedies import (
-    ALLOW_SINGLE_SAMPLE,
-    BATCH_DIMENSION,
-    BATCH_SIZE,
-    BLOCKING_LAUNCH,
-    CHANNELS_SECOND,
-    CHECK_INDICES,
-    CONTIGUOUS,
-    CONTIGUOUS_FORMAT,
-    CONVERT_INPUT,
-    EPS,
-    FREE_GRAPHS,
-    FREE_MEMORY,
-    KEEP_FLOAT32,
-    LARGER_INPUT,
-    MERGE_TAIL,
-    RIGHT_DIMENSIONS,
-    SMALLER_BATCH,
-    SPLIT_BATCH,
-    UPDATE_BUILD,
-    WITHOUT_CUDNN,
-    Remedy,
-)
+from bnguard import remedies as ways
+from bnguard.remedies import Remedy
 from bnguard.runtime.classify import Classified
 from bnguard.runtime.diagnosis import CONTROL, Diagnosis, Hypothesis
 
@@ -92,9 +71,9 @@ def _judge_cudnn(d: Diagnosis, read: Classified) -> Diagnosis:
     best = hypotheses[0]
     remedies = [_CUDNN_REMEDIES[h.cause] for h in hypotheses]
     if any(r.succeeds and r.change == "cuDNN disabled" for r in d.replays):
-        remedies.insert(0, WITHOUT_CUDNN.for_case())
+        remedies.insert(0, ways.WITHOUT_CUDNN.for_case())
     if not read.reliable_place:
-        remedies.insert(0, BLOCKING_LAUNCH.for_case())
+        remedies.insert(0, ways.BLOCKING_LAUNCH.for_case())
     evidence = [f"{best.cause}: {best.why}", *_control(d), *_about_the_place(d, read)]
     return replace(
         d,
@@ -190,25 +169,25 @@ _TESTS: tuple[Callable[[Diagnosis], Iterator[Hypothesis]], ...] = (
 )  # fmt: skip
 
 _CUDNN_REMEDIES = {
-    "single-sample": MERGE_TAIL.for_case("keep single-sample batches away", price=""),
-    "large-batch": SPLIT_BATCH.for_case(),
-    "many-elements": SPLIT_BATCH.for_case(
+    "single-sample": ways.MERGE_TAIL.for_case("keep single-sample batches away", price=""),
+    "large-batch": ways.SPLIT_BATCH.for_case(),
+    "many-elements": ways.SPLIT_BATCH.for_case(
         "split the batch, or make the input smaller, so that it has fewer than 2**31 - 1 elements"
     ),
-    "strides": CONTIGUOUS.for_case(),
-    "dtypes": KEEP_FLOAT32.for_case(),
-    "memory-format": CONTIGUOUS_FORMAT.for_case(),
-    "eps": EPS.for_case("use eps=1e-5 or more"),
-    "memory": FREE_MEMORY.for_case(),
-    "cudnn-build": UPDATE_BUILD.for_case(),
+    "strides": ways.CONTIGUOUS.for_case(),
+    "dtypes": ways.KEEP_FLOAT32.for_case(),
+    "memory-format": ways.CONTIGUOUS_FORMAT.for_case(),
+    "eps": ways.EPS.for_case("use eps=1e-5 or more"),
+    "memory": ways.FREE_MEMORY.for_case(),
+    "cudnn-build": ways.UPDATE_BUILD.for_case(),
 }
 
 _REMEDIES: dict[str, tuple[Remedy, ...]] = {
-    "one-value-per-channel": (MERGE_TAIL, BATCH_SIZE, LARGER_INPUT, ALLOW_SINGLE_SAMPLE),
-    "dtype-mismatch": (KEEP_FLOAT32, CONVERT_INPUT),
-    "channel-mismatch": (CHANNELS_SECOND,),
-    "rank-mismatch": (RIGHT_DIMENSIONS, BATCH_DIMENSION),
-    "out-of-memory": (SMALLER_BATCH, FREE_GRAPHS),
-    "asynchronous-cuda": (BLOCKING_LAUNCH, CHECK_INDICES),
-    "eps-not-positive": (EPS,),
+    "one-value-per-channel": (ways.MERGE_TAIL, ways.BATCH_SIZE, ways.LARGER_INPUT, ways.ALLOW_SINGLE_SAMPLE),
+    "dtype-mismatch": (ways.KEEP_FLOAT32, ways.CONVERT_INPUT),
+    "channel-mismatch": (ways.CHANNELS_SECOND,),
+    "rank-mismatch": (ways.RIGHT_DIMENSIONS, ways.BATCH_DIMENSION),
+    "out-of-memory": (ways.SMALLER_BATCH, ways.FREE_GRAPHS),
+    "asynchronous-cuda": (ways.BLOCKING_LAUNCH, ways.CHECK_INDICES),
+    "eps-not-positive": (ways.EPS,),
 }

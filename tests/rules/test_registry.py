@@ -72,7 +72,7 @@ def test_a_rule_of_a_model_says_what_it_needs() -> None:
 
 def test_the_rule_of_a_loader_is_found_without_the_facts_of_models() -> None:
     script = (
-        "import sys; from bnguard.rules import loaders, rule_of; rule = rule_of('DL101');"
+        "import sys; from bnguard.rules import tails, rule_of; rule = rule_of('DL101');"
         "assert 'bnguard.facts' not in sys.modules;"
         "from bnguard.rules import CATALOGUE; assert rule is CATALOGUE.find('DL101') is rule_of('DL101')"
     )
