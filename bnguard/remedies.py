@@ -26,7 +26,8 @@ class Remedy:
         does: a clause in the imperative, without a price and without a full stop.
         fits: the situation that it is for.
         price: what it costs, a clause; '' where that goes without saying.
-        call: the line of Python that does it; ``{loader}`` and ``{model}`` stand for the names that the script uses.
+        function: the dotted name of the function that carries it out, None where there is none.
+        code: the line of Python that does it, where that is no call of ``function``.
         command: the command that carries it out in a file, None where there is none.
         proof: how bnguard knows that it works, None where it cannot know.
 
@@ -36,29 +37,31 @@ class Remedy:
     does: str
     fits: Situation
     price: str = ""
-    call: str | None = None
+    function: str | None = None
+    code: str | None = None
     command: str | None = None
     proof: str | None = None
 
-    def for_case(self, does: str | None = None, *, price: str | None = None, **names: str) -> Advice:
+    def for_case(self, does: str | None = None, *, price: str | None = None, name: str = "", more: str = "") -> Advice:
         """Return the remedy as advice for one case.
 
         Args:
             does: the clause with what was computed for the case; the general one where None.
             price: what it costs here; the general price where None.
-            **names: what the script calls its ``loader`` and ``model``, and further arguments of the call.
+            name: what the script calls the loader or model.
+            more: further arguments of the call, as they follow the first.
 
         """
-        return Advice(self.kind, does or self.does, self.price if price is None else price, self.line(**names))
+        return Advice(self.kind, does or self.does, self.price if price is None else price, self.line(name, more))
 
-    def line(self, **names: str) -> str | None:
-        """Return the line of Python with the names that the script uses, None where no line does it."""
-        return self.call.format(**{"loader": "loader", "model": "model", "more": ""} | names) if self.call else None
-
-    @property
-    def function(self) -> str:
-        """The dotted name of the function that carries it out; '' where there is none."""
-        return self.call.partition(" = ")[2].partition("(")[0] or self.call.partition("(")[0] if self.call else ""
+    def line(self, name: str = "", more: str = "") -> str | None:
+        """Return the line of Python that does it to the loader or model of this name, None where no line does."""
+        if self.function is None:
+            return self.code
+        if self.fits == "tail":  # a loader is replaced, a model is changed
+            name = name or "loader"
+            return f"{name} = {self.function}({name}{more})"
+        return f"{self.function}({name or 'model'}{more})"
 
 
 @dataclass(frozen=True)
@@ -97,16 +100,16 @@ MERGE_TAIL = Remedy(
     "merge the lone sample into the batch before it",
     "tail",
     NOTHING_LOST,
-    "{loader} = bnguard.repair.merge_tail({loader}{more})",
-    "bnguard fix",
-    _PLANNED,
+    "bnguard.repair.merge_tail",
+    command="bnguard fix",
+    proof=_PLANNED,
 )
 BALANCE = Remedy(
     "balance",
     "spread the samples evenly over the batches",
     "tail",
     NOTHING_LOST,
-    "{loader} = bnguard.repair.balance({loader})",
+    "bnguard.repair.balance",
     proof=_PLANNED,
 )
 BATCH_SIZE = Remedy(
@@ -134,15 +137,13 @@ SYNC_BATCHNORM = Remedy(
 
 # ------------------------------------------------------------------------------------------- of a model
 
-EVAL_MODE = Remedy(
-    "eval-mode", "call model.eval() before this loader, and keep its last sample", "evaluation", call=None
-)
+EVAL_MODE = Remedy("eval-mode", "call model.eval() before this loader, and keep its last sample", "evaluation")
 ALLOW_SINGLE_SAMPLE = Remedy(
     "allow-single-sample",
     "let a lone sample use the running statistics",
     "layer",
     "which do not follow the data there",
-    "bnguard.repair.allow_single_sample({model})",
+    "bnguard.repair.allow_single_sample",
     proof=_VERIFIED,
 )
 FREEZE = Remedy(
@@ -150,7 +151,7 @@ FREEZE = Remedy(
     "keep the BatchNorm layers as they are pretrained",
     "every-batch",
     "which does not follow new data",
-    "bnguard.repair.freeze({model}{more})",
+    "bnguard.repair.freeze",
     proof=_VERIFIED,
 )
 GROUP_NORM = Remedy(
@@ -158,7 +159,7 @@ GROUP_NORM = Remedy(
     "use a normalisation that does not look across samples",
     "every-batch",
     "which needs training anew",
-    "bnguard.repair.to_group_norm({model})",
+    "bnguard.repair.to_group_norm",
     proof=_VERIFIED,
 )
 LARGER_INPUT = Remedy(
@@ -234,7 +235,7 @@ WITHOUT_CUDNN = Remedy(
     "without-cudnn",
     "run this layer without cuDNN",
     "cuda",
-    call="with torch.backends.cudnn.flags(enabled=False): …",
+    code="with torch.backends.cudnn.flags(enabled=False): …",
     proof="the failed call was repeated so, and succeeded",
 )
 

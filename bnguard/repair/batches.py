@@ -14,6 +14,7 @@ from torch.utils.data import BatchSampler, Sampler
 from bnguard.errors import RepairError, UsageError
 from bnguard.loader.sizes import batches
 from bnguard.loader.untouched import follow
+from bnguard.remedies import ALLOW_SINGLE_SAMPLE, MORE_SAMPLES
 
 
 def merged(given: Iterable[list[Any]], min_size: int) -> Iterator[list[Any]]:
@@ -42,7 +43,7 @@ def too_few(samples: int, min_size: int, who: str = "the sampler yields") -> Rep
     """Return the error for an epoch that cannot hold one batch of the wanted size."""
     return RepairError(
         f"{who} {samples} sample{'s' * (samples != 1)} in an epoch, and no batch may hold fewer than {min_size}",
-        hint="give the loader more samples, or let BatchNorm take one: bnguard.repair.allow_single_sample(model)",
+        hint=f"{MORE_SAMPLES.does}; or {ALLOW_SINGLE_SAMPLE.for_case().text}",
     )
 
 
@@ -63,8 +64,7 @@ def check_sizes(batch_size: object, min_size: int) -> None:
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < min_size:
         raise RepairError(
             f"batch_size is {batch_size}, and no batch may hold fewer than {min_size} samples",
-            hint=f"raise batch_size to {min_size} or more, or let BatchNorm take one sample: "
-            "bnguard.repair.allow_single_sample(model)",
+            hint=f"raise batch_size to {min_size} or more; or {ALLOW_SINGLE_SAMPLE.for_case().text}",
         )
 
 

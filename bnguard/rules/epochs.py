@@ -92,7 +92,7 @@ def _check_large_loss(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
         loss = "an epoch never shows" if fact.mode == "train" else "the evaluation leaves out"
         cause = f"{loss} {fact.unused:,} of {samples_text(fact.samples)} ({share:.1%})"
         does = "balance the batches instead of dropping the last one"
-        yield finding_of(fact, rule, cause, ways.BALANCE.for_case(does, loader=loader_variable(fact.name)))
+        yield finding_of(fact, rule, cause, ways.BALANCE.for_case(does, name=loader_variable(fact.name)))
 
 
 RULES: list[Rule] = [

@@ -43,7 +43,7 @@ def _for_a_tail(fact: LoaderFact) -> tuple[Advice, ...]:
     if len({s.ranks for s in fact.streams}) > 1:
         does = "choose a batch size that leaves no lone sample, or let the last round be filled up"
         return (ways.BATCH_SIZE.for_case(does, price=""),)
-    return (ways.MERGE_TAIL.for_case(loader=loader_variable(fact.name)),)
+    return (ways.MERGE_TAIL.for_case(name=loader_variable(fact.name)),)
 
 
 def _check_eval_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
@@ -63,7 +63,7 @@ def _check_worker_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     cause = f"{many} with a batch of 1 sample, first at step {lone.step:,} of {lone.steps:,}"
     cause += f" ({fact.workers:,} worker{'s' * (fact.workers != 1)}, each with batches of its own)"
     merge = ways.MERGE_TAIL.for_case(
-        "merge it into the batch before it, in each worker", loader=loader_variable(fact.name)
+        "merge it into the batch before it, in each worker", name=loader_variable(fact.name)
     )
     yield finding_of(fact, rule, cause, merge, severity=gravity_of(fact, rule))
 
@@ -78,7 +78,7 @@ def _check_small_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
         if tail > 1 and tail * SMALL_TAIL < full:
             cause = f"the tail batch holds {tail:,} samples, the others {full:,}: its statistics are noisier"
             does = "balance the batches if the last step of an epoch is unstable"
-            yield finding_of(fact, rule, cause, ways.BALANCE.for_case(does, loader=loader_variable(fact.name)))
+            yield finding_of(fact, rule, cause, ways.BALANCE.for_case(does, name=loader_variable(fact.name)))
             return
 
 
