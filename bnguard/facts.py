@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bnguard.norm_kinds import KINDS, NormKind
+
 Mode = Literal["train", "eval"]
 Verdict = Literal["fails", "single-sample", "thin", "ok", "frozen", "not-reached", "unknown"]
 Method = Literal["meta", "fake", "real", "none"]
-NormKind = Literal["batch", "group", "instance", "hand-written"]
 
 THIN_VALUES = 16
 """Fewer values per channel than this make batch statistics noisy: verdict ``thin``."""
@@ -141,7 +142,7 @@ class LayerFact:
         name: dotted path of the layer, or of the module that made a functional call; '' is the root.
         aliases: further dotted paths of the same instance.
         type: the class name, or ``functional``.
-        kind: which statistics it takes.
+        kind: the name of its kind in ``bnguard.norm_kinds``.
         num_features: channels; None where it is not known before the first forward.
         training: the layer's own mode flag during the trace.
         affine: whether it has weight and bias.
@@ -162,7 +163,7 @@ class LayerFact:
 
     name: str
     type: str
-    kind: NormKind
+    kind: str
     num_features: int | None
     training: bool
     affine: bool
@@ -185,6 +186,11 @@ class LayerFact:
     def label(self) -> str:
         """The dotted name, or a word for the root itself."""
         return self.name or "(the model itself)"
+
+    @property
+    def norm(self) -> NormKind:
+        """What is known of its kind."""
+        return KINDS[self.kind]
 
     @property
     def batch_statistics(self) -> bool:

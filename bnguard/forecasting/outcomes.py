@@ -17,8 +17,6 @@ from bnguard.model.trace import Progress, Stage, Trace
 MOST_REAL_SAMPLES = 128
 """A forward whose values decide is run with at most this many samples: more would cost as much as training does."""
 
-_PER = {"group": "group", "instance": "sample and channel"}
-
 
 @dataclass
 class Outcomes:
@@ -163,7 +161,7 @@ def _stopped(first: _Raising, failing: tuple[str, ...], batch_size: int) -> Size
         error=call.error,
         message=f"{call.error}: {call.rejected}" if call.rejected else None,
         shape=call.shape,
-        per=_PER.get(layer.kind, "channel"),
+        per=layer.norm.per,
         cause="one-value" if one else "refused",
         failing=failing,
     )

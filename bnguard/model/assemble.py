@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from bnguard.facts import THIN_VALUES, LayerFact, NormCall, NormKind, SourceLine, StatisticsFact, Verdict
+from bnguard.facts import THIN_VALUES, LayerFact, NormCall, SourceLine, StatisticsFact, Verdict
 from bnguard.model.layers import Layer
 from bnguard.model.probe import Behaviour, behaviour
 from bnguard.model.record import Recorded
 from bnguard.model.trace import Trace
+from bnguard.norm_kinds import NormKind
 
 
 def layer_facts(
@@ -72,23 +73,23 @@ def _fact(
     sources: Mapping[str, SourceLine | None],
     statistics: Mapping[str, StatisticsFact | None],
 ) -> LayerFact:
-    real = [(order, r) for order, r in calls if r.function != "hand-written"]
+    real = [(order, r) for order, r in calls if not r.entered]
     norm_calls = tuple(r.call for _, r in real)
     verdict, reason = _verdict(layer.kind, norm_calls, ended=trace.error is None), None
-    if calls and not real:  # a normaliser of the user's own, which called none of torch's functions
+    if calls and not real:  # code of the user's own, which called none of the functions that are known
         probed = behaviour(layer.module, calls[0][1].call.shape)
-        norm_calls = tuple(_probed_call(r.call.shape, probed) for _, r in calls)
+        norm_calls = tuple(_probed_call(layer, r.call.shape, probed) for _, r in calls)
         verdict, reason = _verdict(layer.kind, norm_calls, ended=True), None
         if probed is None:
             verdict, reason = "unknown", "the layer cannot be run on its own, so what it does is not known"
     elif verdict == "unknown":
         reason = "it got no values from this input" if norm_calls else _reason(trace)
-    features = layer.num_features or (norm_calls[0].shape[1] if norm_calls else None)
+    features = layer.num_features or next((r.features for _, r in calls), None)
     return LayerFact(
         name=layer.name,
         aliases=layer.names[1:],
         type=layer.type,
-        kind=layer.kind,
+        kind=layer.kind.name,
         num_features=features,
         training=layer.module.training,
         affine=layer.affine,
@@ -96,7 +97,7 @@ def _fact(
         track_running_stats=layer.track_running_stats,
         momentum=layer.momentum,
         eps=layer.eps,
-        num_groups=layer.num_groups,
+        num_groups=layer.options.get("num_groups"),
         verdict=verdict,
         source=sources.get(layer.name),
         calls=norm_calls,
@@ -109,19 +110,18 @@ def _fact(
 def _functional(calls: list[tuple[int, Recorded]], names: Mapping[int, str]) -> LayerFact:
     first = calls[0][1]
     norm_calls = tuple(r.call for _, r in calls)
-    kind: NormKind = {"batch_norm": "batch", "instance_norm": "instance", "group_norm": "group"}[first.function]  # type: ignore[assignment]
     return LayerFact(
         name="" if first.owner is None else names.get(id(first.owner), ""),
         type="functional",
-        kind=kind,
-        num_features=norm_calls[0].shape[1],
+        kind=first.kind.name,
+        num_features=first.features,
         training=first.owner.training if first.owner is not None else first.call.batch_statistics,
         affine=first.affine,
         track_running_stats=first.tracks,
         momentum=first.momentum,
         eps=first.eps,
         num_groups=first.num_groups,
-        verdict=_verdict(kind, norm_calls, ended=True),
+        verdict=_verdict(first.kind, norm_calls, ended=True),
         calls=norm_calls,
         order=_order(calls),
     )
@@ -144,12 +144,12 @@ def _verdict(kind: NormKind, calls: Sequence[NormCall], *, ended: bool) -> Verdi
     fewest = min(c.values_per_statistic for c in own)
     if fewest == 0:  # the forward chose no row of this input: what happens to one row is not known
         return "unknown"
-    if kind in ("batch", "hand-written") and any(c.shape[0] == 1 for c in own):
+    if kind.crosses_samples and any(c.shape[0] == 1 for c in own):
         return "single-sample"
-    return "thin" if fewest < (THIN_VALUES if kind in ("batch", "hand-written") else 2) else "ok"
+    return "thin" if fewest < (THIN_VALUES if kind.crosses_samples else 2) else "ok"
 
 
-def _probed_call(shape: tuple[int, ...], probed: Behaviour | None) -> NormCall:
+def _probed_call(layer: Layer, shape: tuple[int, ...], probed: Behaviour | None) -> NormCall:
     call = NormCall(
         shape,
         1,
@@ -157,7 +157,9 @@ def _probed_call(shape: tuple[int, ...], probed: Behaviour | None) -> NormCall:
         raises=probed is not None and probed.raises,
         error=None if probed is None or probed.error is None else probed.error.partition(":")[0],
     )
-    return replace(call, values_per_statistic=call.values_per_channel)
+    fits = layer.kind.features(shape, layer.options) is not None
+    values = layer.kind.values(shape, layer.options) if fits else call.values_per_channel
+    return replace(call, values_per_statistic=values)
 
 
 def _reason(trace: Trace) -> str:

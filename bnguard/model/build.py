@@ -90,9 +90,9 @@ def weightless(construction: Construction) -> Iterator[None]:
         _patch(stack, nn.Module, "register_parameter", _registering_meta(nn.Module.register_parameter))
         _patch(stack, nn.Module, "__setattr__", _setting_plainly(nn.Module.__setattr__))
         for initialiser in _INITIALISERS:
-            _exchange_code(stack, initialiser, _leave_as_is)
+            exchange_code(stack, initialiser, _leave_as_is)
         if isinstance(torch.save, FunctionType):
-            _exchange_code(stack, torch.save, _refuse_to_save)
+            exchange_code(stack, torch.save, _refuse_to_save)
         yield
 
 
@@ -171,7 +171,7 @@ def _patch(stack: ExitStack, owner: Any, name: str, value: Any) -> None:  # noqa
     stack.callback(setattr, owner, name, original)
 
 
-def _exchange_code(stack: ExitStack, function: FunctionType, stub: Any) -> None:  # noqa: ANN401 - a function
+def exchange_code(stack: ExitStack, function: FunctionType, stub: Any) -> None:  # noqa: ANN401 - a function
     """Let a function do what the stub does, under every name it was imported by: files hold their own names."""
     for attribute, value in (
         ("__code__", stub.__code__),
@@ -197,7 +197,7 @@ def _without_downloads(construction: Construction) -> Iterator[None]:
         for module, name, answer in _DOWNLOADS:
             function = getattr(sys.modules.get(module), name, None)
             if isinstance(function, FunctionType) and function.__closure__ is None:
-                _exchange_code(stack, function, answer)
+                exchange_code(stack, function, answer)
         _patch(stack, nn.Module, "load_state_dict", load_state_dict)
         yield
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from bnguard.errors import TargetError
 from bnguard.facts import LayerFact, Mode, ModelFact
 from bnguard.model.statistics import statistics_fact
+from bnguard.norm_kinds import BATCH
 from bnguard.target import no_file
 from bnguard.usercode import display_path, one_line
 
@@ -61,8 +62,8 @@ def _layer(name: str, state: Mapping[str, Tensor], mode: Mode) -> LayerFact:
     mean = state.get(f"{prefix}running_mean", torch.zeros_like(var))
     return LayerFact(
         name=name,
-        type="BatchNorm",
-        kind="batch",
+        type=BATCH.title,
+        kind=BATCH.name,
         num_features=var.numel(),
         training=mode == "train",
         affine=f"{prefix}weight" in state,

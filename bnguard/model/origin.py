@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from bnguard.facts import SourceLine
-from bnguard.model import private
+from bnguard.model.norms import norms
 from bnguard.usercode import display_path, whose
 
 
@@ -38,8 +38,8 @@ class Origins:
 
 @contextmanager
 def recording(origins: Origins) -> Iterator[None]:
-    """Record the creation of every BatchNorm, InstanceNorm and GroupNorm within the block."""
-    classes: tuple[Any, ...] = (private.norm_base(), nn.GroupNorm)
+    """Record the creation of every layer of a known class within the block."""
+    classes = [cls for cls in norms().classes if "__init__" in vars(cls)]
     originals = [cls.__init__ for cls in classes]
 
     def watch(original: Any) -> Any:  # noqa: ANN401 - a constructor of any signature

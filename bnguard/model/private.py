@@ -78,11 +78,11 @@ def batch_norm_backend(
     # about the smallest such shape makes one question of the fifty that a network's layers would be
     if prod(shape) < 2**31 - 1:
         shape = (shape[0], 1, *(1 for _ in shape[2:]))
-    with _no_modes():
+    with no_modes():
         return _ask_backend(shape, dtype, param_dtype, stats_dtype, training, eps, device)
 
 
-def _no_modes() -> AbstractContextManager[Any]:
+def no_modes() -> AbstractContextManager[Any]:
     """Return a context outside any FakeTensorMode that is being traced under."""
     try:
         from torch.utils._python_dispatch import _disable_current_modes
@@ -134,22 +134,16 @@ def compiled_original(module: torch.nn.Module) -> torch.nn.Module | None:
     return original if isinstance(original, torch.nn.Module) else None
 
 
-def norm_base() -> type[torch.nn.Module]:
-    """Return the class under every BatchNorm and InstanceNorm of torch."""
-    base: type[torch.nn.Module] = torch.nn.modules.batchnorm._NormBase
-    return base
-
-
 def batch_norm_base() -> type[torch.nn.Module]:
     """Return the class under every BatchNorm of torch, SyncBatchNorm and the lazy ones included."""
     base: type[torch.nn.Module] = torch.nn.modules.batchnorm._BatchNorm
     return base
 
 
-def instance_norm_base() -> type[torch.nn.Module]:
-    """Return the class under every InstanceNorm of torch."""
-    base: type[torch.nn.Module] = torch.nn.modules.instancenorm._InstanceNorm
-    return base
+def base_of(cls: type) -> type:
+    """Return the private class that stands under a public one and its kin, which others inherit from, or the class."""
+    kin = (c for c in cls.__mro__ if c.__module__ == cls.__module__ and c.__name__.startswith("_"))
+    return next(kin, cls)
 
 
 def nothing_incompatible() -> object:

@@ -3,40 +3,51 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
-from math import prod
-from types import FrameType
-from typing import Any, NamedTuple, NoReturn
+from types import FrameType, FunctionType
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function
 
 from bnguard.facts import NormCall
 from bnguard.model import private
+from bnguard.model.build import exchange_code
+from bnguard.model.layers import Layer
+from bnguard.model.norms import Bound, Call, is_torch_batch_norm, norms
 from bnguard.model.shapes import ShapeAnswers
+from bnguard.norm_kinds import NormKind
 
 DEFAULT_EPS = 1e-5
 
-_ONE_VALUE = ValueError.__name__
-"""What the check for one value per statistic raises."""
+_STATISTICS = ("running_mean", "running_var")
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """One normalisation call: which function (or ``hand-written``), by which module, and with what."""
+    """One normalisation call: of which kind, by which module, and with what.
 
-    function: str
+    Attributes:
+        features: the number of values in weight, bias and running statistics.
+        entered: whether no call was seen, but that a layer with code of its own was given this shape: what it did with
+            it is found out later.
+
+    """
+
+    kind: NormKind
     owner: nn.Module | None
     call: NormCall
-    affine: bool
-    tracks: bool
-    momentum: float | None
-    eps: float
+    features: int | None
+    affine: bool = False
+    tracks: bool = False
+    momentum: float | None = None
+    eps: float = 0.0
     num_groups: int | None = None
+    entered: bool = False
 
 
 class NormRecorder(TorchFunctionMode):
@@ -60,10 +71,22 @@ class NormRecorder(TorchFunctionMode):
         self._device = device
         self._compute = compute
         self._answers = ShapeAnswers()
+        self._functions: Mapping[Any, Bound] = {}
+        self._stack = ExitStack()
 
     def renew(self, layer_of: Mapping[int, nn.Module]) -> None:
         """Take another map of layers, after their tensors were exchanged."""
         self._layer_of = layer_of
+
+    def __enter__(self) -> NormRecorder:
+        known = norms()
+        self._functions = {**known.functions, **self._stack.enter_context(overridable(known.foreign))}
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._stack.close()
 
     def __torch_function__(
         self,
@@ -74,156 +97,45 @@ class NormRecorder(TorchFunctionMode):
     ) -> Any:
         """Record a normalisation call, else answer as torch does."""
         kwargs = kwargs or {}
-        norm = _NORMS.get(func)
-        if norm is not None:
-            return norm(self, *args, **kwargs)
+        bound = self._functions.get(func)
+        if bound is not None:
+            return self._normalise(bound.call(args, kwargs))
         return func(*args, **kwargs) if self._compute else self._answers.ask(func, args, kwargs)
 
-    def note(self, module: nn.Module, shape: tuple[int, ...]) -> None:
-        """Record that a hand-written normaliser was given this shape; what it did is found out later."""
-        self.calls.append(Recorded("hand-written", module, NormCall(shape, 0, False), True, True, None, 0.0))
+    def note(self, layer: Layer, shape: tuple[int, ...]) -> None:
+        """Record that a layer with code of its own was given this shape; what it did is found out later."""
+        features = shape[1] if len(shape) > 1 else None
+        self.calls.append(Recorded(layer.kind, layer.module, NormCall(shape, 0, False), features, entered=True))
 
-    def batch_norm(  # noqa: PLR0913 - the signature of F.batch_norm
-        self,
-        input: Tensor,
-        running_mean: Tensor | None,
-        running_var: Tensor | None,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        training: bool = False,
-        momentum: float = 0.1,
-        eps: float = 1e-5,
-        *,
-        checked: bool = True,
-    ) -> Tensor:
-        """``F.batch_norm``: refuses one value per channel when training."""
-        shape = tuple(input.shape)
-        if len(shape) < 2 or _wrong_size(running_mean, running_var, weight, bias, channels=shape[1]):
-            _raise_as_torch(input, running_mean, running_var, weight, bias, eps)
-        stats = training or running_mean is None
-        values = shape[0] * prod(shape[2:])
-        params = weight if weight is not None else bias
-        backend = partial(
-            private.batch_norm_backend,
-            shape,
-            input.dtype,
-            None if weight is None or bias is None else weight.dtype,
-            None if running_mean is None or running_var is None else running_mean.dtype,
-            bool(stats),
-            device=self._device,
-        )
-        refused = _rejected(input.dtype, _dtype(params), _dtype(running_mean)) or _bad_eps(eps, training=training)
-        raises = checked and training and values == 1
-        call = NormCall(
-            shape=shape,
-            values_per_statistic=values,
-            batch_statistics=stats,
-            raises=raises,
-            dtype=_name(input.dtype),
-            param_dtype=_name(params.dtype) if params is not None else _name_of(running_mean),
-            backend=backend(float(eps)),
-            eps_avoids_cudnn=0 < eps < DEFAULT_EPS and backend(float(eps)) != "cudnn" == backend(DEFAULT_EPS),
-            rejected=refused.message if refused else None,
-            error=_ONE_VALUE if raises else refused.error if refused else None,
-        )
-        self._record("batch_norm", call, (running_mean, weight), params is not None, momentum, eps)
+    def _normalise(self, call: Call) -> Tensor:
+        """Record the call, and return what lets the forward go on."""
+        if not call.fits():
+            call.raise_as_torch()
+        fact = call.fact()
+        if is_torch_batch_norm(call):
+            fact = _as_batch_norm_sees_it(call, fact, self._device)
+        self._record(call, fact)
         if not self._compute:
-            return input
-        if call.rejected:
-            return input.clone()
-        # without the running statistics, so that no buffer of the user moves; without the check, so that the
-        # forward goes on: with one value the result is the bias, which is what the layer would give
-        mean, var = (None, None) if stats else (running_mean, running_var)
-        return torch.batch_norm(input, weight, bias, mean, var, stats, 0.0, eps, False)
+            return call.input
+        if fact.stops:
+            return call.input.clone()
+        return call.changed(**{n: t.clone() for n in _STATISTICS if (t := call.tensor(n)) is not None}).run()
 
-    def torch_batch_norm(  # noqa: PLR0913, D102 - the signature of torch.batch_norm, which checks nothing
-        self,
-        input: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        running_mean: Tensor | None,
-        running_var: Tensor | None,
-        training: bool,
-        momentum: float,
-        eps: float,
-        cudnn_enabled: bool,  # noqa: ARG002
-    ) -> Tensor:
-        return self.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps, checked=False)
-
-    def instance_norm(
-        self,
-        input: Tensor,
-        running_mean: Tensor | None = None,
-        running_var: Tensor | None = None,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        use_input_stats: bool = True,
-        momentum: float = 0.1,
-        eps: float = 1e-5,
-    ) -> Tensor:
-        """``F.instance_norm``: refuses one value per sample and channel."""
-        shape = tuple(input.shape)
-        values = prod(shape[2:])
-        raises = use_input_stats and values == 1
-        call = NormCall(
-            shape,
-            values,
-            use_input_stats,
-            raises,
-            _name(input.dtype),
-            _name_of(weight),
-            error=_ONE_VALUE if raises else None,
+    def _record(self, call: Call, fact: NormCall) -> None:
+        known = (self._layer_of.get(id(t)) for t in call.owners())
+        self.calls.append(
+            Recorded(
+                call.kind,
+                next((m for m in known if m is not None), None) or self._calling_module(),
+                fact,
+                call.features,
+                call.tensor("weight") is not None or call.tensor("bias") is not None,
+                call.tensor("running_mean") is not None,
+                call.momentum,
+                call.eps,
+                call.arguments.get("num_groups"),
+            )
         )
-        self._record("instance_norm", call, (running_mean, weight), weight is not None, momentum, eps)
-        if not self._compute:
-            return input
-        if call.raises:
-            return torch.zeros_like(input)
-        mean, var = (None, None) if use_input_stats else (running_mean, running_var)
-        return torch.instance_norm(input, weight, bias, mean, var, use_input_stats, 0.0, eps, False)
-
-    def group_norm(
-        self,
-        input: Tensor,
-        num_groups: int,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        eps: float = 1e-5,
-    ) -> Tensor:
-        """``F.group_norm``: refuses one value per group, but only at N = 1."""
-        shape = tuple(input.shape)
-        if len(shape) < 2 or shape[1] % num_groups:
-            return torch.group_norm(input, num_groups, weight, bias, eps)
-        space = prod(shape[2:])
-        values = shape[1] // num_groups * space
-        # torch counts N*C/G in integers (functional.py: group_norm), so that N = 1 with C = G is one value
-        raises = shape[0] * shape[1] // num_groups * space == 1
-        call = NormCall(
-            shape,
-            values,
-            True,
-            raises,
-            _name(input.dtype),
-            _name_of(weight),
-            error=_ONE_VALUE if raises else None,
-        )
-        self._record("group_norm", call, (weight,), weight is not None, None, eps, num_groups)
-        return torch.group_norm(input, num_groups, weight, bias, eps) if self._compute else input
-
-    def _record(
-        self,
-        function: str,
-        call: NormCall,
-        tensors: tuple[Tensor | None, ...],
-        affine: bool,
-        momentum: float | None,
-        eps: float,
-        num_groups: int | None = None,
-    ) -> None:
-        known = (self._layer_of.get(id(t)) for t in tensors if t is not None)
-        owner = next((m for m in known if m is not None), None) or self._calling_module()
-        tracks = function != "group_norm" and tensors[0] is not None
-        self.calls.append(Recorded(function, owner, call, affine, tracks, momentum, eps, num_groups))
 
     def _calling_module(self) -> nn.Module | None:
         """Return the innermost module of the model whose method is on the stack: it made the functional call."""
@@ -238,35 +150,66 @@ class NormRecorder(TorchFunctionMode):
         return None
 
 
-_NORMS: dict[Any, Callable[..., Any]] = {
-    F.batch_norm: NormRecorder.batch_norm,
-    torch.batch_norm: NormRecorder.torch_batch_norm,
-    F.instance_norm: NormRecorder.instance_norm,
-    F.group_norm: NormRecorder.group_norm,
-}
+@contextmanager
+def overridable(functions: Sequence[Bound]) -> Iterator[Mapping[Any, Bound]]:
+    """Let a ``TorchFunctionMode`` be told of other packages' functions too, under every name that they have.
+
+    Yields:
+        The functions by what the mode is given for them.
+
+    """
+    seen: dict[Any, Bound] = {}
+    with ExitStack() as stack:
+        for bound in functions:
+            if isinstance(bound.live, FunctionType) and bound.live.__closure__ is None:
+                original = _copied(bound.live)
+                seen[original] = replace(bound, live=original)
+                exchange_code(stack, bound.live, _telling(original))
+        yield seen
 
 
-def _wrong_size(*tensors: Tensor | None, channels: int) -> bool:
-    return any(t is not None and t.numel() != channels for t in tensors)
+def _telling(original: FunctionType) -> FunctionType:
+    def answer(*args: Any, **kwargs: Any) -> Any:
+        if has_torch_function(()):  # a mode is on
+            return handle_torch_function(original, (), *args, **kwargs)
+        return original(*args, **kwargs)
+
+    def instead(*args: Any, _answer: Callable[..., Any] = answer, **kwargs: Any) -> Any:
+        return _answer(*args, **kwargs)  # runs with the other module's globals, so that it brings what it needs
+
+    return instead  # type: ignore[return-value]
 
 
-def _raise_as_torch(
-    input: Tensor,
-    mean: Tensor | None,
-    var: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    eps: float,
-) -> NoReturn:
-    """Let the CPU kernel word the error about a channel count or rank that does not fit."""
+def _copied(function: FunctionType) -> FunctionType:
+    copied = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    copied.__kwdefaults__ = function.__kwdefaults__
+    return copied
 
-    def small(t: Tensor | None) -> Tensor | None:
-        return None if t is None else torch.zeros(t.shape, dtype=t.dtype)
 
-    shape = tuple(input.shape)
-    probe = torch.zeros((2, *shape[1:2], *(1 for _ in shape[2:])) if len(shape) > 1 else shape, dtype=input.dtype)
-    F.batch_norm(probe, small(mean), small(var), small(weight), small(bias), False, 0.1, eps)
-    raise RuntimeError(f"batch_norm rejects an input of shape {shape}")
+# ------------------------------------------------------------------------- what is special to torch's batch_norm
+
+
+def _as_batch_norm_sees_it(call: Call, fact: NormCall, device: str) -> NormCall:
+    """Add what batch_norm alone has: a choice of backend, and dtypes and an eps that it rejects."""
+    weight, mean = call.tensor("weight"), call.tensor("running_mean")
+    backend = partial(
+        private.batch_norm_backend,
+        call.shape,
+        call.input.dtype,
+        None if weight is None or call.tensor("bias") is None else weight.dtype,
+        None if mean is None or call.tensor("running_var") is None else mean.dtype,
+        call.batch_statistics,
+        device=device,
+    )
+    affine = weight if weight is not None else call.tensor("bias")
+    refused = _rejected(call.input.dtype, _dtype(affine), _dtype(mean)) or _bad_eps(call)
+    return replace(
+        fact,
+        backend=backend(call.eps),
+        eps_avoids_cudnn=0 < call.eps < DEFAULT_EPS and backend(call.eps) != "cudnn" == backend(DEFAULT_EPS),
+        rejected=refused.message if refused else None,
+        error=fact.error or (refused.error if refused else None),
+    )
 
 
 class _Refusal(NamedTuple):
@@ -294,7 +237,7 @@ def _rejected(input_dtype: torch.dtype, param: torch.dtype | None, stats: torch.
             return None if dtype is None else torch.ones(1, dtype=dtype)
 
         try:
-            with torch.no_grad():
+            with private.no_modes(), torch.no_grad():
                 torch.batch_norm(
                     torch.ones(2, 1, dtype=input_dtype),
                     ones(param),
@@ -313,13 +256,14 @@ def _rejected(input_dtype: torch.dtype, param: torch.dtype | None, stats: torch.
     return _REJECTED[key]
 
 
-def _bad_eps(eps: float, *, training: bool) -> _Refusal | None:
+def _bad_eps(call: Call) -> _Refusal | None:
     """Return torch's words for an eps that it rejects; which ones it rejects differs between releases."""
-    if eps > 0:
+    if call.eps > 0:
         return None
     try:
-        with torch.no_grad():
-            F.batch_norm(torch.ones(2, 1), torch.zeros(1), torch.ones(1), training=training, eps=eps)
+        with private.no_modes(), torch.no_grad():
+            one = torch.ones(1)
+            call.changed(input=torch.ones(2, 1), running_mean=one, running_var=one, weight=None, bias=None).run()
     except (ValueError, RuntimeError) as error:
         return _Refusal.of(error)
     return None
@@ -327,11 +271,3 @@ def _bad_eps(eps: float, *, training: bool) -> _Refusal | None:
 
 def _dtype(tensor: Tensor | None) -> torch.dtype | None:
     return None if tensor is None else tensor.dtype
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _name_of(tensor: Tensor | None) -> str | None:
-    return None if tensor is None else _name(tensor.dtype)

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -169,7 +170,7 @@ class Subject:
             stack.enter_context(quiet())
             stack.enter_context(paused_gc())
             stack.enter_context(torch.no_grad())
-            for handle in _watch_hand_written(stage.layers, recorder):
+            for handle in _watch_own_code(stage.layers, recorder):
                 stack.callback(handle.remove)
             try:
                 args, kwargs = _arguments(inputs, batch_size, method, stage.model)
@@ -301,12 +302,27 @@ def _as_fake(value: Any) -> Any:  # noqa: ANN401 - any nesting
     return map_tensors(value, lambda t: torch.empty_strided(t.shape, t.stride(), dtype=t.dtype))
 
 
-def _watch_hand_written(layers: list[Layer], recorder: NormRecorder) -> list[torch.utils.hooks.RemovableHandle]:
-    def watch(module: nn.Module, args: tuple[object, ...]) -> None:
-        if args and isinstance(args[0], Tensor):
-            recorder.note(module, tuple(args[0].shape))
+def _watch_own_code(layers: list[Layer], recorder: NormRecorder) -> list[torch.utils.hooks.RemovableHandle]:
+    """Note what goes into layers whose forward is not torch's: they may normalise without any function that is known.
 
-    return [x.module.register_forward_pre_hook(watch) for x in layers if x.kind == "hand-written"]
+    One that holds another layer leaves it to that.
+    """
+
+    def watch(layer: Layer, _module: nn.Module, args: tuple[object, ...]) -> None:
+        if args and isinstance(args[0], Tensor):
+            recorder.note(layer, tuple(args[0].shape))
+
+    above = {name.rpartition(".")[0] for layer in layers for name in layer.names}
+    return [
+        layer.module.register_forward_pre_hook(partial(watch, layer))
+        for layer in layers
+        if layer.name not in above and not _runs_code_of_torch(layer.module)
+    ]
+
+
+def _runs_code_of_torch(module: nn.Module) -> bool:
+    author = next(cls for cls in type(module).__mro__ if "forward" in vars(cls))
+    return author.__module__.startswith("torch.")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from torch import nn
 
 from bnguard.errors import TargetError, UsageError
 from bnguard.model.layers import Layer, find_layers
+from bnguard.norm_kinds import BATCH
 
 Only = str | Sequence[str] | Callable[[str], bool] | None
 """Dotted names of layers or of modules above them, patterns such as ``layer4.*``, or a function of the name."""
@@ -32,7 +33,7 @@ def batch_norm_layers(model: nn.Module, only: Only = None) -> list[Layer]:
     """
     if not isinstance(model, nn.Module):
         raise TargetError(f"a {type(model).__name__} is no model", hint="give an nn.Module")
-    layers = [x for x in find_layers(model) if x.kind == "batch"]
+    layers = [x for x in find_layers(model) if x.kind is BATCH]
     if not layers:
         text = f"{type(model).__name__} has no BatchNorm layer: nothing was changed"
         warnings.warn(text, stacklevel=4)

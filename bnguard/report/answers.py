@@ -115,9 +115,8 @@ def _why(layer: LayerFact) -> str:
         return f"{layer.type} refuses its input ({layer.reason})"
     if call is None:
         return f"{layer.type} is refused by PyTorch as it is configured"
-    per = {"group": "group", "instance": "sample and channel"}.get(layer.kind, "channel")
     values = f"{call.values_per_statistic} value{'s' if call.values_per_statistic != 1 else ''}"
-    return f"{layer.type} gets {dimensions(call.shape)}, {values} per {per}"
+    return f"{layer.type} gets {dimensions(call.shape)}, {values} per {layer.norm.per}"
 
 
 def counts(model: ModelFact) -> str:

@@ -94,7 +94,7 @@ def plot_of(model: ModelFact) -> Plot | None:
         return None
     values = [_values(x) for x in layers]
     decades = max(1, math.ceil(_log(max(values)) - 1e-9))
-    unit = "values per channel" if all(x.kind == "batch" for x in layers) else "values per statistic"
+    unit = "values per channel" if all(x.norm.per == "channel" for x in layers) else "values per statistic"
     marks = tuple(_marks(layers, values, decades))
     shown = {m.verdict for m in marks}
     return Plot(

@@ -8,6 +8,7 @@ from bnguard import remedies as ways
 from bnguard.facts import THIN_VALUES, LayerFact, ModelFact
 from bnguard.findings import Finding, Severity
 from bnguard.loader_facts import TIMES
+from bnguard.norm_kinds import BATCH
 from bnguard.remedies import Advice
 from bnguard.rules.registry import Example, Rule
 from bnguard.rules.words import and_others, layer_and_class
@@ -25,7 +26,7 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 def _fails(model: ModelFact, rule: Rule) -> Iterator[Finding]:
-    failing = [x for x in model.failing if x.kind in ("batch", "hand-written") and any(c.raises for c in x.calls)]
+    failing = [x for x in model.failing if x.norm.crosses_samples and any(c.raises for c in x.calls)]
     for layer in failing:
         call = next(c for c in layer.calls if c.raises)
         first = layer.name == model.first_failure
@@ -51,7 +52,8 @@ def _ways_out(layer: LayerFact) -> Iterator[Advice]:
         yield ways.LARGER_INPUT.for_case(
             f"give an input of {_shape(layer.larger_input[1:])}, where this layer sees more than one pixel"
         )
-    if layer.track_running_stats and layer.type != "functional":
+    helps = ways.ALLOW_SINGLE_SAMPLE.kind in layer.norm.remedies
+    if helps and layer.track_running_stats and layer.type != "functional":
         yield ways.ALLOW_SINGLE_SAMPLE.for_case()
 
 
@@ -78,7 +80,7 @@ def _single(model: ModelFact, rule: Rule) -> Iterator[Finding]:
 
 
 def _thin(model: ModelFact, rule: Rule) -> Iterator[Finding]:
-    layers = [x for x in model.layers if x.verdict == "thin" and x.kind in ("batch", "hand-written")]
+    layers = [x for x in model.layers if x.verdict == "thin" and x.norm.crosses_samples]
     if not layers:
         return
     fewest = min(layers, key=lambda x: x.fewest_values or 0)
@@ -105,7 +107,7 @@ def _enough(layer: LayerFact, batch_size: int) -> int | None:
 
 
 def _untracked(model: ModelFact, rule: Rule) -> Iterator[Finding]:
-    layers = [x for x in model.layers if x.kind == "batch" and not x.track_running_stats and x.type != "functional"]
+    layers = [x for x in model.layers if x.norm is BATCH and not x.track_running_stats and x.type != "functional"]
     if not layers:
         return
     raises = model.mode == "eval" and any(x.verdict == "fails" for x in layers)

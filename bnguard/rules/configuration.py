@@ -8,6 +8,7 @@ from bnguard import remedies as ways
 from bnguard.facts import LayerFact, ModelFact
 from bnguard.findings import Finding, Severity
 from bnguard.loader_facts import TIMES
+from bnguard.norm_kinds import BATCH, KINDS
 from bnguard.remedies import Advice
 from bnguard.rules.registry import Example, Rule
 from bnguard.rules.words import and_others
@@ -17,7 +18,7 @@ KERAS_MOMENTUM = 0.9
 
 
 def _batch(model: ModelFact) -> Iterable[LayerFact]:
-    return (x for x in model.layers if x.kind == "batch")
+    return (x for x in model.layers if x.norm is BATCH)
 
 
 def _subject(layers: Sequence[LayerFact]) -> str:
@@ -125,20 +126,20 @@ def _only(layers: Sequence[LayerFact]) -> str:
 
 
 def _replacement(model: ModelFact, rule: Rule) -> Iterator[Finding]:
-    for kind, function in (("group", "GroupNorm"), ("instance", "InstanceNorm")):
-        layers = [x for x in model.layers if x.kind == kind and x.fewest_values == 1]
+    for kind in (k for k in KINDS if not k.crosses_samples):
+        layers = [x for x in model.layers if x.norm is kind and x.fewest_values == 1]
         raising = sorted((x for x in layers if x.verdict == "fails"), key=lambda x: x.order or 0)
         silent = [x for x in layers if x.verdict != "fails"]
         if raising:
             call = next(c for c in raising[0].calls if c.raises)
-            always = " at any batch size" if kind == "instance" else ""
+            always = "" if kind.grows_with_batch else " at any batch size"
             yield rule.about(
                 model,
                 raising[0],
                 f"gets {TIMES.join(map(str, call.shape))}: one value per statistic, so the forward raises "
                 f"ValueError{always}",
                 _more_values(raising[0]),
-                subject=f"{_subject(raising)} ({function})",
+                subject=f"{_subject(raising)} ({kind.title})",
                 severity=Severity.ERROR,
             )
         if silent:
@@ -147,13 +148,14 @@ def _replacement(model: ModelFact, rule: Rule) -> Iterator[Finding]:
                 silent[0],
                 "normalises one value per statistic: nothing raises, but its output is its bias, whatever the input",
                 _more_values(silent[0]),
-                subject=f"{_subject(silent)} ({function})",
+                subject=f"{_subject(silent)} ({kind.title})",
                 severity=Severity.WARNING,
             )
 
 
 def _more_values(layer: LayerFact) -> Advice:
-    if layer.kind == "group" and layer.num_features and layer.num_groups and layer.num_features > 1:
+    helps = ways.FEWER_GROUPS.kind in layer.norm.remedies
+    if helps and layer.num_features and layer.num_groups and layer.num_features > 1:
         groups = max((g for g in range(1, layer.num_features // 2 + 1) if layer.num_features % g == 0), default=1)
         return ways.FEWER_GROUPS.for_case(f"at most {groups} groups leave at least two values in each of them here")
     return ways.FEWER_GROUPS.for_case()

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from bnguard.model import private
 from bnguard.model.layers import find_layers
-from bnguard.runtime.call import Call
-from bnguard.runtime.found import Found, owner_of
+from bnguard.model.norms import Call, norms
+from bnguard.runtime.call import call_of
+from bnguard.runtime.found import Found, as_layer, owner_of
 from bnguard.runtime.frames import module_of, root_with
 
 _ENTRANCES = {torch.autograd.backward.__code__: "tensors", torch.autograd.grad.__code__: "outputs"}
@@ -74,10 +75,11 @@ def _call_of(node: Any, layer: nn.Module | None) -> Call | None:  # noqa: ANN401
     saved = {n: private.saved_value(node, n) for n in names}
     if not isinstance(saved["input"], Tensor):
         return None
-    if layer is not None:
-        return Call.of_layer(layer, saved["input"])
+    known = None if layer is None else as_layer(layer)
+    if known is not None:
+        return call_of(known, saved["input"])
     saved = {n: v for n, v in saved.items() if v is not None}
-    return Call(F.batch_norm, {"running_mean": None, "running_var": None} | saved)
+    return norms().functions[F.batch_norm].call((), {"running_mean": None, "running_var": None} | saved)
 
 
 def _any_of(norms: Sequence[Any], frames: Sequence[FrameType], model: nn.Module | None) -> Found | None:

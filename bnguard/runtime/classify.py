@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from bnguard.norm_kinds import KINDS
 from bnguard.rules.runtime import code_of
 
 
@@ -49,7 +50,7 @@ _DELAYED = ("cudnn-execution-failed", "cudnn-mapping-error", "asynchronous-cuda"
 _WORDINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "one-value-per-channel",
-        (r"expected more than 1 value per channel", r"expected more than 1 spatial element when training"),
+        tuple(dict.fromkeys(f.refusal for kind in KINDS for f in kind.functions if f.refusal)),
     ),
     (
         "rank-mismatch",
@@ -114,7 +115,7 @@ _WORDINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 _TABLE = tuple((cause, re.compile("|".join(wordings), re.IGNORECASE)) for cause, wordings in _WORDINGS)
 
-_SHAPE = re.compile(r"got input size\s+(?:torch\.Size\()?\[([\d,\s]+)\]")
+_SHAPE = re.compile(r"got input size\s*(?:torch\.Size\()?\[([\d,\s]+)\]")
 
 
 def classify(text: str, exception_type: str | None = None) -> Classified:

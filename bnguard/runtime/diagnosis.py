@@ -65,6 +65,7 @@ class Diagnosis:
             cannot be known: then see ``candidates``.
         aliases: further names of the same instance.
         layer_type: its class, or ``functional`` for a call made outside a normalisation layer.
+        kind: the name of the call's kind in ``bnguard.norm_kinds``.
         num_features: of the layer.
         candidates: the layers that it can have been.
         source: the line that built the layer, or the line of a functional call.
@@ -95,6 +96,7 @@ class Diagnosis:
     layer: str | None = None
     aliases: tuple[str, ...] = ()
     layer_type: str | None = None
+    kind: str | None = None
     num_features: int | None = None
     candidates: tuple[str, ...] = ()
     source: SourceLine | None = None

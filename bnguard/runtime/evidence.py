@@ -7,7 +7,8 @@ from dataclasses import replace
 from math import prod
 
 from bnguard import remedies as ways
-from bnguard.remedies import Remedy
+from bnguard.norm_kinds import BATCH, KINDS, NormKind
+from bnguard.remedies import Advice, Remedy
 from bnguard.runtime.classify import Classified
 from bnguard.runtime.diagnosis import CONTROL, Diagnosis, Hypothesis
 
@@ -35,13 +36,22 @@ def judge(seen: Diagnosis, read: Classified) -> Diagnosis:
         return _judge_cudnn(known, read)
     evidence = (*_evidence(known), *_about_the_place(known, read))
     confidence = 0.0 if read.cause == "unknown" else SURE if read.reliable_place else LIKELY
-    remedies = tuple(remedy.for_case() for remedy in _REMEDIES.get(read.cause, ()))
-    return replace(known, confidence=confidence, evidence=evidence, remedies=remedies)
+    return replace(known, confidence=confidence, evidence=evidence, remedies=tuple(_advice(known)))
+
+
+def _kind(d: Diagnosis) -> NormKind:
+    return KINDS[d.kind] if d.kind else BATCH
+
+
+def _advice(d: Diagnosis) -> Iterator[Advice]:
+    for remedy in _REMEDIES.get(d.cause, ()):
+        if remedy not in _MORE_VALUES or remedy.kind in _kind(d).remedies:
+            yield remedy.for_case()
 
 
 def _evidence(d: Diagnosis) -> Iterator[str]:
     if d.cause == "one-value-per-channel" and d.shape is not None:
-        yield f"the input {d.shape} has N = {d.shape[0]} and one position: one value for each channel"
+        yield f"the input {d.shape} has N = {d.shape[0]} and one position: one value for each {_kind(d).per}"
     if d.cause == "dtype-mismatch" and d.dtype and d.param_dtype and d.dtype != d.param_dtype:
         yield f"the input is {d.dtype}, the parameters are {d.param_dtype}"
     if d.cause == "channel-mismatch" and d.shape is not None and len(d.shape) > 1 and d.num_features:
@@ -182,8 +192,11 @@ _CUDNN_REMEDIES = {
     "cudnn-build": ways.UPDATE_BUILD.for_case(),
 }
 
+_MORE_VALUES = (ways.MERGE_TAIL, ways.BATCH_SIZE, ways.FEWER_GROUPS, ways.LARGER_INPUT, ways.ALLOW_SINGLE_SAMPLE)
+"""Against one value per statistic; the kind of the layer says which of them help."""
+
 _REMEDIES: dict[str, tuple[Remedy, ...]] = {
-    "one-value-per-channel": (ways.MERGE_TAIL, ways.BATCH_SIZE, ways.LARGER_INPUT, ways.ALLOW_SINGLE_SAMPLE),
+    "one-value-per-channel": _MORE_VALUES,
     "dtype-mismatch": (ways.KEEP_FLOAT32, ways.CONVERT_INPUT),
     "channel-mismatch": (ways.CHANNELS_SECOND,),
     "rank-mismatch": (ways.RIGHT_DIMENSIONS, ways.BATCH_DIMENSION),

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from bnguard.facts import SourceLine
 from bnguard.model import private
-from bnguard.runtime.call import FUNCTIONS, Call
+from bnguard.model.layers import Layer
+from bnguard.model.norms import Call
+from bnguard.norm_kinds import KINDS, place_of
+from bnguard.runtime.call import call_in, call_of
 from bnguard.runtime.found import Found, as_layer, owner_of
 from bnguard.runtime.frames import lines_of, module_of, root_with
 from bnguard.usercode import display_path, whose
@@ -33,13 +36,14 @@ def find_in_forward(error: BaseException, model: nn.Module | None, *, known: boo
     frames = list(lines)
     for i in range(len(frames) - 1, -1, -1):
         frame = frames[i]
-        if frame.f_code in FUNCTIONS and "input" in frame.f_locals:  # a cleared frame holds nothing
-            return _around_function(frames[: i + 1], _line(frames[i - 1], lines) if i else None, model)
+        call = call_in(frame)
+        if call is not None:
+            return _around_function(call, frames[: i + 1], _line(frames[i - 1], lines) if i else None, model)
         layer = _layer_running(frame)
         if layer is not None:
             kind = as_layer(layer)
-            if kind is not None and (known or kind.kind != "hand-written"):
-                return _of_layer(layer, frames, model)
+            if kind is not None and (known or not kind.kind.measured):
+                return _of_layer(kind, frames, model)
     return _direct_call(lines, model) if known else None
 
 
@@ -51,12 +55,13 @@ def _layer_running(frame: FrameType) -> nn.Module | None:
     return module if as_layer(module) is not None else None
 
 
-def _around_function(frames: Sequence[FrameType], line: SourceLine | None, model: nn.Module | None) -> Found | None:
+def _around_function(
+    call: Call, frames: Sequence[FrameType], line: SourceLine | None, model: nn.Module | None
+) -> Found | None:
     """Name the layer whose tensors the function got, else the module that called it.
 
     Without values the caller can be a compiler that runs the model in its own way: then the stack names nobody.
     """
-    call = Call.of_frame(frames[-1])
     inner = next((m for f in reversed(frames) if (m := module_of(f)) is not None), None)
     root = _root(inner, frames, model) if inner is not None else model
     owner = owner_of(list(call.owners()), root) if root is not None else None
@@ -75,23 +80,23 @@ def _nameless(call: Call, frames: Sequence[FrameType], line: SourceLine | None) 
     return Found("traceback", call=call, line=line)
 
 
-def _of_layer(layer: nn.Module, frames: Sequence[FrameType], model: nn.Module | None) -> Found:
+def _of_layer(layer: Layer, frames: Sequence[FrameType], model: nn.Module | None) -> Found:
     """Take the input from the frames of the layer's own methods."""
     names = ("input", "x", "inputs", "tensor")
-    own = [f.f_locals for f in frames if module_of(f) is layer and f.f_code.co_name not in _BEFORE_FORWARD]
+    own = [f.f_locals for f in frames if module_of(f) is layer.module and f.f_code.co_name not in _BEFORE_FORWARD]
     given = next((v for local in own for n in names if isinstance(v := local.get(n), Tensor)), None)
-    call = Call.of_layer(layer, given) if given is not None else None
-    return Found("traceback", _root(layer, frames, model), layer, call)
+    call = call_of(layer, given) if given is not None else None
+    return Found("traceback", _root(layer.module, frames, model), layer.module, call)
 
 
 def _direct_call(lines: Mapping[FrameType, int], model: nn.Module | None) -> Found | None:
-    """Recognise ``torch.batch_norm(…)`` in a module of the user: a function of C++ leaves no frame."""
+    """Recognise ``torch.batch_norm(…)`` and its kin in a module of the user: a function of C++ leaves no frame."""
     frames = list(lines)
     module = next((m for f in reversed(frames) if (m := module_of(f)) is not None), None)
     if module is None or whose(frames[-1].f_code.co_filename) not in ("user", "library"):
         return None
     source = linecache.getline(frames[-1].f_code.co_filename, lines[frames[-1]])
-    if "batch_norm" not in source:
+    if not any(place_of(f.name)[1] in source for kind in KINDS for f in kind.functions):
         return None
     return Found("traceback", _root(module, frames, model), module, line=_line(frames[-1], lines))
 

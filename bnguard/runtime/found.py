@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from bnguard.facts import Mode, NormCall, SourceLine
 from bnguard.model.assigned import assignment_line
 from bnguard.model.layers import Layer, find_layers, layers_by_tensor, names_by_module
-from bnguard.runtime.call import Call
+from bnguard.model.norms import Call
+from bnguard.runtime.call import facts_of
 from bnguard.runtime.diagnosis import Place
 
 
@@ -49,7 +50,7 @@ class Found:
             facts |= {name: getattr(self.traced, name) for name in same}
         if self.layer is not None:
             facts |= self._layer_facts(self.layer)
-        return facts | (self.call.facts() if self.call is not None else {})
+        return facts | (facts_of(self.call) if self.call is not None else {})
 
     def _layer_facts(self, layer: nn.Module) -> dict[str, Any]:
         root = self.root if self.root is not None else layer
@@ -60,6 +61,7 @@ class Found:
             "layer": names[0],
             "aliases": names[1:],
             "layer_type": "functional" if known is None else known.type,
+            "kind": None if known is None else known.kind.name,
             "num_features": None if known is None else known.num_features,
             "mode": mode,
             "source": self.line if known is None else assignment_line(root, names[0]),

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from bnguard.facts import SourceLine
+from bnguard.norm_kinds import BATCH, KINDS, NormKind
 from bnguard.runtime.classify import Classified, classify
 from bnguard.runtime.diagnosis import Diagnosis
 from bnguard.runtime.evidence import judge
@@ -46,9 +47,11 @@ def _read(error: LoggedError) -> Classified:
 def _diagnose(error: LoggedError, errors: Sequence[LoggedError], text: str) -> Diagnosis:
     whole = _with_the_way_there(error, errors)
     read, found = _read(error), find_norm(whole.frames)
+    kind = KINDS.of_function(found.function) if found else None
     seen = Diagnosis(
         layer=found.path if found and found.exact and read.reliable_place else None,
-        layer_type=_layer_type(error, read, found),
+        layer_type=_layer_type(error, read, kind) if found else None,
+        kind=kind.name if kind else None,
         place="backward" if found is None and in_backward(whole.frames) else "text",
         shape=read.shape,
         values_per_channel=_values_per_channel(read.shape),
@@ -82,9 +85,9 @@ def _with_the_way_there(error: LoggedError, errors: Sequence[LoggedError]) -> Lo
     return error
 
 
-def _layer_type(error: LoggedError, read: Classified, found: Found | None) -> str | None:
-    if found is None or found.function in ("group_norm", "instance_norm"):
-        return {"group_norm": "GroupNorm", "instance_norm": "InstanceNorm"}.get(found.function or "") if found else None
+def _layer_type(error: LoggedError, read: Classified, kind: NormKind | None) -> str | None:
+    if kind is not None and kind is not BATCH:
+        return kind.title
     expected = _EXPECTED_RANK.search(error.message)
     if expected:
         return _TYPES[expected[1]]

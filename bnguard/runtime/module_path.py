@@ -7,13 +7,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from bnguard.norm_kinds import KINDS, place_of
 from bnguard.runtime.logtext import Frame
 
 UNKNOWN = "*"
 """Stands for a step whose name the text does not hold: the index in a Sequential, a layer in a local variable."""
 
-_NORM_FILES = ("batchnorm.py", "instancenorm.py", "normalization.py")
-_NORM_FUNCTIONS = ("batch_norm", "instance_norm", "group_norm", "_verify_batch_size", "_verify_spatial_size")
+
+def _file_and_name(name: str) -> tuple[str, str]:
+    module, attribute = place_of(name)
+    return f"{module.replace('.', '/')}.py", attribute.rpartition(".")[2]
+
+
+_LAYER_FILES = {_file_and_name(name)[0] for kind in KINDS for name in kind.classes}
+_FUNCTIONS = {
+    *(_file_and_name(f.name) for kind in KINDS for f in kind.functions if "." in place_of(f.name)[0]),  # of Python
+    *(("torch/nn/functional.py", check) for check in ("_verify_batch_size", "_verify_spatial_size")),
+}
 _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 _WRAPPERS = (
     "/torch/", "/pytorch_lightning/", "/lightning/pytorch/", "/lightning/fabric/", "/lightning_fabric/", "/accelerate/",
@@ -34,7 +44,7 @@ class Found:
         path: from the outermost module in sight; ``*`` for each step without a name.
         exact: whether ``path`` is the whole name: no step is missing, and the outermost module is the model.
         caller: the last frame outside PyTorch: the line that called the layer.
-        function: the failing function of ``torch.nn.functional``, or None.
+        function: the failing function, such as ``batch_norm``, or None.
 
     """
 
@@ -51,10 +61,9 @@ def find_norm(frames: Sequence[Frame]) -> Found | None:
         return None
     above = frames[:at]
     telling = [frame for frame in above if _tells(frame)]
-    in_layer = _in(frames[at], "torch/nn/modules/")
-    steps = list(_steps([*telling, frames[at]] if in_layer else telling))
+    steps = list(_steps([*telling, frames[at]] if _is_layer(frames[at]) else telling))
     caller = next((frame for frame in reversed(telling) if not _is_container(frame)), None)
-    function = next((f.function for f in frames[at:] if f.function in _NORM_FUNCTIONS), None)
+    function = next((f.function for f in frames[at:] if _is_function(f)), None)
     path = ".".join(steps)
     exact = bool(path) and UNKNOWN not in path.split(".") and _starts_at_the_model(frames, telling)
     return Found(path, exact, caller, function)
@@ -116,9 +125,15 @@ def _starts_at_the_model(frames: Sequence[Frame], telling: Sequence[Frame]) -> b
 
 
 def _is_norm(frame: Frame) -> bool:
-    if _in(frame, "torch/nn/modules/"):
-        return _slashes(frame).rpartition("/")[2] in _NORM_FILES and frame.function == "forward"
-    return _in(frame, "torch/nn/functional.py") and frame.function in _NORM_FUNCTIONS
+    return _is_layer(frame) or _is_function(frame)
+
+
+def _is_layer(frame: Frame) -> bool:
+    return frame.function == "forward" and any(_in(frame, file) for file in _LAYER_FILES)
+
+
+def _is_function(frame: Frame) -> bool:
+    return any(frame.function == name and _in(frame, file) for file, name in _FUNCTIONS)
 
 
 def _is_container(frame: Frame) -> bool:

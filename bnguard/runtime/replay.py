@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from bnguard.model import private
-from bnguard.runtime.call import Call, memory_format
+from bnguard.model.norms import Call
+from bnguard.runtime.call import memory_format
 from bnguard.runtime.diagnosis import CONTROL, Replay
 from bnguard.usercode import one_line
 
@@ -49,8 +50,7 @@ def _changes(call: Call, *, cudnn: bool) -> Iterator[Change]:
     if other is not None:
         yield "another memory format", lambda: call.changed(input=x.detach().contiguous(memory_format=other)), same
     if call.batch_statistics and isinstance(call.arguments.get("running_mean"), Tensor):
-        name = "use_input_stats" if "use_input_stats" in call.arguments else "training"
-        yield "running statistics", lambda: call.changed(**{name: False}), same
+        yield "running statistics", lambda: call.changed(batch_statistics=False), same
     if x.dim() > 1 and x.shape[0] and memory_format(x) != "strided":  # doubling would change the strides too
         yield "the batch doubled", lambda: call.changed(input=torch.cat([x.detach(), x.detach()])), same
 
@@ -75,14 +75,14 @@ def _try(
 
 def _forward(call: Call) -> None:
     with torch.no_grad():
-        call.function(**call.arguments)
+        call.run()
         _wait(call.input)
 
 
 def _forward_and_backward(call: Call) -> None:
     with torch.enable_grad():
         x = call.input.requires_grad_()
-        torch.autograd.grad(call.function(**call.arguments).sum(), x)
+        torch.autograd.grad(call.run().sum(), x)
         _wait(x)
 
 

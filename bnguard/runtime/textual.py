@@ -26,7 +26,7 @@ def find_in_text(text: str, read: Classified, frames: Sequence[FrameType], model
     root = model if model is not None else next((m for m in modules_within(frames) if find_layers(m)), None)
     if root is None:
         return Found("unknown", shape=read.shape)
-    layers = [x for x in find_layers(root) if x.kind != "hand-written"]
+    layers = [x for x in find_layers(root) if not x.kind.measured]
     fit = names_that_fit(layers, read.shape) or names_that_fit(layers, None)
     reached = _reached(text)
     if reached is not None:

@@ -14,6 +14,7 @@ from bnguard.facts import SourceLine
 from bnguard.findings import Finding
 from bnguard.model.assigned import assignment_line
 from bnguard.model.layers import find_layers
+from bnguard.norm_kinds import BATCH
 from bnguard.rules.runtime import silent_single_sample
 
 
@@ -38,7 +39,7 @@ class Watch:
             raise UsageError("watch=True needs the model", hint="write bnguard.guard(model, watch=True)")
         self._model = model
         self._handles: list[RemovableHandle] = []
-        self._names = {x.module: x.name for x in find_layers(model) if x.kind == "batch"}
+        self._names = {x.module: x.name for x in find_layers(model) if x.kind is BATCH}
         self.steps = 0
         self.passed: dict[str, Passed] = {}
 

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from bnguard.model.layers import find_layers
+from bnguard.norm_kinds import BATCH
 from bnguard.runtime.watch import Watch
 
 
@@ -23,7 +24,7 @@ def watching_all_models() -> Iterator[None]:
         if module in known:
             return
         known.update(module.modules())
-        if any(layer.kind == "batch" for layer in find_layers(module)):
+        if any(layer.kind is BATCH for layer in find_layers(module)):
             watch = Watch(module)
             watch.start()
             watch.steps += module.training  # this call has begun: the model's own hook comes too late for it
