@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from bnguard.distributed import rank_and_world_size
 from bnguard.errors import BnguardError
 from bnguard.model import private
 from bnguard.model.build import to_meta
@@ -96,7 +97,7 @@ def without_ranks(modules: Iterable[nn.Module]) -> None:
 
     With one they refuse every tensor that is not on an accelerator, and wait for the other ranks.
     """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if rank_and_world_size()[0] is None:
         return
     alone = private.batch_norm_base().forward
     for module in modules:

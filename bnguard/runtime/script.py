@@ -113,13 +113,11 @@ def _require_module(name: str) -> None:
 
 
 def _hint_for_missing(path: str, usage: str) -> str:
-    import difflib
+    from bnguard.target.text import near_file
 
-    folder = Path(path).parent
-    near = [p.name for p in folder.glob("*.py")] if folder.is_dir() else []
-    similar = difflib.get_close_matches(Path(path).name, near, n=1, cutoff=0.6)
-    if similar:
-        return f"did you mean {folder / similar[0]}?"
+    meant = near_file(Path(path))
+    if meant:
+        return meant
     if path.startswith("-"):
         command = " ".join(usage.split()[:2])
         return f"options of {command} stand before the script: {usage} SCRIPT [ARGS]"
