@@ -6,7 +6,6 @@ import copy
 import random
 import sys
 import time
-import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +14,7 @@ from torch.utils.data import Dataset
 
 from bnguard.errors import BnguardError, UserCodeError
 from bnguard.loader.sizes import runs
+from bnguard.usercode import one_line, user_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -145,14 +145,9 @@ def _one_pass(mine: Iterable[Any], measure: Callable[[Any], int], progress: Call
 
 
 def user_error(what: str, error: Exception) -> UserCodeError:
-    """Return the error for the user's own code, with its traceback from below this file."""
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if "/bnguard/loader/" not in frame.filename.replace("\\", "/")]
-    detail = "Traceback (most recent call last):\n" + "".join(traceback.format_list(theirs))
-    said = "".join(traceback.format_exception_only(error)).strip()
-    return UserCodeError(
-        f"{what} raised {said.splitlines()[0]}", detail=detail + said, hint="it is the loader's own code"
-    )
+    """Return the error for the user's own code."""
+    hint = "it is the loader's own code"
+    return UserCodeError(f"{what} raised {one_line(error)}", detail=user_traceback(error), hint=hint)
 
 
 def count_items(dataset: object, progress: Callable[[int], None] | None) -> tuple[int, bool]:
