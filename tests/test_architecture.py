@@ -19,7 +19,7 @@ WITHOUT_TORCH = (
 )  # fmt: skip
 BEFORE_THE_SCRIPT = ("launch", "outcome", "gather", "stop", "processes", "evaluating")
 CHECKING_WITHOUT_TORCH = (
-    "assemble", "config", "declared", "init", "jobs", "keys", "locate", "pool", "run", "sources", "streams", "table",
+    "assemble", "config", "declared", "init", "jobs", "keys", "locate", "pool", "run", "sources", "table",
 )  # fmt: skip
 PURE = {"bnguard.rules", "bnguard.report"}
 
@@ -72,6 +72,7 @@ def uses(path: Path, *packages: str) -> set[str]:
         *[(f"runtime/{name}.py", ["torch"]) for name in WITHOUT_TORCH],
         ("edit", ["bnguard.model", "bnguard.report", "bnguard.rules", "bnguard.cli", "torch", "rich", "typer"]),
         ("wholefile.py", ["bnguard.", "torch", "rich", "typer"]),
+        ("distributed.py", ["bnguard."]),
         ("checking", ["bnguard.runtime", "bnguard.repair", "bnguard.cli", "rich", "typer"]),
         *[(room, ["bnguard.checking"]) for room in ("rules", "report", "model", "loader", "forecasting", "runtime")],
         *[(f"checking/{name}.py", ["torch", "bnguard.model"]) for name in CHECKING_WITHOUT_TORCH],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from bnguard.checking.assemble import assembled
@@ -13,6 +12,7 @@ from bnguard.checking.declared import Declared, LoaderEntry
 from bnguard.checking.jobs import Audit, Done, Job, audit_of_numbers, jobs_of
 from bnguard.errors import ConfigError, UsageError, did_you_mean
 from bnguard.findings import Report
+from bnguard.untouched import surroundings_kept
 
 
 def check(
@@ -115,17 +115,8 @@ def _all_done(
 def _one_by_one(todo: Sequence[Job], folder: Path, tell: Callable[[], None]) -> Iterator[Done]:
     from bnguard.checking.work import carry_out
 
-    with _working_in(folder):
+    with surroundings_kept():
+        os.chdir(folder)
         for job in todo:
             yield carry_out(job)
             tell()
-
-
-@contextmanager
-def _working_in(folder: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)

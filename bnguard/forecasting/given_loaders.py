@@ -12,8 +12,8 @@ from bnguard.errors import UsageError, did_you_mean
 from bnguard.loader import audit_loader
 from bnguard.loader.live import live_loaders
 from bnguard.loader_facts import LoaderFact, Suggestion
-from bnguard.model.trace import quiet
 from bnguard.target import load_object
+from bnguard.untouched import quiet
 
 
 class OneLoader(NamedTuple):

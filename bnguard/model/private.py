@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -204,11 +204,6 @@ def named_modules(module: torch.nn.Module, prefix: str = "") -> Iterator[tuple[s
         found.extend(reversed(below))
 
 
-def cuda_is_initialized() -> bool:
-    """Whether this process has touched a GPU; asking must not be the first touch."""
-    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
-
-
 def is_cuda_build() -> bool:
     """Whether this torch was built with CUDA; says nothing of a GPU being there."""
     return bool(torch.backends.cuda.is_built())  # type: ignore[no-untyped-call]
@@ -303,17 +298,8 @@ def compiled_code_runs_eagerly() -> AbstractContextManager[Any]:
         return stance
     from torch._dynamo import config
 
-    return _switched(config, "disable", value=True)
-
-
-@contextmanager
-def _switched(owner: Any, name: str, *, value: object) -> Iterator[None]:  # noqa: ANN401 - a module of settings
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
+    patched: AbstractContextManager[Any] = config.patch(disable=True)
+    return patched
 
 
 # ------------------------------------------------------------------------------------ loaders and modules

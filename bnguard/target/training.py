@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from bnguard.errors import BnguardError, TargetError
+from bnguard.untouched import replaced
 from bnguard.usercode import display_path, users_frames
 
 if TYPE_CHECKING:
@@ -31,15 +32,8 @@ def refusing_to_train() -> Iterator[None]:
     def refuse(*_: Any, **__: Any) -> None:  # noqa: ANN401 - of any signature
         raise TrainingStarted
 
-    places: tuple[Any, ...] = (torch.Tensor, torch.autograd)
-    before = [place.backward for place in places]
-    try:
-        for place in places:
-            place.backward = refuse
+    with replaced(torch.Tensor, "backward", refuse), replaced(torch.autograd, "backward", refuse):
         yield
-    finally:
-        for place, backward in zip(places, before, strict=True):
-            place.backward = backward
 
 
 def stopped(error: TrainingStarted, target: Target, what: str) -> BnguardError:
