@@ -133,12 +133,10 @@ def _setting_plainly(original: Callable[..., None]) -> Callable[..., None]:
     """Set numbers, texts and tuples without asking whether they are parameters: half of a constructor's time."""
 
     def __setattr__(self: nn.Module, name: str, value: object) -> None:  # noqa: N807 - it takes that method's place
-        if type(value) in _PLAIN:
-            own = self.__dict__
-            if not any(name in own.get(space, ()) for space in ("_parameters", "_buffers", "_modules")):
-                object.__setattr__(self, name, value)
-                return
-        original(self, name, value)
+        if type(value) in _PLAIN and not private.is_registered(self, name):
+            object.__setattr__(self, name, value)
+        else:
+            original(self, name, value)
 
     return __setattr__
 

@@ -120,7 +120,7 @@ def _kind(module: nn.Module) -> NormKind | None:
     kind = _kind_of_class(cls)
     if kind == "batch" and isinstance(module, private.script_module_type()):
         kind = "batch" if _type_name(module) in _SCRIPTED_BATCH_NORMS else None
-    if kind == "hand-written" and (module.__dict__.get("_modules") or running_statistics(module) is None):
+    if kind == "hand-written" and (private.has_children(module) or running_statistics(module) is None):
         return None  # nothing kept, or kept for a normalisation layer inside
     return kind
 

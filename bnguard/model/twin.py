@@ -21,8 +21,6 @@ from bnguard.errors import BnguardError
 from bnguard.model import private
 from bnguard.model.build import to_meta
 
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
 
 def twin(model: nn.Module, storage: Literal["meta", "shared"]) -> nn.Module:
     """Copy the model's structure; the user's own hooks are left out, torch's (weight_norm …) are kept.
@@ -77,8 +75,7 @@ def meta_like(tensor: Tensor) -> Tensor:
 
 
 def _drop_foreign_hooks(module: nn.Module) -> None:
-    for name in _HOOKS:
-        hooks = module.__dict__.get(name) or {}
+    for hooks in private.hooks_of(module):
         for key in [k for k, h in hooks.items() if _defined_in(h).split(".")[0] != "torch"]:
             del hooks[key]  # in place: the handle of a lazy layer's own hook holds this very dictionary
 
@@ -106,7 +103,7 @@ def unwrap(model: nn.Module) -> tuple[nn.Module, str]:
     prefix = ""
     while True:
         inner: object = private.compiled_original(model)
-        step = "_orig_mod."
+        step = f"{private.COMPILED}."
         if inner is None and isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             inner, step = model.module, "module."
         if not isinstance(inner, nn.Module):

@@ -13,7 +13,7 @@ UNKNOWN = "*"
 """Stands for a step whose name the text does not hold: the index in a Sequential, a layer in a local variable."""
 
 _NORM_FILES = ("batchnorm.py", "instancenorm.py", "normalization.py")
-_NORM_FUNCTIONS = ("batch_norm", "instance_norm", "group_norm", "_verify_batch_size", "_verify_spatial_size")
+_NORM_FUNCTIONS = ("batch_norm", "instance_norm", "group_norm")
 _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 _WRAPPERS = (
     "/torch/", "/pytorch_lightning/", "/lightning/pytorch/", "/lightning/fabric/", "/lightning_fabric/", "/accelerate/",
@@ -89,7 +89,7 @@ def _steps(frames: Sequence[Frame]) -> Iterator[str]:
 def _called(frame: Frame, following: Frame) -> str:
     """Return the attribute that the line calls; with several, the underlined one, or one that fits the next frame."""
     names = _CALLED.findall(frame.call) or _CALLED.findall(frame.source)
-    names = [name for name in names if not name.startswith(("forward", "_forward"))]
+    names = [name for name in names if not name.removeprefix("_").startswith("forward")]
     if frame.call and frame.call.startswith("self.") and names:
         return _dotted(names[0])
     fitting = [name for name in names if bool(_NORM_NAME.search(name)) == _is_norm(following)]
