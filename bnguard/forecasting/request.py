@@ -20,7 +20,7 @@ from bnguard.model.checkpoint import is_checkpoint
 from bnguard.model.inputs import as_recipe
 from bnguard.model.opened import check_device, opened
 from bnguard.model.trace import Progress
-from bnguard.model.twin import untouched_process
+from bnguard.untouched import untouched_process
 
 
 def forecast(  # noqa: PLR0913 - what scan and audit_loader can be told

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from bnguard.errors import UsageError
+from bnguard.errors import UsageError, did_you_mean
 from bnguard.findings import Consequence, Finding, Severity
 
 if TYPE_CHECKING:
@@ -151,15 +151,12 @@ class Catalogue:
 
     def get(self, code: str) -> Rule:
         """Return the rule with this code or name (in any case), or raise UsageError with the near ones."""
-        import difflib
-
         wanted = code.strip()
         for rule in self._rules.values():
             if wanted.upper() == rule.code or wanted.lower() == rule.name:
                 return rule
         words = [*self._rules, *(r.name for r in self._rules.values())]
-        near = difflib.get_close_matches(wanted.upper(), words) or difflib.get_close_matches(wanted.lower(), words)
-        hint = f"did you mean {' or '.join(near)}?" if near else "`bnguard rules` lists them all"
+        hint = did_you_mean(wanted, words) or "`bnguard rules` lists them all"
         raise UsageError(f"there is no rule {wanted!r}", hint=hint)
 
     def require_prefixes(self, prefixes: Iterable[str]) -> None:
