@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bnguard.report.catalogue import as_markdown
+from bnguard.report.console.catalogue import as_markdown
 from bnguard.rules import CATALOGUE
 
 ROOT = Path(__file__).parent.parent

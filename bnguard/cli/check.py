@@ -44,7 +44,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     from bnguard.checking.config import declared
     from bnguard.checking.run import carry_out_all
     from bnguard.checking.streams import stdout_set_aside
-    from bnguard.report.progress import bar
+    from bnguard.report.console.progress import bar
     from bnguard.report.render import emit
 
     what = declared(config)

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from bnguard.errors import UsageError
-from bnguard.report.destinations import destinations
-from bnguard.report.render import Destination
+from bnguard.report.render import Destination, destinations
 
 
 @pytest.mark.parametrize(
