@@ -20,6 +20,7 @@ from bnguard.report.render import Destination, destinations
         ([], ["x.xml"], [("junit", "x.xml")]),
         ([], ["x.HTML"], [("html", "x.HTML")]),
         ([], ["x.json"], [("json", "x.json")]),
+        ([], ["x.md"], [("summary", "x.md")]),
         ([], ["x.txt"], [("console", "x.txt")]),
         ([], ["x"], [("console", "x")]),
         ([], ["a.sarif", "b.xml"], [("sarif", "a.sarif"), ("junit", "b.xml")]),

@@ -86,6 +86,24 @@ def test_the_summary_is_appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert page.read_text().startswith("# Before\n## bnguard: 1 error, 1 warning, 2 notes")
     emit(sample(), ReportOptions((Destination("json", tmp_path / "out.json"),)))
     assert page.read_text().count("## bnguard") == 1
+    twice = (Destination("github", tmp_path / "a"), Destination("github", tmp_path / "b"))
+    emit(sample(), ReportOptions(twice))
+    assert page.read_text().count("## bnguard") == 2
+
+
+def test_the_summary_is_a_format_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    emit(sample(), ReportOptions((Destination("summary", tmp_path / "page.md"),)))
+    assert (tmp_path / "page.md").read_text() == render_as("summary", sample())
+    assert not (tmp_path / "summary.md").exists()
+
+
+def test_the_summary_answers_what_no_forecast_speaks_of() -> None:
+    text = render_as("summary", replace(sample(), forecasts=(), problems=()))
+    assert "- 🛑 **src/my net.py:Net**: **head.2** fails first at batch size 1: BatchNorm1d gets 1×128" in text
+    assert "- 🛑 **train**: a batch of one sample comes at step 2 of 2\n" in text
+    assert "- ❔ **val**: the batch sizes are not known" in text
+    assert "**train**: a batch" not in render_as("summary", sample())
 
 
 def test_a_summary_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
