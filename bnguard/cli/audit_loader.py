@@ -99,7 +99,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
 
 def _audit_targets(targets: list[str], argv: list[str], keywords: dict[str, Any], quiet: bool) -> "Report":
     from bnguard.loader import audit_loader
-    from bnguard.report.progress import counter
+    from bnguard.report.console.progress import counter
     from bnguard.target import load_object
 
     if len(set(targets)) != len(targets):

@@ -43,7 +43,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
         return 0
     from bnguard.checking.config import declared
     from bnguard.checking.run import carry_out_all
-    from bnguard.report.progress import bar
+    from bnguard.report.console.progress import bar
     from bnguard.report.render import emit
     from bnguard.untouched import stdout_set_aside
 

@@ -196,7 +196,8 @@ def facts_of(request: Request) -> tuple[LoaderFact, ...]:
         except UsageError as error:
             refused = error
         else:
-            found += [replace(f, name=f"n={n}" if names == ("train",) else f"{f.name} n={n}") for f in facts]
+            parts = [replace(f, part="" if names == ("train",) else f.name, dataset=n) for f in facts]
+            found += [replace(f, name=f"{f.part} n={n}" if f.part else f"n={n}") for f in parts]
     if not found and refused:
         raise refused
     return tuple(found)

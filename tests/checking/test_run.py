@@ -20,7 +20,7 @@ import bnguard
 from bnguard.errors import BnguardError, ConfigError, UsageError
 from bnguard.findings import Finding, Problem, Report, Severity
 from bnguard.model.trace import Subject
-from bnguard.report.console_check import print_check
+from bnguard.report.console import draw
 
 WHOLE = """\
 [models]
@@ -153,7 +153,7 @@ def test_the_page_fits_the_terminal(whole: Report, width: int, encoding: str):
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding)
     unread = replace(whole, problems=[Problem("models.x", "no such file " * 9, "look\n  again", "Traceback\n  File x")])
-    print_check(unread, Console(file=file, width=width, highlight=False, color_system=None), quiet=False)
+    draw(unread, Console(file=file, width=width, highlight=False, color_system=None), quiet=False)
     file.flush()
     text = raw.getvalue().decode(encoding)
     assert [line for line in text.splitlines() if len(line) > width] == []

@@ -1,4 +1,4 @@
-"""The small parts that SARIF documents are made of: messages, places, fingerprints."""
+"""The small parts that SARIF documents are made of: messages, places, fingerprints, rules."""
 
 from __future__ import annotations
 
@@ -9,14 +9,22 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from bnguard.report.characters import unicode_text
+from bnguard.report.words import paragraphs
 
 if TYPE_CHECKING:
     from bnguard.findings import Finding
     from bnguard.report.places import Place, Places
+    from bnguard.rules import Rule
 
 _PLACEHOLDER = re.compile(r"\{(?=\d+\})|(?<=\{)(\d+)\}")
 _NOWHERE = "no-file"
 """Stands where a finding is about numbers alone: GitHub wants a file for every result, and asks none to exist."""
+
+_PAGE = "https://github.com/bnguard/bnguard/blob/main/docs/reference/rules.md"
+_SEVERITY = {"error": "error", "warning": "warning", "note": "recommendation"}
+"""GitHub's words for the severities of problems that are not about security."""
+
+_TAG = {"model": "batchnorm", "loader": "dataloader", "run": "runtime"}
 
 
 def message(text: str) -> dict[str, str]:
@@ -42,6 +50,27 @@ def fingerprint(finding: Finding, places: Places) -> str:
     model = places.named_from_root(finding.model) if finding.model else ""
     parts = (finding.code, model, finding.loader or "", finding.layer or "")
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def descriptor(rule: Rule) -> dict[str, Any]:
+    """Return the rule with its help, as text and as Markdown."""
+    why, fix = paragraphs(rule.why), paragraphs(rule.fix)
+    plain = [f"{rule.summary[0].upper()}{rule.summary[1:]}.", "Why", *why, "What to do", *fix]
+    marked = [f"**{rule.name}**: {rule.summary}", "### Why", *why, "### What to do", *fix]
+    return {
+        "id": rule.code,
+        "name": rule.name,
+        "shortDescription": {"text": rule.summary},
+        "fullDescription": {"text": " ".join(why)},
+        "help": {"text": "\n\n".join(plain), "markdown": "\n\n".join(marked)},
+        "helpUri": f"{_PAGE}#{rule.code.lower()}",
+        "defaultConfiguration": {"level": rule.severity.label},
+        "properties": {
+            "tags": ["pytorch", _TAG[rule.subject]],
+            "precision": "very-high",
+            "problem.severity": _SEVERITY[rule.severity.label],
+        },
+    }
 
 
 def _is_of_the_disk(path: str) -> bool:

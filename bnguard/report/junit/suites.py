@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bnguard.rules import CATALOGUE
+from bnguard.rules import CATALOGUE, rule_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from bnguard.rules import Rule
 
     Key = tuple[str | None, str | None]
-
-_AT_A_SIZE, _OF_STATISTICS = "BN1", "BN3"
-"""Rules that need to know what the forward does; rules that need the values of the running statistics."""
 
 
 @dataclass
@@ -48,12 +45,13 @@ def suites(report: Report) -> Iterator[Suite]:
     for finding in report.findings:
         found.setdefault((_key(finding), finding.code), []).append(finding)
         judged.setdefault(_key(finding), {}).setdefault(finding.code, None)
-    names = {rule.code: f"{rule.code} {rule.name}" for rule in CATALOGUE}
     for key, rules in judged.items():
         cases = []
         for code in sorted(c for c in rules if report.shows(c)):
             mine = found.get((key, code), [])
-            cases.append(Case(names.get(code, code), mine, None if mine else rules[code]))
+            rule = rule_of(code)
+            name = f"{code} {rule.name}" if rule else code
+            cases.append(Case(name, mine, None if mine else rules[code]))
         yield Suite(" on ".join(part for part in key if part is not None) or "bnguard", cases)
 
 
@@ -87,14 +85,13 @@ def _rules_of(model: ModelFact, *, in_view: bool) -> Iterable[Rule]:
     """
     values = any(layer.statistics for layer in model.layers)
     for rule in CATALOGUE:
-        left_out = in_view and rule.code.startswith(_AT_A_SIZE)
-        left_out |= rule.code.startswith(_OF_STATISTICS) and not values
+        left_out = in_view if rule.needs == "batch-size" else rule.needs == "statistics" and not values
         if rule.check_model and not left_out:
             yield rule
 
 
 def _why_unknown(model: ModelFact, rule: Rule) -> str | None:
-    if not rule.code.startswith(_AT_A_SIZE):
+    if rule.needs != "batch-size":
         return None
     unknown = next((x for x in model.layers if x.verdict == "unknown"), None)
     if unknown is None:

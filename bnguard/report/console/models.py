@@ -1,22 +1,71 @@
-"""The layers of a scanned model as a tree that shows the ones that matter."""
+"""The part of the console report about models: the answer, the tree of the layers that matter, the findings."""
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
+from rich.padding import Padding
 from rich.text import Text
 from rich.tree import Tree
 
-from bnguard.facts import LayerFact, ModelFact
+from bnguard.report import answers, words
 from bnguard.report.branches import Branch, shortened, tree_of
-from bnguard.report.style import VERDICT_STYLE
-from bnguard.report.symbols import Symbols
+from bnguard.report.console.page import Page
+from bnguard.report.console.symbols import VERDICT_STYLE, Symbols
+from bnguard.report.words import number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from bnguard.facts import LayerFact, ModelFact
+    from bnguard.findings import Finding, Report
 
 MOST_LINES = 40
 """A tree longer than this hides what it is there to show; deeper branches are then drawn as one line."""
 
 Apart = frozenset[str | None]
 """Names of the layers that are shown by themselves: all that fail, or the first of them where they are many."""
+
+
+def print_models(report: Report, console: Console, *, quiet: bool) -> None:
+    """Print every model's section; with ``quiet`` only the findings."""
+    page = Page(console)
+    for index, model in enumerate(report.models):
+        mine = [f for f in report.findings if f.model == model.target]
+        if quiet:
+            page.findings(mine)
+            continue
+        if index:
+            page.line(Text())
+        _print_model(model, mine, page)
+
+
+def _print_model(model: ModelFact, findings: Sequence[Finding], page: Page) -> None:
+    page.answer(answers.with_counts(model))
+    page.line(Text())
+    for line in (words.inputs_text(model), *model.notes):
+        if line:
+            page.line(Text(line, style="dim"), indent=2)
+    error = words.trace_error_text(model)
+    if error:
+        page.line(Text(error, "yellow"), indent=2)
+    if words.needs_inputs(model):
+        page.line(Text(words.HOW_TO_GIVE_INPUTS, style="dim"), indent=2)
+    if model.trace_traceback and not model.first_failure:
+        for row in model.trace_traceback.splitlines():
+            page.line(Text(row, style="dim"), indent=2, hanging=6)
+    if model.layers:
+        page.line(Text())
+        page.console.print(Padding(layer_tree(model, page.symbols), (0, 0, 0, 2), expand=False))
+    if findings:
+        page.line(Text())
+        page.findings(findings)
+
+
+# ---------------------------------------------------------------------------------------- the tree
 
 
 def layer_tree(model: ModelFact, symbols: Symbols) -> Tree:
@@ -75,9 +124,9 @@ def _grow(tree: Tree, node: Branch, depth: int, model: ModelFact, apart: Apart) 
 def _branch(path: str, node: Branch) -> Text:
     verdicts = Counter(x.verdict for x in node.layers)
     fewest = node.fewest_values
-    text = Text.assemble(path, (f"  {len(node.layers)} layers", "dim"))
+    text = Text.assemble(path, (f"  {number(len(node.layers), 'layer')}", "dim"))
     if fewest is not None:
-        text.append(f"  ≥ {fewest:,} values", style="dim")
+        text.append(f"  ≥ {number(fewest, 'value')}", style="dim")
     for verdict, count in verdicts.items():
         text.append("  ")
         text.append(verdict if len(verdicts) == 1 else f"{count} {verdict}", style=VERDICT_STYLE[verdict])
@@ -89,7 +138,7 @@ def _leaf(name: str, layer: LayerFact, model: ModelFact) -> Text:
     text = Text.assemble(name, (f"  {layer.type}{width}", "dim"))
     values = layer.fewest_values
     if values is not None:
-        text.append(f"  {values:,} value{'s' if values != 1 else ''}", style="dim")
+        text.append(f"  {number(values, 'value')}", style="dim")
     text.append("  ")
     text.append(layer.verdict, style=VERDICT_STYLE[layer.verdict])
     if layer.verdict == "fails" and layer.min_batch_size:

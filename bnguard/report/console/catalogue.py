@@ -12,9 +12,8 @@ from rich.text import Text
 
 from bnguard.errors import UsageError
 from bnguard.report import stdout
-from bnguard.report.style import SEVERITY_STYLE
-from bnguard.report.symbols import Symbols
-from bnguard.report.terminal import Terminal
+from bnguard.report.console.page import Terminal
+from bnguard.report.console.symbols import SEVERITY_STYLE, Symbols
 from bnguard.report.words import paragraphs
 
 if TYPE_CHECKING:

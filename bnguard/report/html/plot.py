@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bnguard.facts import THIN_VALUES
+from bnguard.report.words import named, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -158,8 +159,7 @@ def _marks(layers: Sequence[LayerFact], values: Sequence[int], decades: int) -> 
             continue
         at = next(i for i in bucket if layers[i].verdict == verdict)
         more = f" and {found[verdict] - 1:,} more" if found[verdict] > 1 else ""
-        plural = "s" if values[at] != 1 else ""
-        title = f"{layers[at].label}{more}: {values[at]:,} value{plural}, {verdict}"
+        title = f"{layers[at].label}{more}: {number(values[at], 'value')}, {verdict}"
         yield Mark(_x((bucket[0] + bucket[-1]) / 2, len(layers)), _y(values[at], decades), verdict, title)
 
 
@@ -169,8 +169,7 @@ def _summary(layers: Sequence[LayerFact], values: Sequence[int], unit: str) -> s
     fewest = f"the fewest are {min(values):,}"
     if not failing:
         return f"{course}, {fewest}; no layer fails."
-    more = f" and {len(failing) - 3:,} more" if len(failing) > 3 else ""
-    return f"{course}, {fewest}; {', '.join(failing[:3])}{more} fail{'s' * (len(failing) == 1)}."
+    return f"{course}, {fewest}; {named(failing)} fail{'s' * (len(failing) == 1)}."
 
 
 def _runs(layers: Sequence[LayerFact], values: Sequence[int]) -> Iterator[Run]:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from bnguard.findings import Finding, Report, Severity
 from bnguard.report.words import paragraphs, short_place
+from bnguard.rules import rule_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-    from bnguard.rules import Rule
 
 SHOWN = 10
 """Further findings of one rule stand behind a disclosure."""
@@ -56,9 +55,6 @@ def sections_of(report: Report, anchors: Mapping[tuple[str | None, str | None], 
         anchors: ids of layers in the page, by target of the model and dotted name.
 
     """
-    from bnguard.rules import CATALOGUE
-
-    rules = {rule.code: rule for rule in CATALOGUE}
     several = len({f.model for f in report.findings if f.model}) > 1
     sections = []
     for severity in sorted(Severity, reverse=True):
@@ -66,16 +62,14 @@ def sections_of(report: Report, anchors: Mapping[tuple[str | None, str | None], 
         for finding in report.findings:
             if finding.severity is severity:
                 by_rule.setdefault(finding.code, []).append(finding)
-        groups = tuple(
-            _group(code, rules.get(code), tuple(_items(found, anchors, several=several)))
-            for code, found in by_rule.items()
-        )
+        groups = tuple(_group(code, tuple(_items(found, anchors, several=several))) for code, found in by_rule.items())
         if groups:
             sections.append(Section(severity.label, sum(len(g.items) for g in groups), groups))
     return sections
 
 
-def _group(code: str, rule: Rule | None, items: tuple[Item, ...]) -> Group:
+def _group(code: str, items: tuple[Item, ...]) -> Group:
+    rule = rule_of(code)
     if rule is None:
         return Group(code, "", (), (), items)
     return Group(code, rule.summary, tuple(paragraphs(rule.why)), tuple(paragraphs(rule.fix)), items)

@@ -1,4 +1,4 @@
-"""The characters of the console report, and plain ones for terminals that cannot show them."""
+"""The characters and colours of the console report, and plain characters for terminals that have no others."""
 
 from __future__ import annotations
 
@@ -6,13 +6,27 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.text import Text
 
+from bnguard.findings import Severity
 from bnguard.loader_facts import TIMES, Stream
 from bnguard.report.characters import acts, visible
-from bnguard.report.style import STATE_STYLE
 from bnguard.report.words import holds_one
 
 if TYPE_CHECKING:
     from bnguard.report.answers import State
+
+SEVERITY_STYLE = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
+
+VERDICT_STYLE = {
+    "fails": "bold red",
+    "single-sample": "yellow",
+    "thin": "cyan",
+    "ok": "green",
+    "frozen": "blue",
+    "not-reached": "dim",
+    "unknown": "magenta",
+}
+
+STATE_STYLE = {"breaks": "bold red", "unknown": "bold magenta", "warns": "bold yellow", "holds": "bold green"}
 
 WIDEST = 24
 """Cells of an epoch's picture."""

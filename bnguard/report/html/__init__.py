@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 from bnguard.facts import THIN_VALUES
 from bnguard.findings import Severity
 from bnguard.loader_facts import runs_text
-from bnguard.report import answers, html_epoch, html_findings, html_plot, html_tree, ranges, words
+from bnguard.report import answers, ranges, words
 from bnguard.report.characters import visible
+from bnguard.report.html import epoch, plot
+from bnguard.report.html.findings import SHOWN, sections_of
+from bnguard.report.html.tree import rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,18 +22,20 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from bnguard.findings import Report
+    from bnguard.report.formats import Context
 
 Anchors = dict[tuple[str | None, str | None], str]
 """Ids of layers in the page, by target of the model and dotted name."""
 
 
-def render(report: Report) -> str:
+def render(context: Context) -> str:
     """Return the report as an HTML document.
 
     Text from outside (names, messages, paths) is escaped, and isolated from the direction of the text around it.
     """
     from bnguard import __version__
 
+    report = context.report
     environment = _environment()
     style, script = _source(environment, "page.css"), _source(environment, "page.js")
     anchors = _anchors(report)
@@ -47,7 +52,7 @@ def render(report: Report) -> str:
         title=f"{_plain(said[0])} \u00b7 {command}" if said else command,
         answers=said,
         tally={severity.label: report.count(severity) for severity in Severity},
-        sections=html_findings.sections_of(report, anchors),
+        sections=sections_of(report, anchors),
         ways=_ways(report),
         ranges=list(ranges.ranges_of(report)) if "range" in report.extra else [],
         models=list(_models(report, anchors)),
@@ -64,17 +69,15 @@ def _environment() -> Environment:
     import jinja2  # comes with torch; nothing but this format needs it
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bnguard.report", "templates"),
+        loader=jinja2.PackageLoader(__name__, "templates"),
         autoescape=True,
         finalize=_shown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(
-        words=words, plan=html_epoch, picture=html_plot, series=ranges.series, meets=answers.meets
-    )
-    environment.globals.update(runs_text=runs_text, shown=html_findings.SHOWN, thin_values=THIN_VALUES)
+    environment.globals.update(words=words, plan=epoch, picture=plot, series=ranges.series, meets=answers.meets)
+    environment.globals.update(runs_text=runs_text, shown=SHOWN, thin_values=THIN_VALUES, number=words.number)
     return environment
 
 
@@ -118,8 +121,8 @@ def _models(report: Report, anchors: Anchors) -> Iterator[dict[str, object]]:
             for layer in model.layers
             if (anchor := anchors.get((model.target, layer.name), "")).startswith(f"m{m}-")
         }
-        rows = list(html_tree.rows(model, mine))
-        yield {"fact": model, "rows": rows, "plot": html_plot.plot_of(model), "few": len(model.layers) <= 300}
+        few = len(model.layers) <= 300
+        yield {"fact": model, "rows": list(rows(model, mine)), "plot": plot.plot_of(model), "few": few}
 
 
 def _ways(report: Report) -> dict[str, list[object]]:

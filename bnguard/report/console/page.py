@@ -1,35 +1,47 @@
-"""A page of the console report: lines that never run over the width, and findings, the same for models and loaders."""
+"""A page of the console report: lines that never run over the width, and what models and loaders show alike."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.text import Text
 
-from bnguard.report.style import SEVERITY_STYLE
-from bnguard.report.words import short_place
+from bnguard.report.console.symbols import SEVERITY_STYLE, STATE_STYLE, Symbols
+from bnguard.report.words import named, short_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from rich.console import Console
-
     from bnguard.findings import Finding
-    from bnguard.report.symbols import Symbols
+    from bnguard.report.answers import Answer
 
 MOST_FINDINGS = 8
 """The list stops here for each rule; JSON holds all of them."""
+
+MOST_NOTES = 12
 
 NARROW = 30
 """Text with less room than this beside its lead goes below it."""
 
 
-class Page:
-    """The console, and how wide and how plain it is."""
+class Terminal(Console):
+    """A console on stdout that leaves it to ``stdout.checked`` what a reader that has gone means for the exit code."""
 
-    def __init__(self, console: Console, symbols: Symbols, *, several_models: bool = False) -> None:
+    def __init__(self, width: int | None = None) -> None:
+        super().__init__(highlight=False, soft_wrap=False, width=width)
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error, where rich would end the process with 1."""
+        raise BrokenPipeError
+
+
+class Page:
+    """A console, and what it can show."""
+
+    def __init__(self, console: Console, *, several_models: bool = False) -> None:
         self.console = console
-        self.symbols = symbols
+        self.symbols = Symbols.of(console.encoding)
         self.several_models = several_models
         """Whether a finding must say whose it is."""
 
@@ -54,6 +66,34 @@ class Page:
             part.rstrip()
             self.console.print((head if i == 0 else Text(" " * left)) + part, soft_wrap=True)
 
+    def answer(self, answer: Answer, *, named: bool = True) -> None:
+        """Print an answer: a mark, whose it is (where ``named``), and its sentence."""
+        subject = f"{answer.subject}: " if named and answer.subject else ""
+        colour = STATE_STYLE[answer.state] if answer.layer is None else ""
+        layer = (answer.layer or "", STATE_STYLE["breaks"])
+        sentence = Text.assemble((subject, "bold"), (answer.before, colour), layer, answer.after)
+        self.line(sentence, lead=self.symbols.mark(answer.state))
+
+    def notes(self, said: Iterable[tuple[str, str, str]], everyone: int, most: int = MOST_NOTES) -> int:
+        """Print what else there is to know, each sentence once, and return how many sentences there are.
+
+        Args:
+            said: of whom, what kind of sentence, the sentence.
+            everyone: of how many something could be said; a sentence about all of them names nobody.
+            most: sentences beyond these are counted.
+
+        """
+        whose: dict[tuple[str, str], dict[str, None]] = {}
+        for owner, kind, sentence in said:
+            whose.setdefault((kind, sentence), {})[owner] = None
+        for (kind, sentence), owners in list(whose.items())[:most]:
+            names = "" if len(owners) == everyone else f"{named(list(owners))}: "
+            style = "magenta" if kind == "unknown" else "dim"
+            self.line(Text(f"{names}{sentence}"), indent=2, lead=Text(f"{kind:9}", style))
+        if len(whose) > most:
+            self.line(Text(f"and {len(whose) - most} more notes in --format json", style="dim"), indent=11)
+        return len(whose)
+
     def findings(self, findings: Iterable[Finding], most: int = MOST_FINDINGS) -> None:
         """Print the findings, those of one rule together and each remedy once; beyond ``most`` they are counted."""
         remedy = None
@@ -66,8 +106,7 @@ class Page:
                 remedy = finding.fix
             left = 2 + len(f"{same[0].severity.label} {same[0].code}  ")
             if brief:
-                rest = f" and {len(brief) - most} more" if len(brief) > most else ""
-                self.line(Text(", ".join(brief[:most]) + rest), indent=left, lead=Text("as well: ", "bold"))
+                self.line(Text(named(brief, most)), indent=left, lead=Text("as well: ", "bold"))
             if len(full) > most:
                 more = f"and {len(full) - most} more {same[0].code} in --format json"
                 self.line(Text(more, style="dim"), indent=left)

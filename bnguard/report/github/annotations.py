@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from bnguard.findings import Severity
 from bnguard.report.characters import visible
 from bnguard.report.places import Place, Places
-from bnguard.report.words import short_place
-from bnguard.rules import CATALOGUE
+from bnguard.report.words import named, number, short_place, totals
+from bnguard.rules import rule_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bnguard.findings import Finding, Report
+    from bnguard.report.formats import Context
 
 MOST = 10
 """Annotations of one kind that GitHub keeps of a step."""
@@ -39,8 +40,9 @@ class _Alike(NamedTuple):
     findings: list[Finding]
 
 
-def render(report: Report) -> str:
+def render(context: Context) -> str:
     """Return the lines that a step prints: a folded list of everything, annotations, and how many are not shown."""
+    report = context.report
     alike = _grouped(report, Places())
     lines = [*_listed(report), *(_problem(p.entry, p.error) for p in report.problems[:MOST])]
     left: dict[Severity, int] = {}
@@ -49,18 +51,11 @@ def render(report: Report) -> str:
         room = MOST - (min(MOST, len(report.problems)) if severity is Severity.ERROR else 0)
         lines += [_annotation(command, group) for group in mine[:room]]
         left[severity] = sum(len(group.findings) for group in mine[room:])
-    more = ", ".join(f"{count:,} {s.label}{'s' * (count > 1)}" for s, count in left.items() if count)
+    more = ", ".join(number(count, s.label) for s, count in left.items() if count)
     if more:
         lines.append(f"bnguard: {more} without an annotation: GitHub shows {MOST} of a kind for a step")
     lines.append(f"bnguard: {totals(report)}")
     return "\n".join(lines) + "\n"
-
-
-def totals(report: Report) -> str:
-    """Return the counts as a sentence reads them: ``1 error, 0 warnings, 2 notes``."""
-    counts = ((report.count(s), s.label) for s in sorted(Severity, reverse=True))
-    text = ", ".join(f"{count:,} {word}{'s' * (count != 1)}" for count, word in counts)
-    return f"{text}, {len(report.problems):,} not carried out" if report.problems else text
 
 
 def _grouped(report: Report, places: Places) -> list[_Alike]:
@@ -89,24 +84,19 @@ def _listed(report: Report) -> Iterator[str]:
 
 def _annotation(command: str, group: _Alike) -> str:
     first = group.findings[0]
-    names = {rule.code: rule.name for rule in CATALOGUE}
+    rule = rule_of(first.code)
     text = visible(first.message)
     if first.fix:
         text += f"\n{visible(first.fix)}"
     if len(group.findings) > 1:
-        text += f"\nThe same of {_others(group.findings[1:])}"
-    title = f"{first.code} {names.get(first.code, '')}".strip()
+        others = [visible(f.layer or f.loader or f.model or "?") for f in group.findings[1:]]
+        text += f"\nThe same of {named(others, most=5)}"
+    title = f"{first.code} {rule.name}" if rule else first.code
     properties = [("title", title)]
     if group.place:
         line = [("line", str(group.place.line))] if group.place.line else []
         properties = [("file", group.place.path), *line, *properties]
     return _command(command, properties, text)
-
-
-def _others(findings: Sequence[Finding], most: int = 5) -> str:
-    names = [visible(f.layer or f.loader or f.model or "?") for f in findings[:most]]
-    more = f" and {len(findings) - most:,} more" if len(findings) > most else ""
-    return ", ".join(names) + more
 
 
 def _problem(entry: str, error: str) -> str:

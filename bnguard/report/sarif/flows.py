@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bnguard.loader_facts import runs_text
-from bnguard.report.sarif_text import message, physical
+from bnguard.report.sarif.parts import message, physical
 
 if TYPE_CHECKING:
     from bnguard.findings import Finding, Report

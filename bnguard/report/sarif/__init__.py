@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from bnguard.report.characters import unicode_text
 from bnguard.report.places import Place, Places
-from bnguard.report.sarif_text import fingerprint, message, physical
+from bnguard.report.sarif.flows import Flows
+from bnguard.report.sarif.parts import descriptor, fingerprint, message, physical
 from bnguard.report.words import short_place
 from bnguard.rules import CATALOGUE
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bnguard.findings import Finding, Report
+    from bnguard.report.formats import Context
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _NOTIFICATIONS = {
@@ -29,19 +31,16 @@ _NOTIFICATIONS = {
 }
 
 
-def render(report: Report, exit_code: int | None = None) -> str:
+def render(context: Context) -> str:
     """Return one SARIF log with one run, ASCII, a line for each result.
 
-    Args:
-        report: whose findings become results, and whose problems become notifications of the tool.
-        exit_code: what the command exits with, where it is known.
-
+    Findings become results, and problems become notifications of the tool.
     """
-    places = Places()
-    results = ",\n".join(json.dumps(result) for result in _results(report, places))
+    report = context.report
+    results = ",\n".join(json.dumps(result) for result in _results(report, Places()))
     run = {
         "tool": {"driver": _driver()},
-        "invocations": [_invocation(report, exit_code)],
+        "invocations": [_invocation(report, context.exit_code)],
         "automationDetails": {"id": f"bnguard/{report.command}/"},
         "originalUriBaseIds": {"%SRCROOT%": {"description": message("the root of the repository")}},
         "columnKind": "unicodeCodePoints",
@@ -52,7 +51,6 @@ def render(report: Report, exit_code: int | None = None) -> str:
 
 def _driver() -> dict[str, Any]:
     from bnguard import __version__
-    from bnguard.report.sarif_rules import descriptor
 
     return {
         "name": "bnguard",
@@ -90,8 +88,6 @@ def _notification(level: str, text: str, kind: str) -> dict[str, Any]:
 
 
 def _results(report: Report, places: Places) -> Iterator[dict[str, Any]]:
-    from bnguard.report.sarif_flows import Flows
-
     index = {rule.code: i for i, rule in enumerate(CATALOGUE)}
     flows, seen = Flows(report, places), Counter[str]()
     for finding in report.findings:

@@ -12,17 +12,19 @@ from xml.etree import ElementTree as ET
 
 from bnguard.findings import Severity
 from bnguard.report.characters import visible, xml_text
-from bnguard.report.junit_suites import Case, Suite, suites
+from bnguard.report.junit.suites import Case, Suite, suites
 from bnguard.report.words import short_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bnguard.findings import Finding, Report
+    from bnguard.report.formats import Context
 
 
-def render(report: Report) -> str:
+def render(context: Context) -> str:
     """Return one ``testsuites`` document; ASCII, with other characters as references."""
+    report = context.report
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
     root = ET.Element("testsuites")
     for number, suite in enumerate(suites(report)):

@@ -1,24 +1,21 @@
-"""The page that GitHub shows below a job: Markdown, appended to the file that the runner names."""
+"""The page that GitHub shows below a job: Markdown."""
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnguard.errors import UsageError
 from bnguard.findings import Severity
+from bnguard.report import answers
 from bnguard.report.characters import visible
-from bnguard.report.github import totals
-from bnguard.report.words import short_place
+from bnguard.report.words import short_place, totals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bnguard.findings import Finding, Report
-
-VARIABLE = "GITHUB_STEP_SUMMARY"
+    from bnguard.forecast_facts import ForecastFact
+    from bnguard.report.formats import Context
 
 MOST_ROWS = 200
 """Findings on the page: the runner throws a summary above 1 MiB away."""
@@ -28,48 +25,36 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$])")
 """What Markdown, GitHub's tables and formulas are made of, inside a line."""
 
 _ICONS = {Severity.ERROR: "🛑", Severity.WARNING: "⚠️", Severity.NOTE: "\N{INFORMATION SOURCE}\ufe0f"}
+_MARKS: dict[answers.State, str] = {"breaks": "🛑", "unknown": "❔", "warns": "⚠️", "holds": "✅"}
 
 
-def append(report: Report) -> None:
-    """Append the page to the file in ``GITHUB_STEP_SUMMARY``; do nothing where there is none.
-
-    Raises:
-        UsageError: the file cannot be written.
-
-    """
-    name = os.environ.get(VARIABLE)
-    if not name:
-        return
-    try:
-        with Path(name).open("ab") as file:
-            file.write(render(report).encode(errors="replace"))
-    except OSError as error:
-        raise UsageError(
-            f"cannot write the job summary {name}: {error.strerror or error}",
-            hint=f"{VARIABLE} names the file; unset it to do without",
-        ) from error
-
-
-def render(report: Report) -> str:
-    """Return the page: the counts, where training stops, a table of the findings, the ways out."""
-    return "\n".join([f"## bnguard: {totals(report)}", "", *_answers(report), *_table(report), *_ways(report), ""])
+def render(context: Context) -> str:
+    """Return the page: the counts, the answers, a table of the findings, the ways out."""
+    report = context.report
+    said = list(_answers(report))
+    parts = [f"## bnguard: {totals(report)}", "", *said, *[""] * bool(said), *_table(report), *_ways(report), ""]
+    return "\n".join(parts)
 
 
 def _answers(report: Report) -> Iterator[str]:
     for problem in report.problems[:MOST_ROWS]:
         yield f"- ❗ **{_cell(problem.entry)}** could not be checked: {_cell(problem.error)}"
-    for forecast in report.forecasts[:MOST_ROWS]:
-        pair = f"**{_cell(forecast.model)}** on **{_cell(forecast.loader)}**"
-        if forecast.stops is None:
-            yield f"- ❔ {pair}: not known ({_cell(forecast.unknown or '')})"
-        elif forecast.stops:
-            layer = _cell(forecast.at.label) if forecast.at else "?"
-            error = _cell(forecast.error or "an error")
-            yield f"- 🛑 {pair} stops at step {forecast.step} of {forecast.steps}: {error} in **{layer}**"
-        else:
-            yield f"- ✅ {pair} does not stop"
-    if report.problems or report.forecasts:
-        yield ""
+    yield from map(_forecast, report.forecasts[:MOST_ROWS])
+    for answer in answers.beside_forecasts(report)[:MOST_ROWS]:
+        subject = f"**{_cell(answer.subject)}**: " if answer.subject else ""
+        layer = f"**{_cell(answer.layer)}**" if answer.layer is not None else ""
+        yield f"- {_MARKS[answer.state]} {subject}{_cell(answer.before)}{layer}{_cell(answer.after)}"
+
+
+def _forecast(forecast: ForecastFact) -> str:
+    pair = f"**{_cell(forecast.model)}** on **{_cell(forecast.loader)}**"
+    if forecast.stops is None:
+        return f"- ❔ {pair}: not known ({_cell(forecast.unknown or '')})"
+    if not forecast.stops:
+        return f"- ✅ {pair} does not stop"
+    layer = _cell(forecast.at.label) if forecast.at else "?"
+    error = _cell(forecast.error or "an error")
+    return f"- 🛑 {pair} stops at step {forecast.step} of {forecast.steps}: {error} in **{layer}**"
 
 
 def _table(report: Report) -> Iterator[str]:

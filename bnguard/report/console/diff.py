@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from bnguard.report.style import DIFF_STYLE
+DIFF_STYLE = {"---": "bold", "+++": "bold", "@@": "cyan", "+": "green", "-": "red"}
+"""By how a line begins, the longer beginnings first."""
 
 
 def show_diff(diff: str) -> None:
