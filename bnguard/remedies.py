@@ -116,7 +116,7 @@ BATCH_SIZE = Remedy(
     "batch-size",
     "choose another batch size, whose tail and pieces hold two samples or more",
     "tail",
-    "it must be chosen anew when the dataset grows",
+    "which must be chosen anew when the dataset grows",
     proof=_PLANNED,
 )
 DROP_LAST = Remedy(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bnguard.facts import ModelFact, SourceLine
     from bnguard.findings import Report
     from bnguard.loader_facts import LoaderFact, Stream
+    from bnguard.rules import Rule
 
 HOW_TO_GIVE_INPUTS = (
     "another input: --input 3,224,224 (no batch dimension), or a function bnguard_inputs(batch_size) in the file"
@@ -45,6 +46,23 @@ def dimensions(shape: Iterable[int]) -> str:
 def paragraphs(text: str) -> list[str]:
     """Return the paragraphs of an indented text, each as one line."""
     return [" ".join(p.split()) for p in textwrap.dedent(text).strip().split("\n\n")]
+
+
+def remedies_of(rule: Rule) -> list[tuple[str, str | None]]:
+    """Return what helps where a rule speaks, the cheapest first: a sentence with the price, and the line of Python."""
+    return [(f"{r.does}{', ' if r.price else ''}{r.price}", r.line()) for r in rule.remedies]
+
+
+def advice_of(rule: Rule) -> list[str]:
+    """Return what to do where a rule speaks, a paragraph each: the remedies, then what else there is to mind."""
+    remedies = [f"{does[0].upper()}{does[1:]}{f': {line}' if line else '.'}" for does, line in remedies_of(rule)]
+    return [*remedies, *paragraphs(rule.fix)]
+
+
+def examples_of(rule: Rule) -> list[tuple[str, str]]:
+    """Return the wrong and the right example of a rule, each with its title."""
+    both = (("Wrong", rule.example.wrong), ("Right", rule.example.right))
+    return [(title, textwrap.dedent(code).strip()) for title, code in both]
 
 
 def short_place(place: SourceLine) -> str:

@@ -14,7 +14,8 @@ from bnguard.findings import Finding, Report, Severity
 from bnguard.loader_facts import LoaderFact
 from bnguard.report.formats import FORMATS
 from bnguard.report.render import render_as
-from bnguard.rules import CATALOGUE, Rule, loaders
+from bnguard.rules import CATALOGUE, Rule, tails
+from bnguard.rules.registry import Example
 
 SUMMARY = "the sampler draws a sample twice"
 SAYS = {
@@ -30,12 +31,15 @@ SAYS = {
 
 
 def check(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
-    yield Finding(rule.code, rule.severity, f"{fact.name}: 3 samples come twice", loader=fact.name)
+    yield Finding(rule.code, rule.severity, "3 samples come twice", loader=fact.name)
 
 
 def declare(monkeypatch: pytest.MonkeyPatch, **others: object) -> None:
-    rule = Rule("DL109", "sample-twice", Severity.WARNING, SUMMARY, "why", "fix", check_loader=check, **others)
-    monkeypatch.setattr(loaders, "RULES", [*loaders.RULES, rule])
+    rule = Rule(
+        "DL109", "sample-twice", Severity.WARNING, SUMMARY, "why", "fix", "loader", Example("", ""),
+        check_loader=check, **others,
+    )  # fmt: skip
+    monkeypatch.setattr(tails, "RULES", [*tails.RULES, rule])
     monkeypatch.setitem(CATALOGUE._rules, rule.code, rule)
 
 

@@ -6,15 +6,14 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from bnguard.errors import UsageError
 from bnguard.report import stdout
-from bnguard.report.console.page import Terminal
+from bnguard.report.console.page import Page, Terminal
 from bnguard.report.console.symbols import SEVERITY_STYLE, Symbols
-from bnguard.report.words import paragraphs
+from bnguard.report.words import examples_of, paragraphs, remedies_of
 
 if TYPE_CHECKING:
     from bnguard.rules import Rule
@@ -49,23 +48,39 @@ def as_markdown(rules: Sequence[Rule]) -> str:
     lines += [f"| [{r.code}](#{r.code.lower()}) | {r.severity.label} | {r.summary} |" for r in rules]
     for rule in rules:
         lines += ["", f"## {rule.code}", "", f"**{rule.name}** · {rule.severity.label} · {rule.summary}"]
-        for title, text in (("Why", rule.why), ("What to do", rule.fix)):
-            lines += ["", f"### {title} ({rule.code})", ""]
-            lines += ["\n\n".join(paragraphs(text))]
+        lines += ["", f"### Why ({rule.code})", "", "\n\n".join(paragraphs(rule.why))]
+        lines += ["", f"### What to do ({rule.code})", ""]
+        lines += [f"- {does}{f': `{line}`' if line else ''}" for does, line in remedies_of(rule)]
+        lines += ["", "\n\n".join(paragraphs(rule.fix))]
+        for title, code in examples_of(rule):
+            lines += ["", f"{title}:", "", "```python", code, "```"]
     return "\n".join(lines) + "\n"
 
 
 @stdout.checked()
 def show_one(rule: Rule) -> None:
-    """Print one rule as a short page: what, why, fix."""
-    console = Terminal(width=min(Terminal().width, 88))
-    plain = Symbols.of(console.encoding).text
-    head = Text.assemble(
-        (rule.code, "bold"), "  ", rule.name, "  ", (rule.severity.label, SEVERITY_STYLE[rule.severity])
+    """Print one rule as a short page: what, why, what to do, a wrong and a right example."""
+    page = Page(Terminal(width=min(Terminal().width, 88)))
+    page.line(
+        Text.assemble((rule.code, "bold"), f"  {rule.name}  ", (rule.severity.label, SEVERITY_STYLE[rule.severity]))
     )
-    console.print(head)
-    console.print(plain(Text(rule.summary)))
-    for title, text in (("Why", rule.why), ("What to do", rule.fix)):
-        console.print(Text(f"\n{title}", style="bold"))
-        for paragraph in paragraphs(text):
-            console.print(Padding(plain(Text(paragraph)), (0, 0, 0, 2)))
+    page.line(Text(rule.summary))
+    _title(page, "Why")
+    for paragraph in paragraphs(rule.why):
+        page.line(Text(paragraph), indent=2)
+    _title(page, "What to do")
+    for does, line in remedies_of(rule):
+        page.line(Text(does), indent=2, lead=Text("- "))
+        if line:
+            page.line(Text(line, "cyan"), indent=4)
+    for paragraph in paragraphs(rule.fix):
+        page.line(Text(paragraph), indent=2)
+    for title, code in examples_of(rule):
+        _title(page, title)
+        for line in code.splitlines():
+            page.line(Text(line), indent=2, hanging=6)
+
+
+def _title(page: Page, title: str) -> None:
+    page.line(Text())
+    page.line(Text(title, style="bold"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bnguard.findings import Finding, Report, Severity
-from bnguard.report.words import paragraphs, short_place
+from bnguard.report.words import advice_of, paragraphs, short_place
 from bnguard.rules import rule_of
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _group(code: str, items: tuple[Item, ...]) -> Group:
     rule = rule_of(code)
     if rule is None:
         return Group(code, "", (), (), items)
-    return Group(code, rule.summary, tuple(paragraphs(rule.why)), tuple(paragraphs(rule.fix)), items)
+    return Group(code, rule.summary, tuple(paragraphs(rule.why)), tuple(advice_of(rule)), items)
 
 
 def _items(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from bnguard.report.characters import unicode_text
-from bnguard.report.words import paragraphs
+from bnguard.report.words import advice_of, paragraphs
 
 if TYPE_CHECKING:
     from bnguard.findings import Finding
@@ -54,7 +54,7 @@ def fingerprint(finding: Finding, places: Places) -> str:
 
 def descriptor(rule: Rule) -> dict[str, Any]:
     """Return the rule with its help, as text and as Markdown."""
-    why, fix = paragraphs(rule.why), paragraphs(rule.fix)
+    why, fix = paragraphs(rule.why), advice_of(rule)
     plain = [f"{rule.summary[0].upper()}{rule.summary[1:]}.", "Why", *why, "What to do", *fix]
     marked = [f"**{rule.name}**: {rule.summary}", "### Why", *why, "### What to do", *fix]
     return {
