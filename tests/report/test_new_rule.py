@@ -69,7 +69,7 @@ def test_it_speaks_in_a_range_and_in_a_check_as_well(report: Report) -> None:
 
 def test_what_a_rule_needs_decides_where_it_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rule about running statistics is no case where a model has no values."""
-    rule = Rule("BN399", "new", Severity.NOTE, "a", "b", "c", check_model=lambda *_: (), needs="statistics")
+    rule = Rule("BN399", "new", Severity.NOTE, "a", "b", "c", "statistics", Example("", ""), check_model=lambda *_: ())
     monkeypatch.setitem(CATALOGUE._rules, rule.code, rule)
     report = bnguard.scan("torchvision.models:resnet18", (3, 64, 64))
     assert "BN399" not in render_as("junit", report)
