@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -58,6 +59,7 @@ def every_json_follows_the_schema() -> Iterator[None]:
     validator = Draft202012Validator(without_further_keys(json.loads(SCHEMA.read_text(encoding="utf-8"))))
     render = as_json.render_document
 
+    @functools.wraps(render)
     def checked(document: Mapping[str, Any]) -> str:
         text = render(document)
         validator.validate(json.loads(text))

@@ -74,16 +74,8 @@ def _fact(
     statistics: Mapping[str, StatisticsFact | None],
 ) -> LayerFact:
     real = [(order, r) for order, r in calls if not r.entered]
-    norm_calls = tuple(r.call for _, r in real)
-    verdict, reason = _verdict(layer.kind, norm_calls, ended=trace.error is None), None
-    if calls and not real:  # code of the user's own, which called none of the functions that are known
-        probed = behaviour(layer.module, calls[0][1].call.shape)
-        norm_calls = tuple(_probed_call(layer, r.call.shape, probed) for _, r in calls)
-        verdict, reason = _verdict(layer.kind, norm_calls, ended=True), None
-        if probed is None:
-            verdict, reason = "unknown", "the layer cannot be run on its own, so what it does is not known"
-    elif verdict == "unknown":
-        reason = "it got no values from this input" if norm_calls else _reason(trace)
+    judge = _measured if calls and not real else _seen
+    norm_calls, verdict, reason = judge(layer, [r for _, r in calls], trace)
     features = layer.num_features or next((r.features for _, r in calls), None)
     return LayerFact(
         name=layer.name,
@@ -105,6 +97,30 @@ def _fact(
         statistics=statistics.get(layer.name),
         reason=reason,
     )
+
+
+_Judged = tuple[tuple[NormCall, ...], Verdict, str | None]
+"""The calls of a layer, what they come to, and why it is not known what they do."""
+
+
+def _seen(layer: Layer, calls: Sequence[Recorded], trace: Trace) -> _Judged:
+    """Judge a layer by the calls that it was seen to make; what it merely was given says no more then."""
+    made = tuple(r.call for r in calls if not r.entered)
+    verdict = _verdict(layer.kind, made, ended=trace.error is None)
+    if verdict != "unknown":
+        return made, verdict, None
+    return made, verdict, "it got no values from this input" if made else _reason(trace)
+
+
+def _measured(layer: Layer, calls: Sequence[Recorded], trace: Trace) -> _Judged:
+    """Judge a layer whose code is the user's own and called none of the functions that are known."""
+    probed = behaviour(layer.module, calls[0].call.shape)
+    if probed is None and trace.failed_in is layer.module:
+        return (), "unknown", _reason(trace)
+    made = tuple(_probed_call(layer, r.call.shape, probed) for r in calls)
+    if probed is None:
+        return made, "unknown", "the layer cannot be run on its own, so what it does is not known"
+    return made, _verdict(layer.kind, made, ended=True), None
 
 
 def _functional(calls: list[tuple[int, Recorded]], names: Mapping[int, str]) -> LayerFact:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -41,7 +41,7 @@ class Layer:
     track_running_stats: bool
     momentum: float | None
     eps: float
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] = field(hash=False)
 
     @property
     def name(self) -> str:
