@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bnguard.errors import UsageError
+from bnguard.loader.sharding import law_for
 from bnguard.loader.summary import describe
 from bnguard.loader_facts import LoaderFact, Suggestion, runs_text
 
@@ -39,18 +40,10 @@ def suggest(fact: LoaderFact, setup: Setup, variable: str = "loader") -> Iterato
 def suggest_for_range(facts: Sequence[LoaderFact], setup: Setup) -> Iterator[Suggestion]:
     """Yield the ways out that need no knowledge of the dataset's size, where they help at every size."""
     broken = [fact for fact in facts if fact.mode == "train" and fact.first_single]
-    if not broken:
-        return
-    for tail, kind, detail in (
-        (
-            "merge",
-            "merge-tail",
-            "merge the lone sample into the batch before it: works at every size that breaks",
-        ),
-        ("balance", "balance", "spread the samples evenly over the batches: works at every size that breaks"),
-    ):
-        if _owns_batches(setup) and all(_clean(f, setup._replace(tail=tail)) for f in broken):
-            yield Suggestion(kind, f"{detail}, nothing is lost", loader="all sizes", call=_call(kind, "loader"))
+    for changed, kind, what in _other_borders(setup) if broken else ():
+        if all(_clean(fact, changed) for fact in broken):
+            detail = f"{what}: works at every size that breaks, nothing is lost"
+            yield Suggestion(kind, detail, loader="all sizes", call=_call(kind, "loader"))
 
 
 def _clean(fact: LoaderFact, setup: Setup) -> LoaderFact | None:
@@ -63,10 +56,13 @@ def _clean(fact: LoaderFact, setup: Setup) -> LoaderFact | None:
     return None if tried.first_single or not tried.steps or ranks_idle else tried
 
 
-def _owns_batches(setup: Setup) -> bool:
-    """Whether the loader decides the batches, so that ``bnguard.repair`` can merge a tail there."""
-    plain = setup.world_size == 1 or setup.sharding == "distributed-sampler"
-    return plain and not setup.drop_last
+def _other_borders(setup: Setup) -> Iterator[tuple[Setup, str, str]]:
+    """Yield what ``bnguard.repair`` can do to batches that the loader itself makes: with what, its kind, in words."""
+    if not law_for(setup).loader_batches or setup.drop_last:
+        return
+    yield setup._replace(tail="merge"), "merge-tail", "merge the lone sample into the batch before it"
+    if not setup.iterable:  # nobody knows beforehand how many samples an iterable dataset has
+        yield setup._replace(tail="balance"), "balance", "spread the samples evenly over the batches"
 
 
 def _call(kind: str, variable: str) -> str:
@@ -74,17 +70,12 @@ def _call(kind: str, variable: str) -> str:
 
 
 def _same_batches(fact: LoaderFact, setup: Setup, variable: str) -> Iterator[Suggestion]:
-    if not _owns_batches(setup):
-        return
-    merged = _clean(fact, setup._replace(tail="merge"))
-    if merged:
-        detail = f"merge the lone sample into the batch before it ({layout(merged)}), nothing is lost"
-        yield Suggestion("merge-tail", detail, fact.name, call=_call("merge-tail", variable))
-    # nobody knows beforehand how many samples an iterable dataset has
-    balanced = None if setup.iterable else _clean(fact, setup._replace(tail="balance"))
-    if balanced and (merged is None or layout(balanced) != layout(merged)):
-        detail = f"spread the samples evenly over the batches ({layout(balanced)}), nothing is lost"
-        yield Suggestion("balance", detail, fact.name, call=_call("balance", variable))
+    offered = None
+    for changed, kind, what in _other_borders(setup):
+        tried = _clean(fact, changed)
+        if tried and layout(tried) != offered:
+            offered = layout(tried)
+            yield Suggestion(kind, f"{what} ({offered}), nothing is lost", fact.name, call=_call(kind, variable))
 
 
 def layout(fact: LoaderFact) -> str:
@@ -103,18 +94,22 @@ def _batch_sizes(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
         for candidate in sizes:
             tried = _clean(fact, setup._replace(batch_size=candidate))
             if tried:
-                lost = max(0, (tried.unused or 0) - (fact.unused or 0))
+                lost = _lost(fact, tried)
                 cost = f", {lost:,} samples lost each epoch" if lost else ""
                 detail = f"use batch size {candidate:,} ({layout(tried)}){cost}"
                 yield Suggestion("batch-size", detail, fact.name, batch_size=candidate, samples_lost=lost)
                 break
 
 
+def _lost(fact: LoaderFact, tried: LoaderFact) -> int:
+    return max(0, (tried.unused or 0) - (fact.unused or 0))
+
+
 def _drop_last(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
     tried = None if setup.drop_last else _clean(fact, setup._replace(drop_last=True))
     if tried is None or fact.samples is None:
         return
-    lost = max(0, (tried.unused or 0) - (fact.unused or 0))
+    lost = _lost(fact, tried)
     share = f"{lost / fact.samples:.1%}" if lost * 1000 >= fact.samples else "under 0.1%"
     detail = f"set drop_last=True, which loses {lost:,} of {fact.samples:,} samples each epoch ({share})"
     yield Suggestion("drop-last", detail, fact.name, samples_lost=lost)
@@ -126,8 +121,8 @@ def _fewer_pieces(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
         return
     for workers in _nearest(setup.workers, least=1):
         if _clean(fact, setup._replace(workers=workers)):
-            detail = f"use {workers} workers instead of {setup.workers}, nothing is lost"
-            yield Suggestion("workers", detail.replace(" 1 workers", " 1 worker"), fact.name)
+            detail = f"use {workers} worker{'s' * (workers != 1)} instead of {setup.workers}, nothing is lost"
+            yield Suggestion("workers", detail, fact.name)
             break
 
 
@@ -137,7 +132,7 @@ def _fewer_replicas(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
         for replicas in range(setup.replicas - 1, 0, -1):
             for size in sizes:
                 tried = _clean(fact, setup._replace(replicas=replicas, batch_size=size))
-                if tried is None or (tried.unused or 0) > (fact.unused or 0):
+                if tried is None or _lost(fact, tried):
                     continue
                 what = f"use {replicas} replicas" if replicas > 1 else "use one device, without DataParallel"
                 changed = "" if size == setup.batch_size else f", and batch size {size:,} ({layout(tried)})"
@@ -158,9 +153,7 @@ def _world_sizes(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
     if setup.world_size == 1:
         return
     for world in _nearest(setup.world_size, least=1):
-        # Uneven ranks and a sampler's drop_last mean nothing to a single process.
-        alone = {"uneven": False, "sampler_drop_last": False} if world == 1 else {}
-        tried = _clean(fact, setup._replace(world_size=world, **alone))  # type: ignore[arg-type]
+        tried = _clean(fact, setup.on_ranks(world))
         if tried:
             ranks = f"{world:,} ranks" if world > 1 else "one rank"
             detail = f"train on {ranks} instead of {setup.world_size:,} ({layout(tried)})"
