@@ -74,10 +74,14 @@ class Advice:
     call: str | None = None
 
     @property
+    def clause(self) -> str:
+        """What to do and its price."""
+        return f"{self.does}, {self.price}" if self.price else self.does
+
+    @property
     def text(self) -> str:
-        """The advice as a clause, with its price and its line."""
-        paid = f"{self.does}, {self.price}" if self.price else self.does
-        return f"{paid}: {self.call}" if self.call else paid
+        """The clause, and the line of Python behind it."""
+        return f"{self.clause}: {self.call}" if self.call else self.clause
 
     def to_dict(self) -> dict[str, Any]:
         """Return the advice as JSON-ready values."""
@@ -132,7 +136,7 @@ SYNC_BATCHNORM = Remedy(
     "sync-batchnorm",
     "convert the model with SyncBatchNorm.convert_sync_batchnorm, which counts the samples of all ranks",
     "piece",
-    "accelerators only",
+    "on accelerators only",
 )
 
 # ------------------------------------------------------------------------------------------- of a model

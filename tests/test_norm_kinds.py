@@ -189,7 +189,7 @@ def test_its_failure_is_diagnosed(model: nn.Module, layer: str, layer_type: str)
 
 INPLACE_ABN = {
     "__init__.py": "from .abn import ABN, InPlaceABN, InPlaceABNSync",
-    "functions.py": '''
+    "functions.py": """
 import torch
 
 def inplace_abn(x, weight, bias, running_mean, running_var, training=True, momentum=0.1, eps=1e-05,
@@ -208,8 +208,8 @@ def inplace_abn(x, weight, bias, running_mean, running_var, training=True, momen
 def inplace_abn_sync(x, weight, bias, running_mean, running_var, training=True, momentum=0.1, eps=1e-05,
                      activation="leaky_relu", activation_param=0.01, group=None):
     return inplace_abn(x, weight, bias, running_mean, running_var, training, momentum, eps)
-''',
-    "abn.py": '''
+""",
+    "abn.py": """
 import torch
 from torch import nn
 from .functions import inplace_abn, inplace_abn_sync
@@ -240,13 +240,13 @@ class InPlaceABNSync(ABN):
             x, self.weight, self.bias, self.running_mean, self.running_var, self.training, self.momentum, self.eps,
             "leaky_relu", 0.01, group=None,
         )
-''',
+""",
 }
 
 APEX = {
     "__init__.py": "",
     "parallel/__init__.py": "from .optimized_sync_batchnorm import SyncBatchNorm",
-    "parallel/optimized_sync_batchnorm.py": '''
+    "parallel/optimized_sync_batchnorm.py": """
 from torch.nn.modules.batchnorm import _BatchNorm
 from .optimized_sync_batchnorm_kernel import SyncBatchnormFunction
 
@@ -260,8 +260,8 @@ class SyncBatchNorm(_BatchNorm):
             input, self.weight, self.bias, self.running_mean, self.running_var, self.eps,
             self.training or not self.track_running_stats, 0.1, None, self.channel_last,
         )
-''',
-    "parallel/optimized_sync_batchnorm_kernel.py": '''
+""",
+    "parallel/optimized_sync_batchnorm_kernel.py": """
 from torch.autograd.function import Function
 
 class SyncBatchnormFunction(Function):
@@ -273,7 +273,7 @@ class SyncBatchnormFunction(Function):
         if track_running_stats and input.numel() // input.size(-1 if channel_last else 1) == 1:
             raise ValueError(f"Expected more than 1 value per channel when training, got input size{input.size()}")
         return input.clone()
-''',
+""",
 }
 
 

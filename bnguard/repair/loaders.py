@@ -11,7 +11,8 @@ from torch.utils.data.distributed import DistributedSampler
 from bnguard.distributed import rank_and_world_size
 from bnguard.errors import RepairError, TargetError
 from bnguard.loader.one_loader import Inspection, inspect, law_of, yields_its_length
-from bnguard.loader.plan import Setup, make_plan
+from bnguard.loader.plan import Setup
+from bnguard.loader.sharding import make_plan
 from bnguard.loader.untouched import CannotCopyError, follow
 from bnguard.model import private
 from bnguard.repair.batches import (
