@@ -12,7 +12,8 @@ import time
 
 from bnguard.facts import InputFact, LayerFact, ModelFact, NormCall, SourceLine
 from bnguard.findings import Report
-from bnguard.report.render import FORMATS, render_as
+from bnguard.report.formats import FORMATS
+from bnguard.report.render import render_as
 from bnguard.rules import CATALOGUE
 
 LIMIT = 1.0

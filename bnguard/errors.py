@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 
 class BnguardError(Exception):
     """A request that could not be carried out.
@@ -48,3 +50,37 @@ class RepairError(BnguardError):
 
 class ConfigError(BnguardError):
     """A configuration that cannot be found or read; the message names the file and the key."""
+
+
+def did_you_mean(name: str, known: Iterable[str], *, shown: Callable[[str], object] = str) -> str | None:
+    """Return ``did you mean a or b?`` for the known names that are written most like this one, None where none is.
+
+    Names that differ in case, dashes and underscores alone are the same to whoever typed them.
+
+    Args:
+        name: as it was typed.
+        known: the names that are there.
+        shown: turns a known name into what is to be typed.
+
+    """
+    spelled: dict[str, list[str]] = {}
+    for entry in known:
+        spelled.setdefault(_letters(entry), []).append(str(shown(entry)))
+    typed = _letters(name)
+    near = [typed] if typed in spelled else _nearest(typed, spelled)
+    meant = dict.fromkeys(one for letters in near for one in spelled[letters])
+    return f"did you mean {' or '.join(meant)}?" if meant else None
+
+
+def _letters(name: str) -> str:
+    return name.casefold().replace("-", "").replace("_", "")
+
+
+def _nearest(typed: str, known: Iterable[str]) -> list[str]:
+    """Return the nearest name, and at most two others that are about as near."""
+    import difflib  # most requests are right
+
+    best = difflib.get_close_matches(typed, known, n=1)
+    if not best:
+        return []
+    return difflib.get_close_matches(typed, known, cutoff=difflib.SequenceMatcher(None, best[0], typed).ratio() - 0.1)

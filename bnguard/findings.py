@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bnguard.facts import ModelFact, SourceLine
     from bnguard.forecast_facts import ForecastFact
     from bnguard.loader_facts import LoaderFact, Suggestion
+    from bnguard.remedies import Advice
 
 
 class Severity(IntEnum):
@@ -28,29 +29,76 @@ class Severity(IntEnum):
 
 
 @dataclass(frozen=True)
+class Consequence:
+    """What follows from a cause.
+
+    Attributes:
+        text: a clause.
+        joint: what stands between the cause and the clause.
+        of_model: whether the clause is about the finding's model, whose name then stands before it.
+
+    """
+
+    text: str
+    joint: str = "; "
+    of_model: bool = False
+
+
+@dataclass(frozen=True)
 class Finding:
-    """One thing a rule has to say about one place.
+    """One thing a rule has to say about one place, in parts; nobody takes the sentence apart again.
 
     Attributes:
         code: the rule's code, such as ``BN101``.
         severity: how much it matters here.
-        message: one sentence: the layer or loader, what happens, why.
-        fix: the computed remedy, one sentence, or None.
+        cause: a clause: what was found.
+        subject: whom the clause is about, in words: the layer with its class, several layers; '' where the names say
+            it all, as for a loader.
+        consequence: what follows from it, None where the cause says all.
+        remedies: what to do, the first one first.
         model: the model's target text, or None for a loader's finding.
         layer: the layer's dotted name, or None.
         loader: the loader's name, or None for a model's finding.
-        location: the user's line that built the layer or loader, or None.
+        layer_line: the user's line that built the layer, or None.
+        loader_line: the user's line that made the loader, or None.
 
     """
 
     code: str
     severity: Severity
-    message: str
-    fix: str | None = None
+    cause: str
+    subject: str = ""
+    consequence: Consequence | None = None
+    remedies: tuple[Advice, ...] = ()
     model: str | None = None
     layer: str | None = None
     loader: str | None = None
-    location: SourceLine | None = None
+    layer_line: SourceLine | None = None
+    loader_line: SourceLine | None = None
+
+    @property
+    def message(self) -> str:
+        """One sentence: whom it is about, what happens, what follows."""
+        after = ""
+        if self.consequence is not None:
+            who = f"{self.model} " if self.consequence.of_model else ""
+            after = f"{self.consequence.joint}{who}{self.consequence.text}"
+        if self.loader is not None:
+            return f"{self.loader}: {self.cause}{after}"
+        return f"{self.subject} {self.cause}{after}.".lstrip()
+
+    @property
+    def fix(self) -> str | None:
+        """The remedies as one sentence, None without any."""
+        if not self.remedies:
+            return None
+        text = "; or ".join(advice.text for advice in self.remedies)
+        return text if self.loader is not None else f"{text[:1].upper()}{text[1:]}."
+
+    @property
+    def location(self) -> SourceLine | None:
+        """Where a reader should look first: the line that built the layer, else the one that made the loader."""
+        return self.layer_line or self.loader_line
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as JSON-ready values."""
@@ -63,6 +111,7 @@ class Finding:
             "loader": self.loader,
             "location": self.location.to_dict() if self.location else None,
             "fix": self.fix,
+            "remedies": [advice.to_dict() for advice in self.remedies],
         }
 
 

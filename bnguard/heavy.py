@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import gc
-
 from bnguard.errors import BnguardError
+from bnguard.untouched import paused_gc
 
 
 def import_torch() -> None:
@@ -17,16 +16,11 @@ def import_torch() -> None:
         BnguardError: torch is missing or broken.
 
     """
-    enabled = gc.isenabled()
-    gc.disable()
     try:
-        import torch  # noqa: F401
+        with paused_gc(freeze=True):
+            import torch  # noqa: F401
     except Exception as error:
         raise BnguardError(
             f"torch cannot be imported: {error}",
             hint="pip install torch torchvision, together, in one command",
         ) from error
-    finally:
-        if enabled:
-            gc.freeze()
-            gc.enable()

@@ -127,6 +127,8 @@ class LoaderFact:
         micro_batches: pieces that each batch is cut into, 1 where it is not.
         divided: whether each batch is divided between the ranks (Accelerate's ``split_batches`` and its
             dispatcher), so that ``batch_size`` counts all of them.
+        part: of a split dataset, where several sizes of the dataset are audited; '' where it is not split.
+        dataset: that size; None where a dataset of one size is audited.
 
     """
 
@@ -148,6 +150,8 @@ class LoaderFact:
     workers: int = 0
     micro_batches: int = 1
     divided: bool = False
+    part: str = ""
+    dataset: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the loader as JSON-ready values."""

@@ -8,6 +8,7 @@ import sysconfig
 import traceback
 from functools import lru_cache
 from pathlib import Path
+from types import TracebackType
 from typing import Literal
 
 Owner = Literal["user", "library", "torch", "bnguard", "python"]
@@ -15,6 +16,7 @@ Owner = Literal["user", "library", "torch", "bnguard", "python"]
 _HERE = f"{Path(__file__).parent}/"
 _STDLIB = f"{sysconfig.get_path('stdlib')}/"
 _PACKAGES = ("/site-packages/", "/dist-packages/")
+_LAUNCHERS = ("<frozen runpy>", "<frozen importlib._bootstrap>", f"{_STDLIB}runpy.py")
 _MOST_FRAMES = 12
 
 
@@ -56,12 +58,26 @@ def user_traceback(error: BaseException) -> str | None:
     last = traceback.format_exception_only(type(error), error)
     if isinstance(error, SyntaxError):
         return "".join(last)
+    frames = users_frames(error)
+    return "".join(["Traceback (your frames only):\n", *_shortened(frames), *last]) if frames else None
+
+
+def users_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """Return the user's frames of a traceback, and those of libraries that stand between them; outermost first."""
     frames = traceback.extract_tb(error.__traceback__)
-    mine = [i for i, f in enumerate(frames) if whose(f.filename) == "user"]
-    if not mine:
-        return None
-    kept = [f for f in frames[mine[0] : mine[-1] + 1] if whose(f.filename) in ("user", "library")]
-    return "".join(["Traceback (your frames only):\n", *_shortened(kept), *last])
+    mine = [i for i, frame in enumerate(frames) if whose(frame.filename) == "user"]
+    between = frames[mine[0] : mine[-1] + 1] if mine else []
+    return [frame for frame in between if whose(frame.filename) in ("user", "library")]
+
+
+def without_launchers(traceback: TracebackType | None) -> TracebackType | None:
+    """Return the traceback below our own frames and ``runpy``'s: what Python alone would have shown."""
+    while traceback is not None:
+        file = traceback.tb_frame.f_code.co_filename
+        if whose(file) != "bnguard" and file not in _LAUNCHERS:
+            break
+        traceback = traceback.tb_next
+    return traceback
 
 
 def _shortened(frames: list[traceback.FrameSummary]) -> list[str]:

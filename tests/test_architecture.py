@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 import subprocess
 import sys
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ WITHOUT_TORCH = (
 )  # fmt: skip
 BEFORE_THE_SCRIPT = ("launch", "outcome", "gather", "stop", "processes", "evaluating")
 CHECKING_WITHOUT_TORCH = (
-    "assemble", "config", "declared", "init", "jobs", "keys", "locate", "pool", "run", "sources", "streams", "table",
+    "assemble", "config", "declared", "init", "jobs", "keys", "locate", "pool", "run", "sources", "table",
 )  # fmt: skip
 PURE = {"bnguard.rules", "bnguard.report"}
 
@@ -72,6 +74,7 @@ def uses(path: Path, *packages: str) -> set[str]:
         *[(f"runtime/{name}.py", ["torch"]) for name in WITHOUT_TORCH],
         ("edit", ["bnguard.model", "bnguard.report", "bnguard.rules", "bnguard.cli", "torch", "rich", "typer"]),
         ("wholefile.py", ["bnguard.", "torch", "rich", "typer"]),
+        ("distributed.py", ["bnguard."]),
         ("checking", ["bnguard.runtime", "bnguard.repair", "bnguard.cli", "rich", "typer"]),
         *[(room, ["bnguard.checking"]) for room in ("rules", "report", "model", "loader", "forecasting", "runtime")],
         *[(f"checking/{name}.py", ["torch", "bnguard.model"]) for name in CHECKING_WITHOUT_TORCH],
@@ -84,11 +87,8 @@ def test_nothing_flows_back(place: str, forbidden: list[str]) -> None:
 
 
 def test_only_the_console_reporter_knows_rich() -> None:
-    draws = ("console", "page.py", "symbols.py", "catalogue.py", "progress.py", "terminal.py")
-    for path in PACKAGE.rglob("*.py"):
-        if uses(path, "rich"):
-            assert path.parent.name == "report", path
-            assert path.name.startswith(draws), path
+    draws = [path for path in PACKAGE.rglob("*.py") if uses(path, "rich")]
+    assert {path.parent for path in draws} == {PACKAGE / "report/console"}
 
 
 def test_reporters_read_the_report_and_the_catalogue_alone() -> None:
@@ -99,6 +99,7 @@ def test_reporters_read_the_report_and_the_catalogue_alone() -> None:
         "bnguard.rules",
         "bnguard.rules.CATALOGUE",
         "bnguard.rules.Rule",
+        "bnguard.rules.rule_of",
     }
     writing = {"bnguard.wholefile", "bnguard.wholefile.write_whole"}
     for path in files("report"):
@@ -108,7 +109,7 @@ def test_reporters_read_the_report_and_the_catalogue_alone() -> None:
 
 
 def test_only_the_page_knows_jinja() -> None:
-    assert [p.name for p in PACKAGE.rglob("*.py") if uses(p, "jinja2", "markupsafe")] == ["html.py"]
+    assert [p for p in files(".") if uses(p, "jinja2", "markupsafe")] == [PACKAGE / "report/html/__init__.py"]
 
 
 def test_jinja_is_imported_for_a_page_alone() -> None:
@@ -128,12 +129,72 @@ def test_only_the_room_that_edits_knows_libcst() -> None:
             assert path.parent.name == "edit", path
 
 
-def test_private_parts_of_torch_stand_behind_one_file() -> None:
-    pattern = re.compile(r"torch(?:\.[a-zA-Z_]\w*)*\._[a-zA-Z]|from torch[\w.]*\._|import _[a-z]")
-    rooms = ("model", "forecasting", "runtime", "repair", "rehearsal")
-    for path in (p for room in rooms for p in (PACKAGE / room).rglob("*.py")):
+@pytest.fixture(scope="module")
+def private_names() -> set[str]:
+    """Every name with one underscore that the torch at hand has where bnguard has to do with it."""
+    import torch
+    from torch.utils.data import DataLoader
+
+    model, loader = torch.nn.Linear(1, 1), DataLoader([0])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    objects = [model, model.weight, torch.compile(model), optimizer, loader, iter(loader), (model.weight * 2).grad_fn]
+    objects += [torch, torch._C, torch.cuda, torch.distributed, torch.hub, torch.jit, torch.compiler, torch.overrides]
+    rooms = ("torch.nn", "torch.utils.data", "torch.optim", "torch.autograd", "torch._dynamo.config")
+    objects += [module for name, module in sys.modules.items() if name.startswith(rooms)]
+    objects += [v for m in objects if inspect.ismodule(m) for v in vars(m).values() if inspect.isclass(v)]
+    parts = {part for name in sys.modules if name.startswith("torch.") for part in name.split(".")}
+    names = parts.union(*map(dir, objects)) - set(dir(namedtuple("Plain", "")))
+    return {name for name in names if re.fullmatch(r"_[A-Za-z]\w*", name)}
+
+
+def private_uses(source: str, names: set[str]) -> set[str]:
+    """Which of the names the source reads as an attribute, imports, or holds in a text that is no docstring."""
+    nodes = list(ast.walk(ast.parse(source)))
+    own = {n.name for n in nodes if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+    own |= {n.attr for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)}
+    docs = {id(n.value) for n in nodes if isinstance(n, ast.Expr)}
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Attribute):
+            mine = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls") and node.attr in own
+            found |= set() if mine else {node.attr}
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            module = getattr(node, "module", None) or ""
+            imported = "" if module.startswith("bnguard") else ".".join([module, *(a.name for a in node.names)])
+            found |= set(imported.split("."))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            found |= set(re.findall(r"\b_[A-Za-z]\w*", node.value))
+    return found & names
+
+
+def test_private_parts_of_torch_stand_behind_one_file(private_names: set[str]) -> None:
+    for path in PACKAGE.rglob("*.py"):
         if path.name != "private.py":
-            assert not pattern.search(path.read_text(encoding="utf-8")), path
+            assert not private_uses(path.read_text(encoding="utf-8"), private_names), path
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "module._modules", "vars(module)['_buffers']", "from torch._C import x", "import torch._dynamo",
+        "name = '_orig_mod.'", "torch._foreach_add", "self._forward_hooks", "loader._iterator = None",
+        "HOOKS = {'_forward_pre_hooks': 1}", "from torch.nn.modules.batchnorm import _BatchNorm",
+        "node._raw_saved_self", "frame.f_code.co_name == '_call_impl'",
+    ],
+)  # fmt: skip
+def test_a_private_part_of_torch_is_found(source: str, private_names: set[str]) -> None:
+    assert private_uses(source, private_names)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "self._mine", "'As ``_modules``.'", "from bnguard.repair import _parameters", "x._replace(a=1)",
+        "class Own:\n    def __init__(self):\n        self._parameters = self._parameters",
+    ],
+)  # fmt: skip
+def test_what_is_no_part_of_torch_is_not_found(source: str, private_names: set[str]) -> None:
+    assert not private_uses(source, private_names)
 
 
 @pytest.mark.parametrize(

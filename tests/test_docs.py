@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bnguard.report.catalogue import as_markdown
+from bnguard.report.console.catalogue import as_markdown
+from bnguard.report.formats import FORMATS
 from bnguard.rules import CATALOGUE
 
 ROOT = Path(__file__).parent.parent
@@ -87,6 +88,14 @@ def test_the_tutorial_is_true(tmp_path: Path) -> None:
 
     assert run(["audit-loader", f"{script}:loader"]) == 1
     assert run(["audit-loader", f"{five}:loader"]) == 0
+
+
+def test_every_format_is_documented_with_its_endings() -> None:
+    page = (ROOT / "docs/reference/formats.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z]+)` \| .* \|(.*)\|$", page, re.MULTILINE)
+    shown = {name: tuple(re.findall(r"`(\.\w+)`", endings)) for name, endings in rows}
+    assert shown == {name: made.endings for name, made in FORMATS.items()}
+    assert f"`--format {'|'.join(FORMATS)}`" in (ROOT / "docs/reference/cli.md").read_text("utf-8").replace("\\", "")
 
 
 def test_calls_of_repair_in_the_documentation_exist() -> None:

@@ -155,7 +155,7 @@ def test_the_documented_yaml_is_yaml(service: str) -> None:
 
 
 def test_documented_reports_are_pairs_that_exist() -> None:
-    from bnguard.report.destinations import destinations
+    from bnguard.report.render import destinations
 
     lines = re.findall(r"bnguard check (--format [^`'\n]*)", PAGE)
     assert len(lines) == 3

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import runpy
 import sysconfig
+import traceback
 from pathlib import Path
 
 import pytest
 import torch
 
 import bnguard
-from bnguard.usercode import display_path, one_line, user_traceback, whose
+from bnguard.usercode import display_path, one_line, user_traceback, users_frames, whose, without_launchers
 
 
 def caught(call) -> BaseException:
@@ -58,6 +60,27 @@ def test_a_traceback_without_the_user_is_none() -> None:
     error = caught(lambda: json.loads("{"))
     error.__traceback__ = error.__traceback__.tb_next.tb_next
     assert user_traceback(error) is None
+
+
+def test_frames_of_a_library_stand_between_the_users_alone() -> None:
+    path = sysconfig.get_path("purelib")
+    space = {"deeper": lambda: torch.zeros(2) @ torch.zeros(3)}
+    exec(compile("def library(f): f()\ndef outer(f): library(f)", f"{path}/some/file.py", "exec"), space)
+    error = caught(lambda: space["outer"](space["deeper"]))
+    here = Path(__file__).name
+    assert [Path(f.filename).name for f in users_frames(error)] == [here, here, "file.py", "file.py", here]
+    error = caught(lambda: space["outer"](lambda: space["library"](lambda: json.loads("{"))))
+    assert Path(users_frames(error)[-1].filename).name == here
+
+
+def test_a_traceback_begins_below_the_launchers(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("import json\njson.loads('{')\n")
+    error = caught(lambda: runpy.run_path(str(script)))
+    assert error.__traceback__ is not None
+    frames = traceback.extract_tb(without_launchers(error.__traceback__.tb_next.tb_next))
+    assert [Path(f.filename).name for f in frames][:2] == ["train.py", "__init__.py"]
+    assert without_launchers(None) is None
 
 
 def test_an_endless_recursion_is_shortened() -> None:

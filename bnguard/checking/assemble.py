@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from bnguard.checking.jobs import Audit, Done
-from bnguard.findings import Finding, Report
+from bnguard.findings import Report
 from bnguard.forecasting.reporting import report_on
 from bnguard.loader_facts import Suggestion
 from bnguard.rules import CATALOGUE
@@ -62,21 +62,15 @@ def _with(report: Report, more: Report) -> Report:
 
 def _under(name: str, report: Report) -> Report:
     """Put the script's name before those of its models and loaders: two scripts may call theirs alike."""
+
+    def named(of: str | None) -> str | None:
+        return None if of is None else f"{name}.{of}"
+
     return replace(
         report,
         models=[replace(m, target=f"{name}.{m.target}") for m in report.models],
         loaders=[replace(x, name=f"{name}.{x.name}") for x in report.loaders],
         suggestions=[replace(s, loader=f"{name}.{s.loader}") for s in report.suggestions],
         forecasts=[replace(f, model=f"{name}.{f.model}", loader=f"{name}.{f.loader}") for f in report.forecasts],
-        findings=[_finding_under(name, f) for f in report.findings],
+        findings=[replace(f, model=named(f.model), loader=named(f.loader)) for f in report.findings],
     )
-
-
-def _finding_under(name: str, finding: Finding) -> Finding:
-    model = f"{name}.{finding.model}" if finding.model is not None else None
-    if finding.loader is None:
-        return replace(finding, model=model)
-    said = finding.message
-    if said.startswith(f"{finding.loader}: "):
-        said = f"{name}.{said}"
-    return replace(finding, model=model, loader=f"{name}.{finding.loader}", message=said)

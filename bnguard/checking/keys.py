@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from bnguard.loader.sharding import LAWS
+from bnguard.loader.sharding.workers import WORKER_SHARDINGS
+
 
 class Kind(NamedTuple):
     """What a key may hold: in words, and how it is read; reading raises ValueError for anything else."""
@@ -108,12 +111,12 @@ FOR_BOTH = {
     "eval": TEXTS,
     "names": LIST,
     "world-size": WHOLE,
-    "sharding": TEXT,
+    "sharding": one_of(*LAWS),
     "sampler-drop-last": SWITCH,
     "uneven": SWITCH,
     "replicas": WHOLE,
     "micro-batches": WHOLE,
-    "shard": TEXT,
+    "shard": one_of(*WORKER_SHARDINGS),
 }
 
 LOADER = {**FOR_NUMBERS, **FOR_LIVE, **FOR_BOTH}

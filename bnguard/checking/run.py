@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from bnguard.checking.assemble import assembled
 from bnguard.checking.config import declared
 from bnguard.checking.declared import Declared, LoaderEntry
 from bnguard.checking.jobs import Audit, Done, Job, audit_of_numbers, jobs_of
-from bnguard.errors import ConfigError, UsageError
+from bnguard.errors import ConfigError, UsageError, did_you_mean
 from bnguard.findings import Report
+from bnguard.untouched import surroundings_kept
 
 
 def check(
@@ -85,8 +84,7 @@ def _chosen(what: Declared, names: Collection[str]) -> set[str]:
         meant = {entry for entry in known if name in (entry, entry.partition(".")[2])}
         if not meant:
             short = [entry.partition(".")[2] for entry in known]
-            near = difflib.get_close_matches(name, [*short, *known], n=2)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"declared are {', '.join(known)}"
+            hint = did_you_mean(name, [*short, *known]) or f"declared are {', '.join(known)}"
             raise UsageError(f"{what.file.name} declares no entry {name!r}", hint=hint)
         found |= meant
     return found
@@ -117,17 +115,8 @@ def _all_done(
 def _one_by_one(todo: Sequence[Job], folder: Path, tell: Callable[[], None]) -> Iterator[Done]:
     from bnguard.checking.work import carry_out
 
-    with _working_in(folder):
+    with surroundings_kept():
+        os.chdir(folder)
         for job in todo:
             yield carry_out(job)
             tell()
-
-
-@contextmanager
-def _working_in(folder: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from bnguard.checking.keys import Kind
-from bnguard.errors import ConfigError
+from bnguard.errors import ConfigError, did_you_mean
 
 
 class Table:
@@ -67,11 +66,9 @@ class Table:
             raise self.wrong(f" is {_shown(self.values[key])}; {kind.words} is wanted", key=key) from None
 
     def _unknown(self, key: str, keys: Mapping[str, Kind]) -> ConfigError:
-        plain = key.lower().replace("_", "-")
-        near = [k for k in keys if k.replace("-", "") == plain.replace("-", "")]
-        near = near or difflib.get_close_matches(plain, keys, n=2)
-        if near:
-            return self.wrong(f" is not known; did you mean {' or '.join(near)}?", key=key)
+        meant = did_you_mean(key, keys)
+        if meant:
+            return self.wrong(f" is not known; {meant}", key=key)
         return self.wrong(" is not known", f"the keys here are {', '.join(keys)}", key=key)
 
 

@@ -13,6 +13,7 @@ from bnguard.errors import BnguardError
 from bnguard.facts import ModelFact
 from bnguard.findings import Problem
 from bnguard.forecasting.reporting import Forecast
+from bnguard.untouched import paused_gc, quiet, untouched_process
 
 IN_TOML = ("input = ", '"3,224,224"')
 """How a configuration gives the input of a model."""
@@ -30,9 +31,6 @@ def carry_out(job: Job) -> Done:
 
         import_torch()
     import torch
-
-    from bnguard.model.build import paused_gc
-    from bnguard.model.twin import untouched_process
 
     with untouched_process(), paused_gc():  # one model is not worth walking all others' facts for
         return replace(_Bench(job).work(), torch=torch.__version__)
@@ -82,7 +80,6 @@ def _live(entry: LoaderEntry) -> tuple[Audit, list[Any]]:
     """Load and audit a live loader, or several in a dict; return them too."""
     from bnguard.loader import audit_loader
     from bnguard.loader.live import live_loaders
-    from bnguard.model.trace import quiet
     from bnguard.target import load_object
 
     assert entry.target is not None, "loaders by numbers are audited before"

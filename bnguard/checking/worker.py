@@ -10,8 +10,8 @@ import traceback
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-from bnguard.checking.streams import stdout_set_aside
 from bnguard.checking.work import carry_out
+from bnguard.untouched import stdout_set_aside
 
 
 def main(threads: int) -> None:

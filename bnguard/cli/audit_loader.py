@@ -9,6 +9,9 @@ import typer
 
 from bnguard.cli import options
 from bnguard.errors import UsageError
+from bnguard.loader.sharding import LAWS
+from bnguard.loader.sharding.workers import WORKER_SHARDINGS
+from bnguard.loader.splits import ROUNDINGS
 
 if TYPE_CHECKING:
     from bnguard.findings import Report
@@ -32,7 +35,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     split: Annotated[str | None, _option("--split", "0.8,0.2 or 5:3:2, or lengths 80,20.", metavar="PARTS")] = None,
     names: Annotated[str | None, _option("--names", "Of the parts, or of live loaders.", metavar="A,B")] = None,
     rounding: Annotated[
-        str, _option("--rounding", "How the split rounds.", metavar="random-split|floor|round|sklearn")
+        str, _option("--rounding", "How the split rounds.", metavar="|".join(ROUNDINGS))
     ] = "random-split",
     kfold: Annotated[int | None, _option("--kfold", "Audit K folds.", metavar="K")] = None,
     eval_names: Annotated[
@@ -46,7 +49,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
             "--sharding",
             "Who divides the samples between ranks.",
             _RANKS,
-            "distributed-sampler|accelerate|accelerate-split|accelerate-dispatch",
+            "|".join(LAWS),
         ),
     ] = "distributed-sampler",
     sampler_drop_last: Annotated[
@@ -59,7 +62,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     workers: Annotated[int, _option("--workers", "num_workers of the loader.", _INSIDE)] = 0,
     shard: Annotated[
         str | None,
-        _option("--shard", "How the dataset divides between workers.", _INSIDE, "ceil|stride|none"),
+        _option("--shard", "How the dataset divides between workers.", _INSIDE, "|".join(WORKER_SHARDINGS)),
     ] = None,
     fmt: options.Format = None,
     output: options.Output = None,
@@ -99,7 +102,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
 
 def _audit_targets(targets: list[str], argv: list[str], keywords: dict[str, Any], quiet: bool) -> "Report":
     from bnguard.loader import audit_loader
-    from bnguard.report.progress import counter
+    from bnguard.report.console.progress import counter
     from bnguard.target import load_object
 
     if len(set(targets)) != len(targets):

@@ -43,9 +43,9 @@ def command(  # noqa: PLR0913 - one parameter for each option
         return 0
     from bnguard.checking.config import declared
     from bnguard.checking.run import carry_out_all
-    from bnguard.checking.streams import stdout_set_aside
-    from bnguard.report.progress import bar
+    from bnguard.report.console.progress import bar
     from bnguard.report.render import emit
+    from bnguard.untouched import stdout_set_aside
 
     what = declared(config)
     reporting = options.report_options(

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from bnguard.errors import UsageError
-from bnguard.report.destinations import destinations
-from bnguard.report.render import FORMATS, ReportOptions
+from bnguard.report.formats import FORMATS
+from bnguard.report.render import ReportOptions, destinations
 
 Format = Annotated[
     list[str] | None,

@@ -11,12 +11,13 @@ from libcst import matchers as m
 from bnguard.edit.bindings import bindings
 from bnguard.edit.lengths import known_length
 from bnguard.edit.literals import UNKNOWN, literal
+from bnguard.remedies import ALLOW_SINGLE_SAMPLE, BALANCE, FREEZE, MERGE_TAIL
 
 if TYPE_CHECKING:
     from bnguard.edit.calls import LoaderCall
     from bnguard.edit.tree import Tree
 
-_REPAIRS = frozenset(["bnguard.repair.merge_tail", "bnguard.repair.balance"])
+_REPAIRS = frozenset([MERGE_TAIL.function, BALANCE.function])
 
 
 @dataclass(frozen=True)
@@ -100,21 +101,19 @@ def _by_arguments(call: LoaderCall, tree: Tree) -> str | None:
     if drop_last is True:
         return (
             "drop_last=True leaves no short batch, but loses its samples each epoch; "
-            "bnguard.repair.merge_tail would keep them"
+            f"{MERGE_TAIL.function} would keep them"
         )
     if drop_last is not False and dropped is not None:
         return (
             f"drop_last={tree.code(dropped)} is decided at run time: where it can be False, wrap the call by hand in "
-            "bnguard.repair.merge_tail"
+            f"{MERGE_TAIL.function}"
         )
     return None
 
 
 def _ones(cause: str) -> str:
-    return (
-        f"every batch holds one sample ({cause}), and merging cannot help: raise batch_size, or use "
-        "bnguard.repair.allow_single_sample(model) or freeze(model)"
-    )
+    ways = f"raise batch_size, or use {ALLOW_SINGLE_SAMPLE.line()} or {FREEZE.line()}"
+    return f"every batch holds one sample ({cause}), and merging cannot help: {ways}"
 
 
 def _by_length(call: LoaderCall, tree: Tree) -> Need:

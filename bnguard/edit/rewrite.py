@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import libcst as cst
 from libcst import metadata
 
+from bnguard.remedies import MERGE_TAIL
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bnguard.edit.tree import Tree
 
-_PARTS = ("bnguard", "repair", "merge_tail")
+_PARTS = tuple(str(MERGE_TAIL.function).split("."))
 _NOT_OF_THE_IMPORT = re.compile(r"#!|#.*coding[:=]")
 
 

@@ -12,6 +12,7 @@ import libcst as cst
 from libcst import metadata
 
 from bnguard.errors import FileError
+from bnguard.remedies import MERGE_TAIL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,7 +54,7 @@ class Tree:
         except RecursionError as error:
             raise FileError(
                 f"{self._path} nests expressions too deeply to be followed",
-                hint="wrap the loader by hand: bnguard.repair.merge_tail(DataLoader(...))",
+                hint=f"wrap the loader by hand: {MERGE_TAIL.function}(DataLoader(...))",
             ) from error
 
     @cached_property

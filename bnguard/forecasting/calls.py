@@ -20,7 +20,7 @@ from bnguard.loader_facts import LoaderFact, Suggestion
 from bnguard.model.inputs import Inputs
 from bnguard.model.opened import check_device, open_live
 from bnguard.model.trace import Progress
-from bnguard.model.twin import untouched_process
+from bnguard.untouched import untouched_process
 
 
 def forecast_calls(  # noqa: PLR0913 - what a recording knows

@@ -17,7 +17,8 @@ from bnguard.loader_facts import LoaderFact
 from bnguard.model.fitting import first_that_runs, own_inputs
 from bnguard.model.inputs import Inputs
 from bnguard.model.opened import Opened
-from bnguard.model.trace import Progress, quiet
+from bnguard.model.trace import Progress
+from bnguard.untouched import quiet
 from bnguard.usercode import one_line
 
 IN_PYTHON = ("inputs=", "(3, 224, 224)")

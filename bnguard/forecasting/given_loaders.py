@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch.utils.data import DataLoader
 
-from bnguard.errors import UsageError
+from bnguard.errors import UsageError, did_you_mean
 from bnguard.loader import audit_loader
 from bnguard.loader.live import live_loaders
 from bnguard.loader_facts import LoaderFact, Suggestion
-from bnguard.model.trace import quiet
 from bnguard.target import load_object
+from bnguard.untouched import quiet
 
 
 class OneLoader(NamedTuple):
@@ -58,8 +57,7 @@ def _numbers(numbers: Mapping[str, Any], options: dict[str, Any]) -> Audited:
     known = list(inspect.signature(audit_loader).parameters)[1:]
     wrong = next((key for key in numbers if key not in known), None)
     if wrong is not None:
-        near = difflib.get_close_matches(str(wrong), known)
-        hint = f"did you mean {near[0]}?" if near else f"they are {', '.join(known)}"
+        hint = did_you_mean(str(wrong), known) or f"they are {', '.join(known)}"
         raise UsageError(f"the numbers of a loader have no {wrong!r}", hint=hint)
     if isinstance(numbers.get("n"), range) or ".." in str(numbers.get("n")):
         raise UsageError("a forecast is of one number of samples, not of a range", hint="audit_loader takes ranges")

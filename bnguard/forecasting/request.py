@@ -20,7 +20,7 @@ from bnguard.model.checkpoint import is_checkpoint
 from bnguard.model.inputs import as_recipe
 from bnguard.model.opened import check_device, opened
 from bnguard.model.trace import Progress
-from bnguard.model.twin import untouched_process
+from bnguard.untouched import untouched_process
 
 
 def forecast(  # noqa: PLR0913 - what scan and audit_loader can be told
@@ -67,7 +67,7 @@ def forecast(  # noqa: PLR0913 - what scan and audit_loader can be told
         sharding: who divides the samples between them; see ``audit_loader``.
         replicas: of ``nn.DataParallel``; None takes those of a live DataParallel model, else 1.
         micro_batches: pieces that a pipeline cuts each batch into.
-        shard: how an IterableDataset divides its samples between workers: ``ceil``, ``stride``, ``none``.
+        shard: how an IterableDataset divides its samples between workers; see ``audit_loader``.
         names: of several loaders.
         eval_names: loaders that run in eval mode; names such as ``val`` and ``test`` do anyway.
         count: read an IterableDataset of unknown length once, in this process, to count its samples.

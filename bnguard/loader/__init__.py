@@ -59,13 +59,14 @@ def audit_loader(  # noqa: PLR0913 - one keyword for each option of the command 
         rounding: ``random-split``, ``floor``, ``round`` or ``sklearn``.
         kfold: audit the training and the held-out part of each of this many folds.
         world_size: ranks. For a live loader: as a framework that replaces its sampler would divide it.
-        sharding: ``distributed-sampler``, ``accelerate``, ``accelerate-split`` or ``accelerate-dispatch``.
+        sharding: who divides the samples between the ranks, one of ``bnguard.loader.sharding.LAWS``.
         sampler_drop_last: of the DistributedSampler.
         uneven: no sample is repeated to make the ranks equal.
         replicas: of ``nn.DataParallel``.
         iterable: the dataset is an IterableDataset.
         workers: of the DataLoader; they change batches of an IterableDataset alone.
-        shard: how an IterableDataset divides its samples between workers: ``ceil``, ``stride``, ``none``.
+        shard: how an IterableDataset divides its samples between workers, one of
+            ``bnguard.loader.sharding.workers.WORKER_SHARDINGS``.
         micro_batches: pieces that a pipeline cuts each batch into.
         eval_names: loaders that run in eval mode; names such as ``val`` and ``test`` do anyway.
         name: of the loader, where there is one.
@@ -104,7 +105,8 @@ def audit_loader(  # noqa: PLR0913 - one keyword for each option of the command 
             raise UsageError("n and batch_size are both needed", hint="--n 9 --bs 8, or name a DataLoader")
         if count:
             raise UsageError("--count counts a live IterableDataset", hint="n is known here: leave --count out")
-        from bnguard.loader.numbers import Request, audit_numbers, parse_sizes, parse_split
+        from bnguard.loader.numbers import Request, audit_numbers, parse_sizes
+        from bnguard.loader.splits import parse_split
 
         parts = None if split is None else parse_split(split)
         request = Request(parse_sizes(n), setup, parts, given, rounding, kfold, tuple(eval_names), mode)

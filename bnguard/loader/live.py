@@ -14,7 +14,8 @@ from bnguard.loader.names import mode_of
 from bnguard.loader.numbers import check_setup
 from bnguard.loader.one_loader import Inspected, Inspection, inspect
 from bnguard.loader.suggest import suggest
-from bnguard.rules.loaders import judge
+from bnguard.remedies import loader_variable
+from bnguard.rules import judge_loaders
 
 if TYPE_CHECKING:
     from bnguard.facts import Mode
@@ -50,12 +51,14 @@ def audit_live(loader: object, request: LiveRequest) -> Report:
         mode = request.mode or mode_of(name, request.eval_names)
         inspected.append(inspect(one, Inspection(name, mode, request.setup, request.counting, request.progress)))
     facts = tuple(it.fact for it in inspected)
-    ways = tuple(way for it in inspected if it.setup for way in suggest(it.fact, it.setup, _variable(it.fact.name)))
+    ways = tuple(
+        way for it in inspected if it.setup for way in suggest(it.fact, it.setup, loader_variable(it.fact.name))
+    )
     return Report(
         command="audit-loader",
         loaders=facts,
         suggestions=ways,
-        findings=judge(facts),
+        findings=judge_loaders(facts),
         torch=torch.__version__,
     )
 
@@ -99,11 +102,6 @@ def _loaders(value: object, name: str) -> Iterator[tuple[str, DataLoader[Any]]]:
         inner = next((v for k in _INNER if isinstance(v := getattr(value, k, None), DataLoader)), None)
         if inner is not None:
             yield name or "loader", inner
-
-
-def _variable(name: str) -> str:
-    """Return what the user's code may call the loader: its name if it looks like one, and not like a key of a dict."""
-    return name if name.isidentifier() and name.lower().endswith(("loader", "dl")) else "loader"
 
 
 def _no_loader(value: object) -> TargetError:

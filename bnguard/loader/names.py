@@ -10,25 +10,11 @@ if TYPE_CHECKING:
 
     from bnguard.facts import Mode
 
-EVAL_WORDS = frozenset(
-    [
-        "val",
-        "valid",
-        "validate",
-        "validation",
-        "validating",
-        "test",
-        "testing",
-        "eval",
-        "evaluate",
-        "evaluation",
-        "dev",
-        "holdout",
-        "predict",
-        "inference",
-    ]
-)
-_TRAIN_WORDS = frozenset(("train", "training", "trainval", "fit"))
+_EVAL_WORDS = {
+    "val", "valid", "validate", "validation", "validating", "test", "testing", "eval", "evaluate", "evaluation",
+    "dev", "holdout", "predict", "inference",
+}  # fmt: skip
+_TRAIN_WORDS = {"train", "training", "trainval", "fit"}
 _TAILS = re.compile(r"(?<=\w)(data_?loaders?|loaders?|datasets?|sets?|dl|ds|iter|data|split)$")
 
 
@@ -50,7 +36,7 @@ def stated_mode(name: str) -> Mode | None:
     """Return what the name says, ``train`` or ``eval``; None where it says both or neither."""
     words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
     known = {form for word in words for form in (word, _TAILS.sub("", word).rstrip("_"))}
-    trains, evaluates = bool(known & _TRAIN_WORDS), bool(known & EVAL_WORDS)
+    trains, evaluates = bool(known & _TRAIN_WORDS), bool(known & _EVAL_WORDS)
     if trains == evaluates:
         return None
     return "train" if trains else "eval"

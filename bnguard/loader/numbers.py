@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnguard.errors import UsageError
 from bnguard.findings import Report
 from bnguard.loader.names import default_names, mode_of
-from bnguard.loader.plan import SHARDINGS, WORKER_SHARDS, Setup
-from bnguard.loader.splits import (
-    LARGEST,
-    ROUNDINGS,
-    Split,
-    float_sum_note,
-    fold_sizes,
-    parse_split,
-    split_sizes,
-)
-from bnguard.loader.summary import describe
+from bnguard.loader.sharding import law_for, law_named
+from bnguard.loader.sharding.workers import worker_sharding
+from bnguard.loader.splits import LARGEST, ROUNDINGS, Split, float_sum_notes, fold_sizes, split_sizes
+from bnguard.loader.summary import describe, noted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bnguard.facts import Mode
+    from bnguard.loader.plan import Setup
+    from bnguard.loader.sharding import ShardingLaw
     from bnguard.loader_facts import LoaderFact
 
 MOST_SIZES = 1000
@@ -100,75 +95,39 @@ def check_setup(setup: Setup) -> None:
     whole("workers", setup.workers, least=0)
     if setup.replicas > MOST_REPLICAS:
         raise UsageError(f"replicas is {setup.replicas}; more than {MOST_REPLICAS:,} are not audited")
-    if setup.sharding not in SHARDINGS:
-        raise UsageError(f"the sharding {setup.sharding!r} is not known", hint=f"one of {', '.join(SHARDINGS)}")
-    if setup.shard is not None and setup.shard not in WORKER_SHARDS:
-        raise UsageError(f"--shard {setup.shard!r} is not known", hint=f"one of {', '.join(WORKER_SHARDS)}")
-    for broken, message, hint in _exclusions(setup):
-        if broken:
-            raise UsageError(message, hint=hint)
+    law = law_named(setup.sharding)
+    if setup.shard is not None:
+        worker_sharding(setup.shard)
+    for message, hint in _exclusions(setup, law):
+        raise UsageError(message, hint=hint)
 
 
-def _exclusions(setup: Setup) -> Iterator[tuple[bool, str, str]]:
-    ranks = setup.world_size > 1
-    sampler = setup.sharding == "distributed-sampler"
-    yield (
-        setup.sampler_drop_last and setup.uneven,
-        "--sampler-drop-last and --uneven exclude each other",
-        "the one makes all ranks equal, the other leaves them unequal",
-    )
-    yield (
-        setup.sampler_drop_last and not sampler,
-        "--sampler-drop-last belongs to DistributedSampler, not to Accelerate",
-        "use --drop-last",
-    )
-    yield (
-        setup.uneven and setup.sharding == "accelerate-dispatch",
-        "--uneven means nothing to Accelerate's dispatcher, which shares the last round evenly",
-        "leave --uneven out",
-    )
-    yield (
-        (setup.sampler_drop_last or setup.uneven) and not ranks,
-        "--sampler-drop-last and --uneven mean something only with several ranks",
-        "say how many with --world-size",
-    )
-    yield (
-        setup.iterable and (setup.sampler_drop_last or setup.uneven),
-        "--iterable excludes --sampler-drop-last and --uneven: an IterableDataset has no sampler",
-        "leave one of them out",
-    )
-    yield (
-        setup.shard is not None and not setup.iterable,
-        "--shard belongs to --iterable: workers do not change the batches of a map-style dataset",
-        "add --iterable, or leave --shard out",
-    )
-    yield (
-        setup.iterable and setup.workers > 1 and ranks and setup.sharding == "accelerate-dispatch",
-        "Accelerate's dispatcher joins the batches of several workers, whose tails it may refuse",
-        "audit it with --workers 0 or 1",
-    )
+def _exclusions(setup: Setup, law: ShardingLaw) -> Iterator[tuple[str, str]]:
+    yield from law.exclusions(setup)
+    if (setup.sampler_drop_last or setup.uneven) and setup.world_size == 1:
+        message = "--sampler-drop-last and --uneven mean something only with several ranks"
+        yield message, "say how many with --world-size"
+    if setup.iterable and (setup.sampler_drop_last or setup.uneven):
+        message = "--iterable excludes --sampler-drop-last and --uneven: an IterableDataset has no sampler"
+        yield message, "leave one of them out"
+    if setup.shard is not None and not setup.iterable:
+        message = "--shard belongs to --iterable: workers do not change the batches of a map-style dataset"
+        yield message, "add --iterable, or leave --shard out"
 
 
 def audit_numbers(request: Request) -> Report:
     """Return the report on loaders given by numbers; see ``facts_of`` for what it raises."""
     from bnguard.loader.suggest import suggest, suggest_for_range
-    from bnguard.rules.loaders import judge
+    from bnguard.rules import judge_loaders
 
     facts = facts_of(request)
-    one = len(request.sizes) == 1
-    ways = (
-        [way for fact in facts for way in suggest(fact, request.setup)]
-        if one
-        else list(suggest_for_range(facts, request.setup))
-    )
-    span = {} if one else {"range": {"from": request.sizes[0], "to": request.sizes[-1]}}
-    return Report(
-        command="audit-loader",
-        loaders=facts,
-        suggestions=tuple(ways),
-        findings=judge(facts),
-        extra=span,
-    )
+    span: dict[str, Any] = {}
+    if len(request.sizes) == 1:
+        ways = tuple(way for fact in facts for way in suggest(fact, request.setup))
+    else:
+        ways = tuple(suggest_for_range(facts, request.setup))
+        span["range"] = {"from": request.sizes[0], "to": request.sizes[-1]}
+    return Report(command="audit-loader", loaders=facts, suggestions=ways, findings=judge_loaders(facts), extra=span)
 
 
 def facts_of(request: Request) -> tuple[LoaderFact, ...]:
@@ -196,7 +155,8 @@ def facts_of(request: Request) -> tuple[LoaderFact, ...]:
         except UsageError as error:
             refused = error
         else:
-            found += [replace(f, name=f"n={n}" if names == ("train",) else f"{f.name} n={n}") for f in facts]
+            parts = [replace(f, part="" if names == ("train",) else f.name, dataset=n) for f in facts]
+            found += [replace(f, name=f"{f.part} n={n}" if f.part else f"n={n}") for f in parts]
     if not found and refused:
         raise refused
     return tuple(found)
@@ -206,10 +166,9 @@ def _names(request: Request) -> tuple[str, ...]:
     parts = request.split.parts if request.split else 2 if request.kfold is not None else 1
     names = request.names or default_names(parts)
     if len(names) != parts:
+        there = "is 1 part" if parts == 1 else f"are {parts} parts"
         raise UsageError(
-            f"--names gives {len(names)} names, and there {'is' if parts == 1 else 'are'} {parts} "
-            f"part{'s' * (parts != 1)}",
-            hint="one name for each part, in order",
+            f"--names gives {len(names)} names, and there {there}", hint="one name for each part, in order"
         )
     if len(set(names)) != len(names):
         raise UsageError("--names gives one name twice", hint="findings are told apart by these names")
@@ -223,81 +182,45 @@ def _at(request: Request, n: int, names: Sequence[str]) -> list[LoaderFact]:
     if request.kfold is not None:
         return _folds(request, n, names, request.kfold)
     if request.split is None:
-        return [describe(names[0], _mode(request, names[0]), n, request.setup, _setup_notes(request.setup))]
+        return [_described(request, names[0], names[0], n)]
     sizes = split_sizes(n, request.split, request.rounding)
-    other = _other_roundings(n, request)
     facts = []
     for i, (name, size) in enumerate(zip(names, sizes, strict=True)):
-        fact = describe(name, _mode(request, name), size, request.setup, _setup_notes(request.setup))
+        fact = _described(request, name, name, size)
         if fact.first_single is None:
-            fact = replace(fact, notes=(*fact.notes, *_rounding_notes(request, i, size, other)))
+            fact = noted(fact, *_rounding_notes(request, request.split, n, i, size))
         facts.append(fact)
-    note = float_sum_note(request.split) if request.rounding == "random-split" else None
-    if note:
-        facts[0] = replace(facts[0], notes=(*facts[0].notes, note))
+    if request.rounding == "random-split":
+        facts[0] = noted(facts[0], *float_sum_notes(request.split))
     unshown = n - sum(sizes)
     if unshown:
-        facts[-1] = replace(facts[-1], notes=(*facts[-1].notes, f"{unshown} of {n} samples are in no part"))
+        facts[-1] = noted(facts[-1], f"{unshown} of {n} samples are in no part")
     return facts
 
 
-def _mode(request: Request, name: str) -> Mode:
-    return request.mode or mode_of(name, request.eval_names)
+def _described(request: Request, part: str, name: str, samples: int) -> LoaderFact:
+    mode = request.mode or mode_of(part, request.eval_names)
+    return describe(name, mode, samples, request.setup, law_for(request.setup).notes(request.setup))
 
 
 def _folds(request: Request, n: int, names: Sequence[str], folds: int) -> list[LoaderFact]:
     facts = []
     for first, last, held in fold_sizes(n, folds):
         which = f"fold {first}" if first == last else f"folds {first}-{last}"
-        for name, size in zip(names, (n - held, held), strict=True):
-            notes = _setup_notes(request.setup)
-            facts.append(describe(f"{name} ({which})", _mode(request, name), size, request.setup, notes))
+        for part, size in zip(names, (n - held, held), strict=True):
+            facts.append(_described(request, part, f"{part} ({which})", size))
     return facts
 
 
-def _setup_notes(setup: Setup) -> list[str]:
-    notes = []
-    if setup.iterable and setup.world_size > 1 and setup.sharding == "distributed-sampler":
-        notes.append("nothing in PyTorch divides an IterableDataset between ranks: every rank yields all samples")
-    return notes
-
-
-def _other_roundings(n: int, request: Request) -> dict[str, tuple[int, ...]]:
-    found = {}
-    for rounding in ROUNDINGS:
-        if rounding == request.rounding or request.split is None or request.split.lengths:
-            continue
-        try:
-            found[rounding] = split_sizes(n, request.split, rounding)
-        except UsageError:  # that library would refuse, so it cannot surprise
-            continue
-    return found
-
-
-def _rounding_notes(request: Request, part: int, size: int, other: dict[str, tuple[int, ...]]) -> Iterator[str]:
+def _rounding_notes(request: Request, split: Split, n: int, part: int, size: int) -> Iterator[str]:
     """Say which other convention would leave this part with a batch of one."""
     culprits: dict[int, list[str]] = {}
-    for rounding, sizes in other.items():
-        if sizes[part] != size and describe("", "train", sizes[part], request.setup).first_single:
-            culprits.setdefault(sizes[part], []).append(_ROUNDING_WORDS[rounding])
+    for name, rounding in ROUNDINGS.items():
+        try:
+            held = split_sizes(n, split, name)[part]
+        except UsageError:  # that library would refuse, so it cannot surprise
+            continue
+        if held != size and describe("", "train", held, request.setup).first_single:
+            culprits.setdefault(held, []).append(rounding.words)
     for held, words in culprits.items():
         yield f"with {' or '.join(words)} this part would hold {held} sample{'s' * (held != 1)}, and a batch of one"
-
-
-_ROUNDING_WORDS = {
-    "random-split": "random_split",
-    "floor": "int(f * n)",
-    "round": "round(f * n)",
-    "sklearn": "scikit-learn's train_test_split",
-}
-
-__all__ = [
-    "MOST_SIZES",
-    "Request",
-    "audit_numbers",
-    "check_setup",
-    "facts_of",
-    "parse_sizes",
-    "parse_split",
-    "whole",
-]

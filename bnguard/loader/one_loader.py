@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,13 +15,13 @@ from torch.utils.data import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
-from torch.utils.data.distributed import DistributedSampler
 
 from bnguard.errors import TargetError, UsageError
-from bnguard.loader import loader_notes
+from bnguard.loader.loader_notes import notes_on
 from bnguard.loader.numbers import check_setup
-from bnguard.loader.plan import Plan, Setup, samples_per_rank
-from bnguard.loader.summary import describe, summarise
+from bnguard.loader.plan import Plan, Setup
+from bnguard.loader.sharding import Recognised, behaves_as, is_from, recognise
+from bnguard.loader.summary import describe, noted, summarise
 from bnguard.loader.untouched import MOST_BATCHES, CannotCopyError, Seen, count_items, follow, user_error
 from bnguard.loader_facts import LoaderFact, Runs, Stream
 
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 
 _LAWFUL = (SequentialSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 """Samplers that yield exactly ``len(sampler)`` indices."""
-
-_LAWFUL_ELSEWHERE = {("accelerate", "SeedableRandomSampler"), ("lightning", "DistributedSamplerWrapper")}
-"""Subclasses with an ``__iter__`` of their own that keep the law of their base, by package and class."""
 
 _REPAIRED = ("MergeTailBatchSampler", "BalancedBatchSampler")
 """The batch samplers of ``bnguard.repair``, which is built on this room and so is not imported here."""
@@ -61,17 +59,18 @@ def inspect(loader: DataLoader[Any], asked: Inspection) -> Inspected:
 
     No sample is fetched (unless ``asked.counting`` says so), no worker starts, no state moves.
     """
-    if _is_from(loader, "accelerate", "DataLoaderDispatcher") and _ranks_of(loader) > 1:
-        why = "Accelerate's dispatcher joins and deals out batches: audit it with --sharding accelerate-dispatch"
-        found = Inspected(_bare(loader, asked, unknown=why))
+    shared = _recognised(loader, asked.setup, asked)
+    if shared is not None and shared.setup is not None:
+        asked = asked._replace(setup=shared.setup)
+    if shared is not None and shared.setup is None:
+        found = Inspected(_bare(loader, asked, unknown=shared.unknown))
     elif isinstance(loader.dataset, IterableDataset):
         found = _iterable(loader, asked)
     elif loader.batch_sampler is None:
         found = _unbatched(loader, asked)
     else:
         found = _batched(loader, loader.batch_sampler, asked)
-    notes = (*found.fact.notes, *loader_notes.notes_on(loader))
-    return found._replace(fact=replace(found.fact, notes=notes))
+    return found._replace(fact=noted(found.fact, *notes_on(loader)))
 
 
 def _bare(loader: DataLoader[Any], asked: Inspection, **more: Any) -> LoaderFact:  # noqa: ANN401 - fields of the fact
@@ -95,18 +94,23 @@ def _unbatched(loader: DataLoader[Any], asked: Inspection) -> Inspected:
     if isinstance(loader.sampler, BatchSampler):
         found = _batched(loader, loader.sampler, asked)
         note = "batch_size=None with a BatchSampler as sampler: the dataset gets each list of indices"
-        return found._replace(fact=replace(found.fact, notes=(*found.fact.notes, note)))
+        return found._replace(fact=noted(found.fact, note))
     why = "batch_size=None adds no batch dimension: the size is that of what the dataset returns"
     return Inspected(_bare(loader, asked, unknown=why))
 
 
-def _batched(loader: DataLoader[Any], batch_sampler: Any, asked: Inspection) -> Inspected:  # noqa: ANN401
-    if _is_from(batch_sampler, "accelerate", "BatchSamplerShard"):
-        return _accelerated(loader, batch_sampler, asked)
-    law = law_of(batch_sampler)
-    if law is not None:
-        return _plain(loader, batch_sampler.sampler, asked.setup._replace(**law), asked)
-    return _followed(loader, batch_sampler, asked)
+def _batched(loader: DataLoader[Any], batches: Any, asked: Inspection) -> Inspected:  # noqa: ANN401
+    shard = _recognised(batches, asked.setup, asked)
+    inner, setup = (batches, asked.setup) if shard is None else (shard.inner, shard.setup)
+    law = law_of(inner)
+    if setup is None or law is None or (shard is not None and not _divisible(inner, setup)):
+        return _followed(loader, batches, asked, shard)
+    return _plain(loader, inner.sampler, setup._replace(**law), asked)
+
+
+def _divisible(batches: Any, setup: Setup) -> bool:  # noqa: ANN401 - a batch sampler of a known law
+    """Whether a law that divides batches between ranks knows these: torch's own, of samples not divided before."""
+    return behaves_as(batches, (BatchSampler,)) and recognise(batches.sampler, setup) is None
 
 
 def law_of(batch_sampler: Any) -> dict[str, Any] | None:  # noqa: ANN401 - any iterable of lists
@@ -114,36 +118,45 @@ def law_of(batch_sampler: Any) -> dict[str, Any] | None:  # noqa: ANN401 - any i
 
     Known are torch's BatchSampler and those of ``bnguard.repair``.
     """
-    if _inherits(batch_sampler, (BatchSampler,)):
-        return {"batch_size": batch_sampler.batch_size, "drop_last": batch_sampler.drop_last, "tail": "keep"}
-    if any(_is_from(batch_sampler, "bnguard", name) for name in _REPAIRED):
-        return {
-            "batch_size": batch_sampler.size,
-            "drop_last": False,
-            "tail": batch_sampler.tail,
-            "min_size": batch_sampler.min_size,
-        }
+    given = batch_sampler
+    if behaves_as(given, (BatchSampler,)):
+        return {"batch_size": given.batch_size, "drop_last": given.drop_last, "tail": "keep"}
+    if any(is_from(given, "bnguard", name) for name in _REPAIRED):
+        return {"batch_size": given.size, "drop_last": False, "tail": given.tail, "min_size": given.min_size}
     return None
 
 
 def _plain(loader: DataLoader[Any], sampler: Any, setup: Setup, asked: Inspection) -> Inspected:  # noqa: ANN401
     """Plan batches of a known law over some sampler, such as ``S(len(sampler), batch_size, drop_last)``."""
-    size, drop = setup.batch_size, setup.drop_last
-    if isinstance(sampler, DistributedSampler):
-        return _distributed(loader, sampler, setup, asked)
+    shard = _recognised(sampler, setup, asked)
+    if shard is not None and shard.setup is not None:
+        return Inspected(describe(asked.name, asked.mode, len(shard.inner), shard.setup), shard.setup)
     try:
         length = _length(loader, sampler, asked)
     except CannotCopyError as error:
         why = f"the {type(sampler).__name__} cannot be copied ({error}), and following it would use it up"
-        return Inspected(_bare(loader, asked, batch_size=size, drop_last=drop, unknown=why))
+        return Inspected(_bare(loader, asked, batch_size=setup.batch_size, drop_last=setup.drop_last, unknown=why))
+    if shard is not None:
+        return Inspected(_of_rank(shard, describe(asked.name, asked.mode, length, setup.on_ranks(1))))
     notes = ["the sampler yields lists of indices: each becomes one item of a batch (meant as batch_sampler=?)"]
     fact = describe(asked.name, asked.mode, length, setup, notes if isinstance(sampler, BatchSampler) else ())
     return Inspected(fact, setup)
 
 
+def _of_rank(shard: Recognised, fact: LoaderFact) -> LoaderFact:
+    """Return the fact of a single rank as that of the one that was looked at; the others are not known."""
+    ranks = (shard.rank, shard.rank)
+    lone = replace(fact.first_single, rank=shard.rank) if fact.first_single else None
+    streams = tuple(replace(s, ranks=ranks) for s in fact.streams)
+    return replace(fact, streams=streams, first_single=lone, world_size=shard.world_size, unknown=shard.unknown)
+
+
 def yields_its_length(sampler: object) -> bool:
     """Whether it is law that the sampler yields ``len(sampler)`` items in every epoch."""
-    return isinstance(sampler, (list, tuple, range)) or _inherits(sampler, _LAWFUL) or _trusted(sampler)
+    if isinstance(sampler, (list, tuple, range)) or behaves_as(sampler, _LAWFUL):
+        return True
+    divided = recognise(sampler, Setup(batch_size=1))
+    return divided.setup is not None if divided else is_from(sampler, "accelerate", "SeedableRandomSampler")
 
 
 def _length(loader: DataLoader[Any], sampler: Any, asked: Inspection) -> int:  # noqa: ANN401 - any iterable
@@ -153,7 +166,7 @@ def _length(loader: DataLoader[Any], sampler: Any, asked: Inspection) -> int:  #
             return len(sampler)
         except Exception as error:
             raise user_error(f"len() of the {type(sampler).__name__}", error) from error
-    if _inherits(sampler, (BatchSampler,)):
+    if behaves_as(sampler, (BatchSampler,)):
         length = _length(loader, sampler.sampler, asked)
         full, rest = divmod(length, int(sampler.batch_size))
         return full if sampler.drop_last or not rest else full + 1
@@ -163,63 +176,19 @@ def _length(loader: DataLoader[Any], sampler: Any, asked: Inspection) -> int:  #
     return sum(count for _, count in seen[0].sizes)
 
 
-def _distributed(
-    loader: DataLoader[Any], sampler: DistributedSampler[Any], setup: Setup, asked: Inspection
-) -> Inspected:
-    """Plan the ranks of a DistributedSampler: all of them, as far as its law holds."""
-    world = sampler.num_replicas
-    if setup.world_size not in (1, world):
-        raise UsageError(
-            f"--world-size {setup.world_size} contradicts the DistributedSampler of {asked.name} ({world} ranks)",
-            hint="leave --world-size out",
-        )
-    total = len(sampler.dataset)  # type: ignore[arg-type] # datasets have a length here, or the sampler none
-    if type(sampler).__name__ == "UnrepeatedDistributedSampler":
-        setup = setup._replace(world_size=world, uneven=world > 1, sampler_drop_last=False)
-        return Inspected(describe(asked.name, asked.mode, total, setup), setup)
-    lawful = _inherits(sampler, (DistributedSampler,)) or _trusted(sampler)
-    if lawful and sampler.num_samples == samples_per_rank(total, world, sampler.drop_last):
-        setup = setup._replace(world_size=world, sampler_drop_last=sampler.drop_last)
-        return Inspected(describe(asked.name, asked.mode, total, setup), setup)
-    mine = follow(sampler, loader.dataset, lambda _index: 1, asked.progress)[0]
-    if not mine.ended:
-        raise _endless(asked.name, "sampler")
-    alone = setup._replace(world_size=1, sampler_drop_last=False, uneven=False)
-    fact = describe(asked.name, asked.mode, sum(count for _, count in mine.sizes), alone)
-    rank = sampler.rank
-    streams = tuple(replace(s, ranks=(rank, rank)) for s in fact.streams)
-    lone = replace(fact.first_single, rank=rank) if fact.first_single else None
-    why = f"{type(sampler).__name__} is no plain DistributedSampler: only rank {rank} of {world} was looked at"
-    return Inspected(replace(fact, streams=streams, first_single=lone, world_size=world, unknown=why))
-
-
-def _accelerated(loader: DataLoader[Any], shard: Any, asked: Inspection) -> Inspected:  # noqa: ANN401
-    inner = shard.batch_sampler
-    if not _inherits(inner, (BatchSampler,)) or isinstance(inner.sampler, DistributedSampler):
-        return _followed(loader, shard, asked, world=shard.num_processes, rank=shard.process_index)
-    setup = asked.setup._replace(
-        batch_size=inner.batch_size,
-        drop_last=inner.drop_last,
-        world_size=shard.num_processes,
-        sharding="accelerate-split" if shard.split_batches else "accelerate",
-        uneven=not shard.even_batches and shard.num_processes > 1,
-    )
-    return Inspected(describe(asked.name, asked.mode, _length(loader, inner.sampler, asked), setup), setup)
-
-
 def _followed(
     loader: DataLoader[Any],
     batches: Any,  # noqa: ANN401 - any iterable of lists
     asked: Inspection,
-    world: int = 1,
-    rank: int = 0,
+    shard: Recognised | None,
 ) -> Inspected:
-    """Any other batch_sampler: the sizes that a copy of it yields."""
+    """Any other batch_sampler: the sizes that a copy of it yields, on one rank of those between which it divides."""
     if asked.setup.world_size > 1:
         raise UsageError(
             f"how several ranks share the {type(batches).__name__} of {asked.name} is not known",
             hint="leave --world-size out",
         )
+    world, rank = (1, 0) if shard is None else (shard.world_size, shard.rank)
     bare = _bare(loader, asked, batch_size=None, drop_last=False, world_size=world)
     try:
         passes = follow(batches, loader.dataset, _size, asked.progress)
@@ -235,8 +204,8 @@ def _followed(
     if not seen.ended:
         why = f"only the first {stream.steps:,} batches of a longer epoch were looked at"
         fact = replace(fact, unknown=why, samples=None, steps=None)
-    elif world > 1:
-        fact = replace(fact, unknown=f"only rank {rank} of {world} was looked at")
+    elif shard is not None and world > 1:
+        fact = replace(fact, unknown=shard.unknown or f"only rank {rank} of {world} was looked at")
     return Inspected(fact)
 
 
@@ -248,18 +217,19 @@ def _worst(passes: list[Seen]) -> Seen:
 def _followed_notes(batches: object, passes: list[Seen]) -> tuple[str, ...]:
     if isinstance(batches, (list, tuple)):
         return ()
-    kinds = {tuple(sorted(_tally(seen.sizes).items())) for seen in passes}
+    kinds = {_tally(seen.sizes) for seen in passes}
     name = type(batches).__name__
     if len(kinds) > 1:
         return (f"the batch sizes of {name} vary from epoch to epoch; {len(passes)} were looked at",)
     return (f"sizes as {name} yields them; if it shuffles, another epoch may order them differently",)
 
 
-def _tally(sizes: Runs) -> dict[int, int]:
-    found: dict[int, int] = {}
+def _tally(sizes: Runs) -> frozenset[tuple[int, int]]:
+    """Return how many batches of each size there are, whatever their order."""
+    found: Counter[int] = Counter()
     for size, count in sizes:
-        found[size] = found.get(size, 0) + count
-    return found
+        found[size] += count
+    return frozenset(found.items())
 
 
 def _size(batch: Any) -> int:  # noqa: ANN401 - a list, or any iterable of indices
@@ -278,23 +248,15 @@ def _endless(name: str, what: str) -> TargetError:
 
 def _iterable(loader: DataLoader[Any], asked: Inspection) -> Inspected:
     """Plan an IterableDataset: each worker batches its own stream, and nobody need know how long it is."""
-    dataset: Any = loader.dataset
-    setup = asked.setup._replace(iterable=True, workers=loader.num_workers)
-    if _is_from(dataset, "bnguard", "MergedStream"):
-        setup = setup._replace(batch_size=dataset.size, drop_last=False, tail="merge", min_size=dataset.min_size)
-        dataset = dataset.dataset
-    elif loader.batch_size is None:
+    setup, dataset = _stream(loader, asked)
+    if setup is None:
         why = "batch_size=None: the IterableDataset makes the batches itself, and their sizes are not known"
         return Inspected(_bare(loader, asked, unknown=why))
-    else:
-        setup = setup._replace(batch_size=loader.batch_size, drop_last=loader.drop_last)
-    if _is_from(dataset, "accelerate", "IterableDatasetShard"):
-        split = dataset.split_batches
-        world = dataset.num_processes
-        sharding = "accelerate-split" if split else "accelerate"
-        size = setup.batch_size * (world if split else 1)
-        setup = setup._replace(world_size=world, sharding=sharding, batch_size=size)
-        dataset = dataset.dataset
+    shard = _recognised(dataset, setup, asked)
+    if shard is not None:
+        if shard.setup is None:
+            return Inspected(_bare(loader, asked, unknown=shard.unknown))
+        setup, dataset = shard.setup, shard.inner
     check_setup(setup)
     length, source = _iterable_length(dataset, asked)
     if length is None:
@@ -303,6 +265,18 @@ def _iterable(loader: DataLoader[Any], asked: Inspection) -> Inspected:
         return Inspected(bare)
     fact = describe(asked.name, asked.mode, length, setup, (source,))
     return Inspected(fact, setup if fact.unknown is None else None)
+
+
+def _stream(loader: DataLoader[Any], asked: Inspection) -> tuple[Setup | None, Any]:
+    """Return how each worker batches, None if the dataset does that itself, and the dataset that yields samples."""
+    dataset: Any = loader.dataset
+    setup = asked.setup._replace(iterable=True, workers=loader.num_workers)
+    if is_from(dataset, "bnguard", "MergedStream"):
+        setup = setup._replace(batch_size=dataset.size, drop_last=False, tail="merge", min_size=dataset.min_size)
+        return setup, dataset.dataset
+    if loader.batch_size is None:
+        return None, dataset
+    return setup._replace(batch_size=loader.batch_size, drop_last=loader.drop_last), dataset
 
 
 def _iterable_length(dataset: Any, asked: Inspection) -> tuple[int | None, str]:  # noqa: ANN401
@@ -322,27 +296,18 @@ def _iterable_length(dataset: Any, asked: Inspection) -> tuple[int | None, str]:
     return count, "the samples were counted by reading the dataset once, in one process"
 
 
-# ------------------------------------------------------------------------------------------- recognising
+def _recognised(part: object, setup: Setup, asked: Inspection) -> Recognised | None:
+    """Ask which law is at work in a part of the loader.
 
+    Raises:
+        UsageError: if it has other ranks than were asked for.
 
-def _ranks_of(dispatcher: Any) -> int:  # noqa: ANN401 - Accelerate's, which is not imported
-    return int(dispatcher.state.num_processes)
-
-
-def _inherits(sampler: object, bases: tuple[type, ...]) -> bool:
-    """Whether the sampler is one of these and iterates and counts as they do."""
-    kind = type(sampler)
-    return any(
-        isinstance(sampler, base) and kind.__iter__ is base.__iter__ and kind.__len__ is base.__len__  # type: ignore[attr-defined]
-        for base in bases
-    )
-
-
-def _trusted(sampler: object) -> bool:
-    return any(_is_from(sampler, package, name) for package, name in _LAWFUL_ELSEWHERE)
-
-
-def _is_from(value: object, package: str, name: str) -> bool:
-    """Whether the value's class has this name and lives in such a package (``pytorch_lightning`` too)."""
-    kind = type(value)
-    return kind.__name__ == name and package in kind.__module__.partition(".")[0]
+    """
+    found = recognise(part, setup)
+    if found is not None and asked.setup.world_size not in (1, found.world_size):
+        raise UsageError(
+            f"--world-size {asked.setup.world_size} contradicts the {type(part).__name__} of {asked.name} "
+            f"({found.world_size} ranks)",
+            hint="leave --world-size out",
+        )
+    return found

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch.utils.data import DataLoader, IterableDataset
 
-from bnguard.loader.untouched import CannotCopyError, private_copy, random_state_kept
+from bnguard.loader.untouched import CannotCopyError, private_copy
+from bnguard.untouched import random_states_kept
 from bnguard.usercode import one_line
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Sample(NamedTuple):
 
     def batch(self, size: int) -> Any:  # noqa: ANN401 - whatever the collate function makes
         """Return a batch that holds this item ``size`` times; random states stay."""
-        with random_state_kept():
+        with random_states_kept():
             return self.collate([self._again() for _ in range(size)])
 
     def _again(self) -> Any:  # noqa: ANN401 - any item
@@ -46,7 +47,7 @@ def first_sample(loader: DataLoader[Any]) -> Sample:
     """
     if loader.batch_size is None and loader.batch_sampler is None:
         raise NoSampleError("batch_size=None: what the dataset returns is a batch already, of a size of its own")
-    with random_state_kept():
+    with random_states_kept():
         try:
             return Sample(_item(loader), loader.collate_fn)
         except CannotCopyError as error:

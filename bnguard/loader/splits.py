@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial, reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 from bnguard.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-ROUNDINGS = ("random-split", "floor", "round", "sklearn")
+    from collections.abc import Iterator, Sequence
 
 LARGEST = 2**63 - 1
 """The largest number of samples that a length in PyTorch (a signed 64-bit integer) can hold."""
@@ -58,17 +60,13 @@ def _ratios(text: str) -> Split:
 
 
 def _number(part: str, text: str) -> float:
-    try:
-        return int(part)
-    except ValueError:
-        pass
-    try:
-        return float(part)
-    except ValueError:
-        raise UsageError(
-            f"the split {text!r} has a part that is no number: {part.strip()!r}",
-            hint="write fractions as 0.8,0.2, ratios as 5:3:2 or lengths as 80,20",
-        ) from None
+    for read in (int, float):
+        with suppress(ValueError):
+            return read(part)
+    raise UsageError(
+        f"the split {text!r} has a part that is no number: {part.strip()!r}",
+        hint="write fractions as 0.8,0.2, ratios as 5:3:2 or lengths as 80,20",
+    )
 
 
 def _parts(parts: list[float], text: str) -> Split:
@@ -89,9 +87,7 @@ def split_sizes(n: int, split: Split, rounding: str) -> tuple[int, ...]:
     Args:
         n: samples in the dataset.
         split: fractions or lengths.
-        rounding: ``random-split`` (``torch.utils.data.random_split``), ``floor`` (``int(f * n)``) and
-            ``round`` (``round(f * n)``), both with the rest to the last part, or ``sklearn``
-            (``train_test_split``, applied again to the training part where there are more than two).
+        rounding: one of ``ROUNDINGS``.
 
     Raises:
         UsageError: if the library would refuse this split of this many samples.
@@ -104,13 +100,7 @@ def split_sizes(n: int, split: Split, rounding: str) -> tuple[int, ...]:
                 hint="whole numbers with commas are lengths; ratios are written with colons, as 8:2",
             )
         return split.lengths
-    if rounding == "random-split":
-        return _random_split(n, split.fractions)
-    if rounding == "sklearn":
-        return _train_test_split(n, split.fractions)
-    if rounding not in ROUNDINGS:
-        raise UsageError(f"the rounding {rounding!r} is not known", hint=f"one of {', '.join(ROUNDINGS)}")
-    return _by_hand(n, split.fractions, rounding)
+    return ROUNDINGS[rounding].divide(n, split.fractions)
 
 
 def _random_split(n: int, fractions: tuple[float, ...]) -> tuple[int, ...]:
@@ -123,9 +113,8 @@ def _random_split(n: int, fractions: tuple[float, ...]) -> tuple[int, ...]:
     return tuple(size + each + (i < more) for i, size in enumerate(sizes))
 
 
-def _by_hand(n: int, fractions: tuple[float, ...], rounding: str) -> tuple[int, ...]:
+def _by_hand(cut: Callable[[float], int], n: int, fractions: tuple[float, ...]) -> tuple[int, ...]:
     whole = math.isclose(math.fsum(fractions), 1)
-    cut = int if rounding == "floor" else round
     sizes = [cut(n * f) for f in fractions]
     if whole:  # `len(dataset) - n_train - …`: the last part gets what the others leave
         sizes[-1] = n - sum(sizes[:-1])
@@ -157,18 +146,31 @@ def _require_whole(fractions: tuple[float, ...], who: str) -> None:
         raise UsageError(f"the fractions add up to {total:g}; {who} wants 1", hint="name every part, as in 0.8,0.2")
 
 
-def float_sum_note(split: Split) -> str | None:
+class Rounding(NamedTuple):
+    """A convention by which fractions become sizes: how a sentence calls it, and the sizes of n samples."""
+
+    words: str
+    divide: Callable[[int, tuple[float, ...]], tuple[int, ...]]
+
+
+ROUNDINGS = {
+    "random-split": Rounding("random_split", _random_split),  # torch.utils.data
+    "floor": Rounding("int(f * n)", partial(_by_hand, int)),  # the last part gets what the others leave
+    "round": Rounding("round(f * n)", partial(_by_hand, round)),
+    # Applied again to the training part where there are more than two.
+    "sklearn": Rounding("scikit-learn's train_test_split", _train_test_split),
+}
+
+
+def float_sum_notes(split: Split) -> Iterator[str]:
     """Say where ``random_split`` of older Pythons refuses fractions that add up to 1 on paper.
 
     ``sum`` adds floats one by one up to Python 3.11 and with a compensation from 3.12 on, so that some lists
     exceed 1 by one unit in the last place in the first and not in the second.
     """
-    total = 0.0
-    for fraction in split.fractions:
-        total += fraction
+    total = reduce(operator.add, split.fractions, 0.0)
     if total > 1 and math.isclose(total, 1):
-        return f"random_split refuses these fractions up to Python 3.11, where their sum is {total!r}"
-    return None
+        yield f"random_split refuses these fractions up to Python 3.11, where their sum is {total!r}"
 
 
 def fold_sizes(n: int, folds: int) -> tuple[tuple[int, int, int], ...]:

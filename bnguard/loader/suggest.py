@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bnguard import remedies as ways
 from bnguard.errors import UsageError
+from bnguard.loader.sharding import law_for
 from bnguard.loader.summary import describe
 from bnguard.loader_facts import LoaderFact, Suggestion, runs_text
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from bnguard.loader.plan import Setup
+    from bnguard.remedies import Advice, Remedy
 
 NEAREST = 256
 """How far from the present value a batch size or world size is looked for."""
@@ -39,18 +42,13 @@ def suggest(fact: LoaderFact, setup: Setup, variable: str = "loader") -> Iterato
 def suggest_for_range(facts: Sequence[LoaderFact], setup: Setup) -> Iterator[Suggestion]:
     """Yield the ways out that need no knowledge of the dataset's size, where they help at every size."""
     broken = [fact for fact in facts if fact.mode == "train" and fact.first_single]
-    if not broken:
-        return
-    for tail, kind, detail in (
-        (
-            "merge",
-            "merge-tail",
-            "merge the lone sample into the batch before it: works at every size that breaks",
-        ),
-        ("balance", "balance", "spread the samples evenly over the batches: works at every size that breaks"),
-    ):
-        if _owns_batches(setup) and all(_clean(f, setup._replace(tail=tail)) for f in broken):
-            yield Suggestion(kind, f"{detail}, nothing is lost", loader="all sizes", call=_call(kind, "loader"))
+    for changed, remedy in _other_borders(setup) if broken else ():
+        if all(_clean(fact, changed) for fact in broken):
+            yield _suggestion(remedy.for_case(f"{remedy.does}: works at every size that breaks"), "all sizes")
+
+
+def _suggestion(advice: Advice, loader: str, **numbers: Any) -> Suggestion:  # noqa: ANN401 - fields of the suggestion
+    return Suggestion(advice.kind, advice.clause, loader, call=advice.call, **numbers)
 
 
 def _clean(fact: LoaderFact, setup: Setup) -> LoaderFact | None:
@@ -63,28 +61,22 @@ def _clean(fact: LoaderFact, setup: Setup) -> LoaderFact | None:
     return None if tried.first_single or not tried.steps or ranks_idle else tried
 
 
-def _owns_batches(setup: Setup) -> bool:
-    """Whether the loader decides the batches, so that ``bnguard.repair`` can merge a tail there."""
-    plain = setup.world_size == 1 or setup.sharding == "distributed-sampler"
-    return plain and not setup.drop_last
-
-
-def _call(kind: str, variable: str) -> str:
-    return f"{variable} = bnguard.repair.{kind.replace('-', '_')}({variable})"
+def _other_borders(setup: Setup) -> Iterator[tuple[Setup, Remedy]]:
+    """Yield what ``bnguard.repair`` can do to batches that the loader itself makes, and what becomes of them."""
+    if not law_for(setup).loader_batches or setup.drop_last:
+        return
+    yield setup._replace(tail="merge"), ways.MERGE_TAIL
+    if not setup.iterable:  # nobody knows beforehand how many samples an iterable dataset has
+        yield setup._replace(tail="balance"), ways.BALANCE
 
 
 def _same_batches(fact: LoaderFact, setup: Setup, variable: str) -> Iterator[Suggestion]:
-    if not _owns_batches(setup):
-        return
-    merged = _clean(fact, setup._replace(tail="merge"))
-    if merged:
-        detail = f"merge the lone sample into the batch before it ({layout(merged)}), nothing is lost"
-        yield Suggestion("merge-tail", detail, fact.name, call=_call("merge-tail", variable))
-    # nobody knows beforehand how many samples an iterable dataset has
-    balanced = None if setup.iterable else _clean(fact, setup._replace(tail="balance"))
-    if balanced and (merged is None or layout(balanced) != layout(merged)):
-        detail = f"spread the samples evenly over the batches ({layout(balanced)}), nothing is lost"
-        yield Suggestion("balance", detail, fact.name, call=_call("balance", variable))
+    offered = None
+    for changed, remedy in _other_borders(setup):
+        tried = _clean(fact, changed)
+        if tried and layout(tried) != offered:
+            offered = layout(tried)
+            yield _suggestion(remedy.for_case(f"{remedy.does} ({offered})", name=variable), fact.name)
 
 
 def layout(fact: LoaderFact) -> str:
@@ -103,21 +95,25 @@ def _batch_sizes(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
         for candidate in sizes:
             tried = _clean(fact, setup._replace(batch_size=candidate))
             if tried:
-                lost = max(0, (tried.unused or 0) - (fact.unused or 0))
-                cost = f", {lost:,} samples lost each epoch" if lost else ""
-                detail = f"use batch size {candidate:,} ({layout(tried)}){cost}"
-                yield Suggestion("batch-size", detail, fact.name, batch_size=candidate, samples_lost=lost)
+                lost = _lost(fact, tried)
+                does = f"use batch size {candidate:,} ({layout(tried)})"
+                advice = ways.BATCH_SIZE.for_case(does, price=f"{lost:,} samples lost each epoch" if lost else "")
+                yield _suggestion(advice, fact.name, batch_size=candidate, samples_lost=lost)
                 break
+
+
+def _lost(fact: LoaderFact, tried: LoaderFact) -> int:
+    return max(0, (tried.unused or 0) - (fact.unused or 0))
 
 
 def _drop_last(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
     tried = None if setup.drop_last else _clean(fact, setup._replace(drop_last=True))
     if tried is None or fact.samples is None:
         return
-    lost = max(0, (tried.unused or 0) - (fact.unused or 0))
+    lost = _lost(fact, tried)
     share = f"{lost / fact.samples:.1%}" if lost * 1000 >= fact.samples else "under 0.1%"
-    detail = f"set drop_last=True, which loses {lost:,} of {fact.samples:,} samples each epoch ({share})"
-    yield Suggestion("drop-last", detail, fact.name, samples_lost=lost)
+    price = f"which loses {lost:,} of {fact.samples:,} samples each epoch ({share})"
+    yield _suggestion(ways.DROP_LAST.for_case(price=price), fact.name, samples_lost=lost)
 
 
 def _fewer_pieces(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
@@ -126,8 +122,8 @@ def _fewer_pieces(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
         return
     for workers in _nearest(setup.workers, least=1):
         if _clean(fact, setup._replace(workers=workers)):
-            detail = f"use {workers} workers instead of {setup.workers}, nothing is lost"
-            yield Suggestion("workers", detail.replace(" 1 workers", " 1 worker"), fact.name)
+            does = f"use {workers} worker{'s' * (workers != 1)} instead of {setup.workers}"
+            yield _suggestion(ways.FEWER_WORKERS.for_case(does), fact.name)
             break
 
 
@@ -137,12 +133,12 @@ def _fewer_replicas(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
         for replicas in range(setup.replicas - 1, 0, -1):
             for size in sizes:
                 tried = _clean(fact, setup._replace(replicas=replicas, batch_size=size))
-                if tried is None or (tried.unused or 0) > (fact.unused or 0):
+                if tried is None or _lost(fact, tried):
                     continue
                 what = f"use {replicas} replicas" if replicas > 1 else "use one device, without DataParallel"
                 changed = "" if size == setup.batch_size else f", and batch size {size:,} ({layout(tried)})"
-                detail = f"{what} instead of {setup.replicas}{changed}, nothing is lost"
-                yield Suggestion("replicas", detail, fact.name, batch_size=size if changed else None)
+                advice = ways.FEWER_REPLICAS.for_case(f"{what} instead of {setup.replicas}{changed}")
+                yield _suggestion(advice, fact.name, batch_size=size if changed else None)
                 return
 
 
@@ -158,13 +154,11 @@ def _world_sizes(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
     if setup.world_size == 1:
         return
     for world in _nearest(setup.world_size, least=1):
-        # Uneven ranks and a sampler's drop_last mean nothing to a single process.
-        alone = {"uneven": False, "sampler_drop_last": False} if world == 1 else {}
-        tried = _clean(fact, setup._replace(world_size=world, **alone))  # type: ignore[arg-type]
+        tried = _clean(fact, setup.on_ranks(world))
         if tried:
             ranks = f"{world:,} ranks" if world > 1 else "one rank"
-            detail = f"train on {ranks} instead of {setup.world_size:,} ({layout(tried)})"
-            yield Suggestion("world-size", detail, fact.name, world_size=world)
+            does = f"train on {ranks} instead of {setup.world_size:,} ({layout(tried)})"
+            yield _suggestion(ways.WORLD_SIZE.for_case(does), fact.name, world_size=world)
             break
 
 
@@ -175,8 +169,4 @@ def _sync_batchnorm(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
         return
     if any(size == 0 for s in fact.streams for size, _ in s.batches):
         return
-    detail = (
-        f"convert the model with SyncBatchNorm.convert_sync_batchnorm, which counts the samples of all "
-        f"{setup.world_size:,} ranks (accelerators only)"
-    )
-    yield Suggestion("sync-batchnorm", detail, fact.name)
+    yield _suggestion(ways.SYNC_BATCHNORM.for_case(), fact.name)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from bnguard.loader.plan import Plan, Setup, make_plan
+from bnguard.loader.plan import Plan, Setup
+from bnguard.loader.sharding import law_for, make_plan
+from bnguard.loader.sharding.workers import WORKER_SHARDINGS
 from bnguard.loader.sizes import chunks, even_pieces
 from bnguard.loader_facts import LoaderFact, Place, Runs, Stream
 
@@ -33,7 +35,7 @@ def describe(name: str, mode: Mode, samples: int, setup: Setup, notes: Iterable[
         replicas=setup.replicas,
         workers=setup.workers if setup.iterable else 0,
         micro_batches=setup.micro_batches,
-        divided=setup.divided,
+        divided=law_for(setup).divides_batches,
     )
     if setup.iterable and setup.workers > 1 and setup.shard is None:
         return _unknown_shard(bare, samples, setup)
@@ -57,15 +59,18 @@ def summarise(bare: LoaderFact, plan: Plan) -> LoaderFact:
 
 
 def _unknown_shard(bare: LoaderFact, samples: int, setup: Setup) -> LoaderFact:
-    said = []
-    for shard in ("ceil", "stride", "none"):
-        fact = summarise(bare, make_plan(samples, setup._replace(shard=shard)))
-        lone = fact.first_single
-        tail = f"a batch of one (worker {lone.worker})" if lone else "no batch of one"
-        said.append(f"if the dataset shards by {shard!r}: {tail}")
-    said[-1] = said[-1].replace("if the dataset shards by 'none'", "if it does not shard")
+    outcomes = []
+    for way in WORKER_SHARDINGS.values():
+        lone = summarise(bare, make_plan(samples, setup._replace(shard=way.name))).first_single
+        outcome = f"a batch of one (worker {lone.worker})" if lone else "no batch of one"
+        outcomes.append(f"{way.condition}: {outcome}")
     why = f"how the dataset divides its samples between {setup.workers} workers is not known (--shard says it)"
-    return replace(bare, unknown=why, notes=(*bare.notes, *said))
+    return noted(replace(bare, unknown=why), *outcomes)
+
+
+def noted(fact: LoaderFact, *notes: str) -> LoaderFact:
+    """Return the fact with more notes."""
+    return replace(fact, notes=(*fact.notes, *notes))
 
 
 def by_rank(streams: Iterable[Stream]) -> list[list[Stream]]:

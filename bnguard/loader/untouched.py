@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import copy
-import random
-import sys
 import time
-import traceback
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
 from torch.utils.data import Dataset
 
 from bnguard.errors import BnguardError, UserCodeError
 from bnguard.loader.sizes import runs
+from bnguard.untouched import random_states_kept
+from bnguard.usercode import one_line, user_traceback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from bnguard.loader_facts import Runs
 
@@ -40,28 +37,6 @@ class Seen(NamedTuple):
 
 class CannotCopyError(Exception):
     """The sampler cannot be copied, and following the original would move its state."""
-
-
-@contextmanager
-def random_state_kept() -> Iterator[None]:
-    """Put the random states of python, numpy and torch back, whatever happens inside."""
-    numpy = sys.modules.get("numpy")
-    state = random.getstate()
-    array = numpy.random.get_state() if numpy else None
-    cuda = torch.cuda.get_rng_state_all() if _cuda_in_use() else None
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        random.setstate(state)
-        if numpy:
-            numpy.random.set_state(array)
-        if cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
-
-
-def _cuda_in_use() -> bool:
-    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 def private_copy(sampler: object, dataset: object) -> Any:  # noqa: ANN401 - the type of what is copied
@@ -108,7 +83,7 @@ def follow(
         UserCodeError: if the sampler raises.
 
     """
-    with random_state_kept():
+    with random_states_kept():
         mine = sampler if isinstance(sampler, (list, tuple, range)) else private_copy(sampler, dataset)
         seen: list[Seen] = []
         for epoch in range(1 if isinstance(mine, (list, tuple, range)) else passes):
@@ -145,14 +120,9 @@ def _one_pass(mine: Iterable[Any], measure: Callable[[Any], int], progress: Call
 
 
 def user_error(what: str, error: Exception) -> UserCodeError:
-    """Return the error for the user's own code, with its traceback from below this file."""
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if "/bnguard/loader/" not in frame.filename.replace("\\", "/")]
-    detail = "Traceback (most recent call last):\n" + "".join(traceback.format_list(theirs))
-    said = "".join(traceback.format_exception_only(error)).strip()
-    return UserCodeError(
-        f"{what} raised {said.splitlines()[0]}", detail=detail + said, hint="it is the loader's own code"
-    )
+    """Return the error for the user's own code."""
+    hint = "it is the loader's own code"
+    return UserCodeError(f"{what} raised {one_line(error)}", detail=user_traceback(error), hint=hint)
 
 
 def count_items(dataset: object, progress: Callable[[int], None] | None) -> tuple[int, bool]:
@@ -163,7 +133,7 @@ def count_items(dataset: object, progress: Callable[[int], None] | None) -> tupl
         UserCodeError: if it raises.
 
     """
-    with random_state_kept():
+    with random_states_kept():
         try:
             mine: Any = copy.deepcopy(dataset)
         except Exception as error:

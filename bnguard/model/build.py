@@ -7,7 +7,6 @@ Shapes need no weights. Each parameter is moved to the meta device as it is regi
 from __future__ import annotations
 
 import functools
-import gc
 import sys
 import weakref
 from collections import OrderedDict
@@ -23,6 +22,7 @@ from torch.nn.parameter import UninitializedParameter
 from bnguard.model import private
 from bnguard.model.origin import Origins, recording
 from bnguard.target.training import refusing_to_train
+from bnguard.untouched import paused_gc, replaced
 
 
 class SkippedWeights(OrderedDict[str, Any]):
@@ -87,25 +87,13 @@ def weightless(construction: Construction) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(watched(construction))
         stack.enter_context(paused_gc())
-        _patch(stack, nn.Module, "register_parameter", _registering_meta(nn.Module.register_parameter))
-        _patch(stack, nn.Module, "__setattr__", _setting_plainly(nn.Module.__setattr__))
+        stack.enter_context(replaced(nn.Module, "register_parameter", _registering_meta(nn.Module.register_parameter)))
+        stack.enter_context(replaced(nn.Module, "__setattr__", _setting_plainly(nn.Module.__setattr__)))
         for initialiser in _INITIALISERS:
             exchange_code(stack, initialiser, _leave_as_is)
         if isinstance(torch.save, FunctionType):
             exchange_code(stack, torch.save, _refuse_to_save)
         yield
-
-
-@contextmanager
-def paused_gc() -> Iterator[None]:
-    """Keep the collector from walking a growing model again and again: it doubles the time of building one."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 _INITIALISERS = tuple(
@@ -145,12 +133,10 @@ def _setting_plainly(original: Callable[..., None]) -> Callable[..., None]:
     """Set numbers, texts and tuples without asking whether they are parameters: half of a constructor's time."""
 
     def __setattr__(self: nn.Module, name: str, value: object) -> None:  # noqa: N807 - it takes that method's place
-        if type(value) in _PLAIN:
-            own = self.__dict__
-            if not any(name in own.get(space, ()) for space in ("_parameters", "_buffers", "_modules")):
-                object.__setattr__(self, name, value)
-                return
-        original(self, name, value)
+        if type(value) in _PLAIN and not private.is_registered(self, name):
+            object.__setattr__(self, name, value)
+        else:
+            original(self, name, value)
 
     return __setattr__
 
@@ -165,21 +151,10 @@ def to_meta(param: nn.Parameter) -> nn.Parameter:
     return nn.Parameter(meta, param.requires_grad)
 
 
-def _patch(stack: ExitStack, owner: Any, name: str, value: Any) -> None:  # noqa: ANN401 - any attribute of anything
-    original = owner.__dict__[name]
-    setattr(owner, name, value)
-    stack.callback(setattr, owner, name, original)
-
-
 def exchange_code(stack: ExitStack, function: FunctionType, stub: Any) -> None:  # noqa: ANN401 - a function
     """Let a function do what the stub does, under every name it was imported by: files hold their own names."""
-    for attribute, value in (
-        ("__code__", stub.__code__),
-        ("__defaults__", stub.__defaults__),
-        ("__kwdefaults__", stub.__kwdefaults__),
-    ):
-        stack.callback(setattr, function, attribute, getattr(function, attribute))
-        setattr(function, attribute, value)
+    for attribute in ("__code__", "__defaults__", "__kwdefaults__"):
+        stack.enter_context(replaced(function, attribute, getattr(stub, attribute)))
 
 
 @contextmanager
@@ -198,7 +173,7 @@ def _without_downloads(construction: Construction) -> Iterator[None]:
             function = getattr(sys.modules.get(module), name, None)
             if isinstance(function, FunctionType) and function.__closure__ is None:
                 exchange_code(stack, function, answer)
-        _patch(stack, nn.Module, "load_state_dict", load_state_dict)
+        stack.enter_context(replaced(nn.Module, "load_state_dict", load_state_dict))
         yield
 
 

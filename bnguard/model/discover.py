@@ -66,7 +66,7 @@ def _is_model_instance(name: str, value: object) -> bool:
 def _is_model_class(value: object) -> bool:
     if not (isinstance(value, type) and issubclass(value, nn.Module)) or inspect.isabstract(value):
         return False
-    return getattr(value.forward, "__name__", "") != "_forward_unimplemented"
+    return value.forward is not nn.Module.forward
 
 
 def _factories(functions: dict[str, FunctionType], names: dict[str, Any]) -> Iterator[tuple[str, FunctionType]]:

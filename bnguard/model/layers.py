@@ -118,7 +118,7 @@ def _kind(module: nn.Module, known: Norms) -> NormKind | None:
     if isinstance(module, private.script_module_type()):
         return known.kind_of_scripted(_type_name(module))
     kind = known.kind_of_class(type(module))
-    if kind is not None and kind.measured and (module.__dict__.get("_modules") or running_statistics(module) is None):
+    if kind is not None and kind.measured and (private.has_children(module) or running_statistics(module) is None):
         return None  # nothing kept, or kept for a normalisation layer inside
     return kind
 

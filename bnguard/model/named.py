@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -10,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from bnguard.errors import TargetError, UsageError
+from bnguard.errors import TargetError, UsageError, did_you_mean
 from bnguard.model.attempt import attempt, with_weights
 from bnguard.model.build import Construction
 from bnguard.model.settings import Namespace, with_classes
@@ -106,8 +105,7 @@ def _check_arguments(target: Target, function: Any, settings: Mapping[str, Any])
 
 def unknown_setting(text: str, name: str, known: list[str]) -> UsageError:
     """Return the error for a ``--set`` name that nothing takes, with a near one."""
-    near = difflib.get_close_matches(name, known)
-    hint = f"did you mean {near[0]}?" if near else f"it takes: {', '.join(known) or 'nothing'}"
+    hint = did_you_mean(name, known) or f"it takes: {', '.join(known) or 'nothing'}"
     return UsageError(f"{text} has no argument {name!r}", hint=hint)
 
 

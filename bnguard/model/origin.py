@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import nn
 
 from bnguard.facts import SourceLine
 from bnguard.model.norms import norms
+from bnguard.untouched import replaced
 from bnguard.usercode import display_path, whose
 
 
@@ -40,7 +41,6 @@ class Origins:
 def recording(origins: Origins) -> Iterator[None]:
     """Record the creation of every layer of a known class within the block."""
     classes = [cls for cls in norms().classes if "__init__" in vars(cls)]
-    originals = [cls.__init__ for cls in classes]
 
     def watch(original: Any) -> Any:  # noqa: ANN401 - a constructor of any signature
         def __init__(self: nn.Module, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401, N807
@@ -49,13 +49,10 @@ def recording(origins: Origins) -> Iterator[None]:
 
         return __init__
 
-    for cls, original in zip(classes, originals, strict=True):
-        cls.__init__ = watch(original)
-    try:
+    with ExitStack() as stack:
+        for cls in classes:
+            stack.enter_context(replaced(cls, "__init__", watch(cls.__init__)))
         yield
-    finally:
-        for cls, original in zip(classes, originals, strict=True):
-            cls.__init__ = original
 
 
 def _creating_line(module: nn.Module, frame: FrameType | None) -> tuple[str, int] | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -128,9 +128,13 @@ def script_module_type() -> type | tuple[()]:
     return found if isinstance(found, type) else ()
 
 
+COMPILED = "_orig_mod"
+"""The name under which ``torch.compile``'s wrapper holds the module that it compiles."""
+
+
 def compiled_original(module: torch.nn.Module) -> torch.nn.Module | None:
     """Return the module inside ``torch.compile``'s wrapper, or None if it is not one."""
-    original = getattr(module, "_orig_mod", None)
+    original = getattr(module, COMPILED, None)
     return original if isinstance(original, torch.nn.Module) else None
 
 
@@ -150,6 +154,17 @@ def nothing_incompatible() -> object:
     """Return what ``load_state_dict`` gives when every key fits."""
     kind = getattr(torch.nn.modules.module, "_IncompatibleKeys", None)
     return kind([], []) if kind is not None else ([], [])
+
+
+def is_registered(module: torch.nn.Module, name: str) -> bool:
+    """Whether the module has a parameter, buffer or child of this name, also where there is None in its place."""
+    own = module.__dict__  # of a module whose constructor has not yet run, it lacks them all
+    return name in own.get("_parameters", ()) or name in own.get("_buffers", ()) or name in own.get("_modules", ())
+
+
+def has_children(module: torch.nn.Module) -> bool:
+    """Whether the module holds others."""
+    return bool(module.__dict__.get("_modules"))
 
 
 def own_tensor(module: torch.nn.Module, name: str) -> torch.Tensor | None:
@@ -196,11 +211,6 @@ def named_modules(module: torch.nn.Module, prefix: str = "") -> Iterator[tuple[s
         yield name, current
         below = [(f"{name}.{n}" if name else n, m) for n, m in current._modules.items() if m is not None]
         found.extend(reversed(below))
-
-
-def cuda_is_initialized() -> bool:
-    """Whether this process has touched a GPU; asking must not be the first touch."""
-    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 def is_cuda_build() -> bool:
@@ -297,17 +307,8 @@ def compiled_code_runs_eagerly() -> AbstractContextManager[Any]:
         return stance
     from torch._dynamo import config
 
-    return _switched(config, "disable", value=True)
-
-
-@contextmanager
-def _switched(owner: Any, name: str, *, value: object) -> Iterator[None]:  # noqa: ANN401 - a module of settings
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
+    patched: AbstractContextManager[Any] = config.patch(disable=True)
+    return patched
 
 
 # ------------------------------------------------------------------------------------ loaders and modules
@@ -326,12 +327,21 @@ def loader_with(loader: Any, **parts: Any) -> Any:  # noqa: ANN401 - a DataLoade
     return other
 
 
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks")
+RUN_HOOKS = ("_call_impl", "_wrapped_call_impl", "__call__")
+"""Methods of a module that run the user's hooks too: an error below them need not be the layer's."""
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_FLAGS_OF_HOOKS = ("_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs", "_forward_hooks_always_called")
+
+
+def hooks_of(module: torch.nn.Module) -> list[dict[int, Any]]:
+    """Return the very dictionaries that hold the module's hooks of a forward and a backward, by the number of each."""
+    return [module.__dict__.get(name, {}) for name in _HOOKS]
 
 
 def move_hooks(old: torch.nn.Module, new: torch.nn.Module) -> None:
     """Give one module the very hooks of another, so that the handles that the user keeps still remove them."""
-    for name in (*_HOOKS, *(f"{hooks}_with_kwargs" for hooks in _HOOKS[:2]), f"{_HOOKS[0]}_always_called"):
+    for name in (*_HOOKS, *_FLAGS_OF_HOOKS, "_state_dict_hooks"):
         if name in vars(old) and name in vars(new):
             vars(new)[name] = vars(old)[name]
 

@@ -9,8 +9,8 @@ from typing import Any
 from bnguard.model.attempt import attempt
 from bnguard.model.named import Built, build_named
 from bnguard.model.roots import build_roots
-from bnguard.model.trace import quiet
 from bnguard.target import Target, environment, import_module
+from bnguard.untouched import quiet
 
 __all__ = ["Built", "models_of"]
 

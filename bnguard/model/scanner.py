@@ -20,8 +20,8 @@ from bnguard.model.guess import as_wanted
 from bnguard.model.inputs import Inputs, as_recipe
 from bnguard.model.opened import Opened, check_device, opened
 from bnguard.model.trace import Progress, Trace
-from bnguard.model.twin import untouched_process
 from bnguard.rules import CATALOGUE
+from bnguard.untouched import untouched_process
 
 MOST_BATCHES_TRIED = 4
 """``min_batch_size`` is looked for up to this batch size."""

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
-import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -19,11 +15,11 @@ from torch import Tensor, nn
 from bnguard.errors import BnguardError
 from bnguard.facts import LayerFact, Method, Mode
 from bnguard.model import private
-from bnguard.model.build import paused_gc
 from bnguard.model.inputs import Arguments, Inputs, map_tensors
 from bnguard.model.layers import Layer, find_layers, layers_among, layers_by_tensor, names_by_module
 from bnguard.model.record import NormRecorder, Recorded
 from bnguard.model.twin import meta_like, parameter_count, twin, without_ranks
+from bnguard.untouched import paused_gc, quiet, replaced
 from bnguard.usercode import one_line, user_traceback
 
 MOST_REAL_PARAMETERS = 500_000_000
@@ -293,7 +289,8 @@ def _faked(model: nn.Module, recorder: NormRecorder) -> Iterator[None]:
             if tensor.is_meta and not private.is_lazy(tensor):
                 private.replace_tensor(module, name, private.fake_tensor(mode, tensor, "cpu"))
     recorder.renew(layers_by_tensor(find_layers(model)))
-    with mode, recorder:
+    own_words = logging.getLogger(private.FAKE_TENSOR_LOGGER)  # a traceback for every error, which the trace holds
+    with replaced(own_words, "disabled", value=True), mode, recorder:
         yield
 
 
@@ -323,26 +320,3 @@ def _watch_own_code(layers: list[Layer], recorder: NormRecorder) -> list[torch.u
 def _runs_code_of_torch(module: nn.Module) -> bool:
     author = next(cls for cls in type(module).__mro__ if "forward" in vars(cls))
     return author.__module__.startswith("torch.")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the user's prints off stdout, which belongs to the report, and warnings about shapes to ourselves."""
-    fake = logging.getLogger(private.FAKE_TENSOR_LOGGER)  # it prints a traceback of its own for every error
-    disabled, fake.disabled = fake.disabled, True
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(_Stderr()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        fake.disabled = disabled
-
-
-class _Stderr(io.TextIOBase):
-    """Passes text on to whatever stderr is at that moment (pytest and notebooks exchange it)."""
-
-    def write(self, text: str) -> int:
-        return sys.stderr.write(text)
-
-    def flush(self) -> None:
-        sys.stderr.flush()

@@ -8,23 +8,18 @@ have no memory at all.
 from __future__ import annotations
 
 import copy
-import random
-import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Iterable
 from types import MethodType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from bnguard.distributed import rank_and_world_size
 from bnguard.errors import BnguardError
 from bnguard.model import private
 from bnguard.model.build import to_meta
-
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def twin(model: nn.Module, storage: Literal["meta", "shared"]) -> nn.Module:
@@ -80,8 +75,7 @@ def meta_like(tensor: Tensor) -> Tensor:
 
 
 def _drop_foreign_hooks(module: nn.Module) -> None:
-    for name in _HOOKS:
-        hooks = module.__dict__.get(name) or {}
+    for hooks in private.hooks_of(module):
         for key in [k for k, h in hooks.items() if _defined_in(h).split(".")[0] != "torch"]:
             del hooks[key]  # in place: the handle of a lazy layer's own hook holds this very dictionary
 
@@ -96,7 +90,7 @@ def without_ranks(modules: Iterable[nn.Module]) -> None:
 
     With one they refuse every tensor that is not on an accelerator, and wait for the other ranks.
     """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if rank_and_world_size()[0] is None:
         return
     alone = private.batch_norm_base().forward
     for module in modules:
@@ -109,46 +103,9 @@ def unwrap(model: nn.Module) -> tuple[nn.Module, str]:
     prefix = ""
     while True:
         inner: object = private.compiled_original(model)
-        step = "_orig_mod."
+        step = f"{private.COMPILED}."
         if inner is None and isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             inner, step = model.module, "module."
         if not isinstance(inner, nn.Module):
             return model, prefix
         model, prefix = inner, prefix + step
-
-
-_SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
-    (torch.is_grad_enabled, torch.set_grad_enabled),
-    (torch.get_default_dtype, torch.set_default_dtype),
-    (private.default_device, torch.set_default_device),
-    (torch.get_num_threads, torch.set_num_threads),
-    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-    (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
-    *(
-        (partial(getattr, torch.backends.cudnn, name), partial(setattr, torch.backends.cudnn, name))
-        for name in ("enabled", "benchmark", "deterministic", "allow_tf32")
-    ),
-)
-"""What a user's file may switch in torch, as pairs of asking and setting."""
-
-
-@contextmanager
-def untouched_process() -> Iterator[None]:
-    """Give back random states, torch's switches and warnings as they were, also after an error."""
-    with ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        for ask, set_again in _SWITCHES:
-            stack.callback(_restore, ask, set_again, ask())
-        stack.callback(torch.set_rng_state, torch.get_rng_state())
-        stack.callback(random.setstate, random.getstate())
-        numpy = sys.modules.get("numpy")
-        if numpy is not None:
-            stack.callback(numpy.random.set_state, numpy.random.get_state())
-        if private.cuda_is_initialized():
-            stack.callback(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
-        yield
-
-
-def _restore(ask: Callable[[], Any], set_again: Callable[[Any], object], before: object) -> None:
-    if ask() != before:  # setting is not free: a default device pushes a mode
-        set_again(before)

@@ -9,7 +9,7 @@ from torch import nn
 
 from bnguard.errors import BnguardError
 from bnguard.facts import Mode
-from bnguard.findings import Finding, Report, Severity
+from bnguard.findings import Report
 from bnguard.forecast_facts import ForecastFact, SizeFact
 from bnguard.forecasting import forecast_calls
 from bnguard.loader.names import stated_mode
@@ -21,6 +21,8 @@ from bnguard.rehearsal.evaluating import never_calls_eval
 from bnguard.rehearsal.gather import joined
 from bnguard.rehearsal.naming import Names, distinct
 from bnguard.rehearsal.recorder import Recorder, SeenCall, World
+from bnguard.remedies import EVAL_MODE, Advice
+from bnguard.rules.runtime import of_failure
 from bnguard.runtime.diagnosis import Diagnosis, headline
 from bnguard.runtime.postmortem import diagnose
 from bnguard.usercode import one_line
@@ -41,7 +43,7 @@ class Use:
     recipes: tuple[Inputs, ...]
     mode: Mode | None
     note: str | None = None
-    fix: str | None = None
+    fix: tuple[Advice, ...] = ()
 
 
 def forecast(recorder: Recorder, names: Names) -> Report:
@@ -100,7 +102,7 @@ def _use(seen: SeenLoader, model: nn.Module, recorder: Recorder, names: Names, s
         return Use(likely, None, f"{name} was not used in the first step; it is taken for a training loader")
     if silent and stated_mode(name) == "eval":
         why = f"no line of the script calls eval(), so the model is still in training mode on {name}"
-        return Use(likely, None, why, fix="call model.eval() before this loader and model.train() after it")
+        return Use(likely, None, why, fix=(EVAL_MODE.for_case(),))
     return Use(likely, "eval")
 
 
@@ -113,9 +115,9 @@ def _notes(use: Use, *, counted: bool) -> tuple[str, ...]:
     return ((told,) if counted else ()) + ((use.note,) if use.note else ())
 
 
-def _noted(report: Report, notes: dict[str, tuple[str, ...]], fixes: dict[str, str]) -> Report:
+def _noted(report: Report, notes: dict[str, tuple[str, ...]], fixes: dict[str, tuple[Advice, ...]]) -> Report:
     forecasts = tuple(replace(f, notes=(*f.notes, *notes[f.loader])) for f in report.forecasts)
-    findings = tuple(replace(f, fix=fixes.get(f.loader or "", f.fix)) for f in report.findings)
+    findings = tuple(replace(f, remedies=fixes.get(f.loader or "", f.remedies)) for f in report.findings)
     ways = tuple(way for way in report.suggestions if way.loader not in fixes)
     return replace(report, forecasts=forecasts, findings=findings, suggestions=ways)
 
@@ -178,16 +180,7 @@ def failure(recorder: Recorder, error: Exception, names: Names) -> Report | None
     model = model_names(recorder, names).get(call.model, type(call.model).__name__) if call else None
     loader = loader_names(recorder, names)[call.loader] if call and call.loader else None
     at = f"step {call.loader.step} of {loader}" if call and call.loader else "the first training step"
-    finding = Finding(
-        diagnosis.code,
-        Severity.ERROR,
-        f"{headline(diagnosis)}, in {at}.",
-        fix=diagnosis.workarounds[0] if diagnosis.workarounds else None,
-        model=model,
-        layer=diagnosis.layer,
-        loader=loader,
-        location=diagnosis.source,
-    )
+    finding = of_failure(diagnosis, headline(diagnosis), model=model, loader=loader, at=at)
     forecasts = (_failed(diagnosis, error, call, model, loader),) if call and model and loader else ()
     return Report(
         "preflight",

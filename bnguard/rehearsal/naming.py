@@ -9,13 +9,14 @@ from typing import Any
 
 from torch import nn
 
+from bnguard.model import private
 from bnguard.usercode import whose
 
 MOST_NAMES = 2000
 """A scope or object with more names than this is not searched."""
 
 
-WRAPPED = ("module", "_orig_mod", "base_dataloader", "dataloader", "loader")
+WRAPPED = ("module", private.COMPILED, "base_dataloader", "dataloader", "loader")
 """Attributes under which wrappers keep what they wrap: its name is the wrapper's."""
 
 

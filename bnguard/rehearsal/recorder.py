@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from bnguard.distributed import rank_and_world_size
 from bnguard.facts import Mode, SourceLine
 from bnguard.model import private
 from bnguard.model.inputs import map_tensors
@@ -182,7 +183,7 @@ class Recorder:
             self.modes[model] = {m: m.training for m in model.modules()}
             self.trained_by_library = self.trained_by_library or trained_by_library(sys._getframe(1))
             self._thread = threading.get_ident()
-            self._see_world()
+            self.world = World(*rank_and_world_size())
         if loader is not None:
             loader.trained = True
             self._ahead = self._ahead or loader.thread != self._thread
@@ -208,11 +209,6 @@ class Recorder:
             return False
         elsewhere = loader is not None and not loader.trained
         return not model.training or (elsewhere and not torch.is_grad_enabled())
-
-    def _see_world(self) -> None:
-        distributed = torch.distributed
-        if distributed.is_available() and distributed.is_initialized():
-            self.world = World(distributed.get_rank(), distributed.get_world_size())
 
     # --------------------------------------------------------------------------------- optimizers
 

@@ -11,6 +11,7 @@ from bnguard.errors import BnguardError, RepairError
 from bnguard.facts import LayerFact, ModelFact
 from bnguard.model import private, scan
 from bnguard.model.layers import Layer
+from bnguard.remedies import KEEP_BATCH_DIMENSION, MERGE_TAIL
 from bnguard.repair.choose import Only, batch_norm_layers
 from bnguard.repair.outcome import Repair, Steps
 
@@ -110,7 +111,7 @@ def lost_dimension(who: str, reason: str) -> RepairError:
     """Return the error for a layer that one sample reaches without its batch dimension: no fix of the layer helps."""
     return RepairError(
         f"{who} still fails at batch size 1: the batch dimension is lost on the way ({reason}); nothing was changed",
-        hint="write x.flatten(1) for x.squeeze(), or name the dimensions that are squeezed",
+        hint=KEEP_BATCH_DIMENSION.does,
     )
 
 
@@ -122,5 +123,5 @@ def _still_fails(name: str, layer: LayerFact, skipped: dict[str, str]) -> Bnguar
         why = "its call is made outside a BatchNorm layer" if layer.type == "functional" else "one value per channel"
     return RepairError(
         f"after {name}, {label(layer.name)} ({layer.type}) still fails at batch size 1: {why}; nothing was changed",
-        hint="keep the batches larger instead: bnguard.repair.merge_tail(loader)",
+        hint=MERGE_TAIL.for_case("keep the batches larger instead", price="").text,
     )

@@ -5,7 +5,7 @@ They give indices alone, so any DataLoader takes them as ``batch_sampler=``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import Any, ClassVar
 
@@ -14,12 +14,33 @@ from torch.utils.data import BatchSampler, Sampler
 from bnguard.errors import RepairError, UsageError
 from bnguard.loader.sizes import batches
 from bnguard.loader.untouched import follow
+from bnguard.remedies import ALLOW_SINGLE_SAMPLE, MORE_SAMPLES
 
 
-def merged(given: Iterable[list[Any]], min_size: int) -> Iterator[list[Any]]:
+def shortage(samples: int, min_size: int, who: str) -> str:
+    """Say that an epoch cannot hold one batch of the wanted size; ``who`` ends in the verb."""
+    return f"{who} {samples} sample{'s' * (samples != 1)} in an epoch, and no batch may hold fewer than {min_size}"
+
+
+def too_few(samples: int, min_size: int, who: str = "the sampler yields") -> RepairError:
+    """Return the error for such an epoch."""
+    return RepairError(
+        shortage(samples, min_size, who),
+        hint=f"{MORE_SAMPLES.does}; or {ALLOW_SINGLE_SAMPLE.for_case().text}",
+    )
+
+
+def merged(
+    given: Iterable[list[Any]], min_size: int, short: Callable[[int, int], RepairError] = too_few
+) -> Iterator[list[Any]]:
     """Yield the batches, each one under ``min_size`` joined to the batch before it (a first one to the next).
 
     One batch is held back, so that the last can still grow. No list of the caller's is changed.
+
+    Args:
+        given: lists of indices or of samples.
+        min_size: no batch holds fewer.
+        short: makes the error from the number of samples and ``min_size``.
 
     Raises:
         RepairError: all batches together hold fewer samples than ``min_size``.
@@ -33,17 +54,9 @@ def merged(given: Iterable[list[Any]], min_size: int) -> Iterator[list[Any]]:
         else:
             held += batch
     if held and len(held) < min_size:
-        raise too_few(len(held), min_size)
+        raise short(len(held), min_size)
     if held:
         yield held
-
-
-def too_few(samples: int, min_size: int, who: str = "the sampler yields") -> RepairError:
-    """Return the error for an epoch that cannot hold one batch of the wanted size."""
-    return RepairError(
-        f"{who} {samples} sample{'s' * (samples != 1)} in an epoch, and no batch may hold fewer than {min_size}",
-        hint="give the loader more samples, or let BatchNorm take one: bnguard.repair.allow_single_sample(model)",
-    )
 
 
 def check_min_size(min_size: int) -> None:
@@ -63,8 +76,7 @@ def check_sizes(batch_size: object, min_size: int) -> None:
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < min_size:
         raise RepairError(
             f"batch_size is {batch_size}, and no batch may hold fewer than {min_size} samples",
-            hint=f"raise batch_size to {min_size} or more, or let BatchNorm take one sample: "
-            "bnguard.repair.allow_single_sample(model)",
+            hint=f"raise batch_size to {min_size} or more; or {ALLOW_SINGLE_SAMPLE.for_case().text}",
         )
 
 

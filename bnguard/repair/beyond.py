@@ -14,9 +14,9 @@ from torch.nn.functional import batch_norm
 
 from bnguard.model import private
 from bnguard.model.layers import Layer
-from bnguard.model.twin import untouched_process
 from bnguard.repair import retype
 from bnguard.repair.apply import why_fixed
+from bnguard.untouched import untouched_process
 
 _SPACE = {"BatchNorm1d": 0, "BatchNorm2d": 2, "BatchNorm3d": 3}
 """Dimensions of space in the tensor that a layer is tried with, by the class it inherits from."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
 
-from bnguard.errors import TargetError, UsageError
+from bnguard.errors import TargetError, UsageError, did_you_mean
 from bnguard.model.layers import Layer, find_layers
 from bnguard.norm_kinds import BATCH
 
@@ -52,8 +51,8 @@ def _matching(layers: list[Layer], only: Only) -> list[Layer]:
         raise UsageError("only names no layer", hint="leave it out to change all BatchNorm layers")
     for pattern in patterns:
         if not any(_fits(name, pattern) for x in layers for name in x.names):
-            near = difflib.get_close_matches(pattern, [name for x in layers for name in x.names])
-            hint = f"did you mean {' or '.join(near)}?" if near else f"the first is called {layers[0].name!r}"
+            names = [name for x in layers for name in x.names]
+            hint = did_you_mean(pattern, names) or f"the first is called {layers[0].name!r}"
             raise UsageError(f"only={pattern!r} matches no BatchNorm layer", hint=hint)
     return [x for x in layers if any(_fits(name, pattern) for name in x.names for pattern in patterns)]
 

@@ -14,12 +14,13 @@ from bnguard.errors import InputError, RepairError
 from bnguard.model import private, scan
 from bnguard.model.inputs import Arguments, Inputs, SpecInputs, TensorSpec, given, map_tensors
 from bnguard.model.layers import WEIGHTED, Layer
-from bnguard.model.twin import twin, untouched_process, unwrap
+from bnguard.model.twin import twin, unwrap
 from bnguard.repair.apply import label, lost_dimension
 from bnguard.repair.beyond import why_irreplaceable
 from bnguard.repair.choose import Only, batch_norm_layers
 from bnguard.repair.folding import fold
 from bnguard.repair.pairs import Flow
+from bnguard.untouched import untouched_process
 from bnguard.usercode import one_line
 
 BATCH_SIZE = 2

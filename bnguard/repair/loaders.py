@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-import torch
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 from torch.utils.data.distributed import DistributedSampler
 
+from bnguard.distributed import rank_and_world_size
 from bnguard.errors import RepairError, TargetError
 from bnguard.loader.one_loader import Inspection, inspect, law_of, yields_its_length
-from bnguard.loader.plan import Setup, make_plan
+from bnguard.loader.plan import Setup
+from bnguard.loader.sharding import make_plan
 from bnguard.loader.untouched import CannotCopyError, follow
 from bnguard.model import private
 from bnguard.repair.batches import (
@@ -137,7 +138,7 @@ def _is_safe(loader: DataLoader[Any], sampler: Any, kind: _Kind, min_size: int) 
     Where there are several ranks a framework may still divide the samples of a plain sampler between them.
     """
     distributed = type(sampler) is DistributedSampler
-    if not (yields_its_length(sampler) or distributed) or (_several_ranks() and not distributed):
+    if not (yields_its_length(sampler) or distributed) or (rank_and_world_size()[1] > 1 and not distributed):
         return False
     found = inspect(loader, _asked())
     if found.setup is None or found.fact.samples is None:
@@ -146,11 +147,6 @@ def _is_safe(loader: DataLoader[Any], sampler: Any, kind: _Kind, min_size: int) 
     sizes = make_plan(found.fact.samples, wanted).streams
     enough = all(size >= min_size for stream in sizes for size, _ in stream.batches)
     return enough and sizes == make_plan(found.fact.samples, found.setup).streams
-
-
-def _several_ranks() -> bool:
-    ready = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return ready and torch.distributed.get_world_size() > 1
 
 
 def _asked() -> Inspection:

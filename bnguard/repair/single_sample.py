@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from bnguard.distributed import rank_and_world_size
 from bnguard.model.layers import Layer
 from bnguard.repair import retype
 from bnguard.repair.apply import ALREADY, apply, why_fixed
@@ -88,7 +88,4 @@ def _is_lone(x: Tensor) -> bool:
 
 def _counts_other_ranks(module: Any) -> bool:  # noqa: ANN401 - a BatchNorm
     """Whether the layer takes its statistics over several ranks; then all of them must take part."""
-    if not isinstance(module, nn.SyncBatchNorm):
-        return False
-    ready = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return ready and torch.distributed.get_world_size(module.process_group) > 1
+    return isinstance(module, nn.SyncBatchNorm) and rank_and_world_size(module.process_group)[1] > 1

@@ -10,7 +10,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from bnguard.errors import RepairError
 from bnguard.loader.sizes import batches
-from bnguard.repair.batches import merged
+from bnguard.repair.batches import merged, shortage, too_few
 
 
 class MergedStream(IterableDataset[Any]):
@@ -43,14 +43,7 @@ class MergedStream(IterableDataset[Any]):
             RepairError: the whole stream of this worker holds fewer than ``min_size`` samples.
 
         """
-        stream = merged(_cut(self.dataset, self.size), self.min_size)
-        while True:
-            try:
-                samples = next(stream, None)
-            except RepairError as error:
-                raise _of_this_worker(error) from None
-            if samples is None:
-                return
+        for samples in merged(_cut(self.dataset, self.size), self.min_size, _too_few):
             yield self.collate(samples)
 
     def __len__(self) -> int:
@@ -83,10 +76,10 @@ def _cut(samples: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield batch
 
 
-def _of_this_worker(error: RepairError) -> RepairError:
+def _too_few(samples: int, min_size: int) -> RepairError:
+    """Return the error for a stream that cannot fill one batch; a worker's reaches the user as its message alone."""
     worker = get_worker_info()
     if worker is None:
-        return error
-    return RepairError(
-        f"worker {worker.id} of {worker.num_workers}: {error.message.replace('sampler', 'stream')}; use fewer workers"
-    )
+        return too_few(samples, min_size, "the stream yields")
+    who = f"worker {worker.id} of {worker.num_workers}: the stream yields"
+    return RepairError(f"{shortage(samples, min_size, who)}; use fewer workers")

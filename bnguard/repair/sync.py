@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import nn
 
+from bnguard.distributed import rank_and_world_size
 from bnguard.errors import RepairError
 from bnguard.model.layers import Layer
 from bnguard.repair.apply import ALREADY
@@ -52,8 +52,7 @@ def to_sync(
         raise RepairError(
             "DistributedDataParallel holds the model already", hint="convert it first, then wrap what comes back"
         )
-    ranks = _ranks(process_group)
-    if verify and ranks < 2:
+    if verify and rank_and_world_size(process_group)[1] < 2:
         raise RepairError(
             "there is one rank, where SyncBatchNorm computes what BatchNorm does, and fails on one sample as it does",
             hint="call it after init_process_group, or with verify=False; on one rank merge the tail instead",
@@ -75,8 +74,3 @@ def to_sync(
 def _converted(module: nn.Module, process_group: Any) -> nn.Module:  # noqa: ANN401 - see above
     new: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module, process_group)  # type: ignore[no-untyped-call]
     return new
-
-
-def _ranks(process_group: Any) -> int:  # noqa: ANN401 - see above
-    ready = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_world_size(process_group) if ready else 1

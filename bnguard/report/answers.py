@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from bnguard.findings import Severity
-from bnguard.report.words import counted, dimensions
+from bnguard.report.words import counted, dimensions, named, number
+from bnguard.rules import rule_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from bnguard.facts import LayerFact, ModelFact
     from bnguard.findings import Finding, Report
@@ -60,11 +61,16 @@ def of_report(report: Report) -> list[Answer]:
     told = [f for f in report.forecasts if not gathered or f.stops is not False]
     answers = [replace(of_forecast(f), subject=f.model) for f in told]
     answers += _holding([f for f in report.forecasts if f.stops is False]) if gathered else []
-    foreseen = {f.model for f in report.forecasts}
-    answers += [with_counts(model) for model in report.models if model.target not in foreseen]
-    answers += _of_other_loaders(report)
+    answers += beside_forecasts(report)
     answers += [Answer("warns", "not checked, see below", subject=p.entry) for p in report.problems]
     return sorted(answers, key=lambda a: get_args(State).index(a.state))
+
+
+def beside_forecasts(report: Report) -> list[Answer]:
+    """Return the answers for the models and the loaders that no forecast speaks of."""
+    foreseen = {f.model for f in report.forecasts}
+    of_models = [with_counts(model) for model in report.models if model.target not in foreseen]
+    return [*of_models, *_of_other_loaders(report)]
 
 
 def _of_other_loaders(report: Report) -> Iterator[Answer]:
@@ -115,8 +121,9 @@ def _why(layer: LayerFact) -> str:
         return f"{layer.type} refuses its input ({layer.reason})"
     if call is None:
         return f"{layer.type} is refused by PyTorch as it is configured"
-    values = f"{call.values_per_statistic} value{'s' if call.values_per_statistic != 1 else ''}"
-    return f"{layer.type} gets {dimensions(call.shape)}, {values} per {layer.norm.per}"
+    return (
+        f"{layer.type} gets {dimensions(call.shape)}, {number(call.values_per_statistic, 'value')} per {layer.norm.per}"
+    )
 
 
 def counts(model: ModelFact) -> str:
@@ -127,7 +134,7 @@ def counts(model: ModelFact) -> str:
 
     found = Counter(x.verdict for x in model.layers)
     words = ", ".join(counted(verdict, found[verdict]) for verdict in get_args(Verdict) if found[verdict])
-    return f"{len(model.layers):,} normalisation layer{'s' if len(model.layers) != 1 else ''}: {words}."
+    return f"{number(len(model.layers), 'normalisation layer')}: {words}."
 
 
 # ---------------------------------------------------------------------------------------- forecasts
@@ -196,44 +203,31 @@ def of_loaders(report: Report) -> Answer:
         return _found("breaks", errors, report)
     if unknown:
         sentence = "the batch sizes are not known, so nothing is said to be safe"
-        return Answer("unknown", sentence, subject=_names(fact.name for fact in unknown))
+        return Answer("unknown", sentence, subject=named([fact.name for fact in unknown]))
     if warnings:
         return _found("warns", warnings, report)
     smallest = min((fact.smallest for fact in report.loaders if fact.smallest), default=0)
     hidden = [fact.name for fact in report.loaders if fact.first_single and fact.mode == "train"]
     if hidden:  # the finding was ignored; the fact remains
-        return Answer("warns", f"{_FOUND['DL101']}, though no finding shows it", subject=_names(hidden))
+        sentence = "a batch of one sample comes in training, though no finding shows it"
+        return Answer("warns", sentence, subject=named(hidden))
     lone = [fact.name for fact in report.loaders if fact.first_single]
     if lone:
-        return Answer("holds", "batches of one sample, safe after model.eval()", subject=_names(lone))
+        return Answer("holds", "batches of one sample, safe after model.eval()", subject=named(lone))
     return Answer("holds", f"no batch of one sample; the smallest holds {smallest:,}")
 
 
-_FOUND = {
-    "DL101": "a batch of one sample comes in training",
-    "DL102": "a batch of one sample comes in evaluation, safe only after model.eval()",
-    "DL103": "every training batch holds one sample",
-    "DL104": "a piece of a batch holds one sample",
-    "DL105": "no batch at all",
-    "DL106": "a worker's tail holds one sample",
-    "DL108": "no batch of one sample, but much of the data is dropped",
-}
-
-
 def _found(state: State, findings: Sequence[Finding], report: Report) -> Answer:
-    first = findings[0]
-    alike = [f.loader or "" for f in findings if f.code == first.code]
-    sentence = _FOUND.get(first.code, first.code)
+    """Return what the rule of the first finding says, of all loaders of which it says so."""
+    first, rule = findings[0], rule_of(findings[0].code)
+    sentence = rule.headline if rule else first.code
+    found = {f.loader for f in findings}
     if "range" in report.extra:
         span = report.extra["range"]
-        broken = len({(f.loader or "").rpartition("n=")[2] for f in findings})
+        broken = len({fact.dataset for fact in report.loaders if fact.name in found})
         return Answer(state, sentence, subject=f"{broken} of {span['to'] - span['from'] + 1} sizes")
     lone = next((fact.first_single for fact in report.loaders if fact.name == first.loader), None)
-    if lone and len(findings) == 1 and first.code == "DL101":
-        sentence = f"a batch of one sample comes at step {lone.step:,} of {lone.steps:,}"
-    return Answer(state, sentence, subject=_names(alike))
-
-
-def _names(names: Iterable[str]) -> str:
-    every = list(dict.fromkeys(names))
-    return ", ".join(every[:3]) + (f" and {len(every) - 3} more" if len(every) > 3 else "")
+    if rule and rule.headline_at and lone and len(findings) == 1:
+        sentence = rule.headline_at.format(step=f"{lone.step:,}", steps=f"{lone.steps:,}")
+    alike = dict.fromkeys(f.loader or "" for f in findings if f.code == first.code)
+    return Answer(state, sentence, subject=named(list(alike)))

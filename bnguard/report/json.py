@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bnguard.findings import Report
+if TYPE_CHECKING:
+    from bnguard.report.formats import Context
 
 
-def render(report: Report) -> str:
+def render(context: Context) -> str:
     """Return the report as JSON text, one document, ending in a newline."""
-    return render_document(report.to_dict())
+    return render_document(context.report.to_dict())
 
 
 def render_document(document: Mapping[str, Any]) -> str:

@@ -6,10 +6,13 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from bnguard.findings import Report, Severity
+from bnguard.findings import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from bnguard.findings import Report
+    from bnguard.loader_facts import LoaderFact
 
 Cell = Literal["breaks", "warns", "fine", "unknown", "refused"]
 
@@ -19,7 +22,7 @@ class Range:
     """One part of the split over all sizes of the range.
 
     Attributes:
-        part: the split's name, '' where the dataset is not split.
+        part: of the split, '' where the dataset is not split.
         low: the first size.
         cells: what comes of each size from there on.
 
@@ -38,7 +41,7 @@ def ranges_of(report: Report) -> Iterator[Range]:
     """Yield one range for each part of the split.
 
     Args:
-        report: of a range; loaders are named ``n=9`` or ``train n=9``.
+        report: of a range, so that each loader says which ``part`` it is and of how large a ``dataset``.
 
     """
     low, high = report.extra["range"]["from"], report.extra["range"]["to"]
@@ -46,19 +49,18 @@ def ranges_of(report: Report) -> Iterator[Range]:
     for finding in report.findings:
         name = finding.loader or ""
         worst[name] = max(finding.severity, worst.get(name, Severity.NOTE))
-    known = {fact.name: fact for fact in report.loaders}
-    for part in dict.fromkeys(fact.name.rpartition("n=")[0].strip() for fact in report.loaders):
-        lead = f"{part} " if part else ""
-        names = [f"{lead}n={n}" for n in range(low, high + 1)]
-        cells = (
-            "refused" if name not in known else "unknown" if known[name].unknown else _cell(worst.get(name))
-            for name in names
-        )
-        yield Range(part, low, tuple(cells))
+    known = {(fact.part, fact.dataset): fact for fact in report.loaders}
+    for part in dict.fromkeys(fact.part for fact in report.loaders):
+        facts = (known.get((part, n)) for n in range(low, high + 1))
+        yield Range(part, low, tuple(_cell(fact, worst.get(fact.name) if fact else None) for fact in facts))
 
 
-def _cell(severity: Severity | None) -> Cell:
-    return "breaks" if severity is Severity.ERROR else "warns" if severity is Severity.WARNING else "fine"
+def _cell(fact: LoaderFact | None, worst: Severity | None) -> Cell:
+    if fact is None:
+        return "refused"
+    if fact.unknown:
+        return "unknown"
+    return "breaks" if worst is Severity.ERROR else "warns" if worst is Severity.WARNING else "fine"
 
 
 def series(sizes: Sequence[int]) -> str:

@@ -8,14 +8,34 @@ from typing import TYPE_CHECKING
 from bnguard.loader_facts import TIMES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bnguard.facts import ModelFact, SourceLine
+    from bnguard.findings import Report
     from bnguard.loader_facts import LoaderFact, Stream
+    from bnguard.rules import Rule
 
 HOW_TO_GIVE_INPUTS = (
     "another input: --input 3,224,224 (no batch dimension), or a function bnguard_inputs(batch_size) in the file"
 )
+
+
+def number(count: int, word: str) -> str:
+    """Return how many: ``1 layer``, ``2,048 layers``."""
+    return f"{count:,} {word}{'s' * (count != 1)}"
+
+
+def named(names: Sequence[str], most: int = 3) -> str:
+    """Return names in a line; of many the first few: ``a, b, c and 2 more``."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def totals(report: Report) -> str:
+    """Return how many findings there are of each severity: ``1 error, 0 warnings, 2 notes``."""
+    from bnguard.findings import Severity
+
+    text = ", ".join(number(report.count(s), s.label) for s in sorted(Severity, reverse=True))
+    return f"{text}, {len(report.problems):,} not carried out" if report.problems else text
 
 
 def dimensions(shape: Iterable[int]) -> str:
@@ -26,6 +46,23 @@ def dimensions(shape: Iterable[int]) -> str:
 def paragraphs(text: str) -> list[str]:
     """Return the paragraphs of an indented text, each as one line."""
     return [" ".join(p.split()) for p in textwrap.dedent(text).strip().split("\n\n")]
+
+
+def remedies_of(rule: Rule) -> list[tuple[str, str | None]]:
+    """Return what helps where a rule speaks, the cheapest first: a sentence with the price, and the line of Python."""
+    return [(f"{r.does}{', ' if r.price else ''}{r.price}", r.line()) for r in rule.remedies]
+
+
+def advice_of(rule: Rule) -> list[str]:
+    """Return what to do where a rule speaks, a paragraph each: the remedies, then what else there is to mind."""
+    remedies = [f"{does[0].upper()}{does[1:]}{f': {line}' if line else '.'}" for does, line in remedies_of(rule)]
+    return [*remedies, *paragraphs(rule.fix)]
+
+
+def examples_of(rule: Rule) -> list[tuple[str, str]]:
+    """Return the wrong and the right example of a rule, each with its title."""
+    both = (("Wrong", rule.example.wrong), ("Right", rule.example.right))
+    return [(title, textwrap.dedent(code).strip()) for title, code in both]
 
 
 def short_place(place: SourceLine) -> str:
@@ -87,7 +124,7 @@ def samples_text(fact: LoaderFact) -> str:
     """Return how many samples the loader draws from."""
     if fact.samples is None:
         return "? samples"
-    return f"{fact.samples:,} sample{'s' * (fact.samples != 1)}"
+    return number(fact.samples, "sample")
 
 
 def whose_text(fact: LoaderFact, stream: Stream) -> str:

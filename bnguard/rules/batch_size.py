@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bnguard.facts import THIN_VALUES, LayerFact, ModelFact, NormCall
+from bnguard import remedies as ways
+from bnguard.facts import THIN_VALUES, LayerFact, ModelFact
 from bnguard.findings import Finding, Severity
+from bnguard.loader_facts import TIMES
 from bnguard.norm_kinds import BATCH
-from bnguard.rules.registry import Rule
-from bnguard.rules.words import what
+from bnguard.remedies import Advice
+from bnguard.rules.registry import Example, Rule
+from bnguard.rules.words import and_others, layer_and_class
 
-KEEP_THE_BATCH = (
-    "Write x.flatten(1) for x.squeeze(), or name its dimensions: without them it drops every dimension of size 1, the "
-    "batch as well."
-)
-
-
-def _shape(call: NormCall) -> str:
-    return "×".join(map(str, call.shape))
+SINGLE_SAMPLE = "BN102"
+"""The code that other rules refer to where a lone sample runs."""
 
 
 def _what(layer: LayerFact) -> str:
-    return what(layer.label, layer.type, layer.num_features)
+    return layer_and_class(layer.label, layer.type, layer.num_features)
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return TIMES.join(map(str, shape))
 
 
 def _fails(model: ModelFact, rule: Rule) -> Iterator[Finding]:
@@ -29,32 +30,31 @@ def _fails(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     for layer in failing:
         call = next(c for c in layer.calls if c.raises)
         first = layer.name == model.first_failure
-        place = "training stops here first" if first else "fails as well"
         yield rule.about(
             model,
             layer,
-            f"{_what(layer)} gets {_shape(call)} at batch size {model.batch_size}: one value per channel has no "
-            f"variance, so the forward raises ValueError; {place}.",
-            fix=_remedy(layer) if first or len(failing) == 1 else None,
+            f"gets {_shape(call.shape)} at batch size {model.batch_size}: one value per channel has no variance, so "
+            "the forward raises ValueError",
+            *(_ways_out(layer) if first or len(failing) == 1 else ()),
+            subject=_what(layer),
+            consequence="training stops here first" if first else "fails as well",
         )
 
 
-def _remedy(layer: LayerFact) -> str:
-    ways = []
+def _ways_out(layer: LayerFact) -> Iterator[Advice]:
     if layer.min_batch_size:
-        size = "" if layer.min_batch_size == 2 else f", min_size={layer.min_batch_size}"
-        ways.append(
-            f"never let a training batch hold fewer than {layer.min_batch_size} samples: "
-            f"bnguard.repair.merge_tail(loader{size}) joins a tail to the batch before it"
+        yield ways.MERGE_TAIL.for_case(
+            f"merge a tail into the batch before it, so that no training batch holds fewer than {layer.min_batch_size} "
+            "samples",
+            more="" if layer.min_batch_size == 2 else f", min_size={layer.min_batch_size}",
         )
     if layer.larger_input:
-        ways.append(
-            f"an input of {'×'.join(map(str, layer.larger_input[1:]))}, where this layer sees more than one pixel"
+        yield ways.LARGER_INPUT.for_case(
+            f"give an input of {_shape(layer.larger_input[1:])}, where this layer sees more than one pixel"
         )
-    helps = "allow-single-sample" in layer.norm.remedies
+    helps = ways.ALLOW_SINGLE_SAMPLE.kind in layer.norm.remedies
     if helps and layer.track_running_stats and layer.type != "functional":
-        ways.append("let a lone sample use the running statistics: bnguard.repair.allow_single_sample(model)")
-    return f"{ways[0][0].upper()}{ways[0][1:]}" + "".join(f"; or {way}" for way in ways[1:]) + "."
+        yield ways.ALLOW_SINGLE_SAMPLE.for_case()
 
 
 def _single(model: ModelFact, rule: Rule) -> Iterator[Finding]:
@@ -62,19 +62,20 @@ def _single(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     if not layers:
         return
     fewest = min(layers, key=lambda x: x.fewest_values or 0)
-    count = f"{len(layers)} layers take" if len(layers) > 1 else f"{_what(layers[0])} takes"
     flat = (
         ""
         if fewest.fewest_values != 1
-        else (". With one value nothing is raised there, but the output is the bias, whatever the input")
+        else ". With one value nothing is raised there, but the output is the bias, whatever the input"
     )
     yield rule.about(
         model,
         fewest,
-        f"{count} mean and variance from a single sample at batch size {model.batch_size}; the fewest values per "
-        f"channel are {fewest.fewest_values}, at {fewest.label}{flat}.",
-        fix="It runs, but each image is normalised by itself and pulls the running statistics its way: train with "
-        "larger batches, or keep these layers as they are pretrained: bnguard.repair.freeze(model).",
+        f"{'take' if len(layers) > 1 else 'takes'} mean and variance from a single sample at batch size "
+        f"{model.batch_size}",
+        ways.LARGER_BATCHES.for_case("train with larger batches: each image is normalised by itself now"),
+        ways.FREEZE.for_case(),
+        subject=_layers(layers),
+        consequence=f"the fewest values per channel are {fewest.fewest_values}, at {fewest.label}{flat}",
     )
 
 
@@ -84,13 +85,15 @@ def _thin(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         return
     fewest = min(layers, key=lambda x: x.fewest_values or 0)
     enough = _enough(fewest, model.batch_size)
+    does = f"a batch size of {enough} gives {fewest.label} at least {THIN_VALUES}"
     yield rule.about(
         model,
         fewest,
-        f"{_layers(layers)} {'estimate' if len(layers) > 1 else 'estimates'} mean and variance from fewer than "
-        f"{THIN_VALUES} values per channel at batch size {model.batch_size}; the fewest are {fewest.fewest_values}, "
-        f"at {fewest.label}.",
-        fix=f"A batch size of {enough} gives {fewest.label} at least {THIN_VALUES}." if enough else None,
+        f"{'estimate' if len(layers) > 1 else 'estimates'} mean and variance from fewer than {THIN_VALUES} values per "
+        f"channel at batch size {model.batch_size}",
+        *((ways.BATCH_SIZE.for_case(does, price=""),) if enough else ()),
+        subject=_layers(layers),
+        consequence=f"the fewest are {fewest.fewest_values}, at {fewest.label}",
     )
 
 
@@ -107,20 +110,15 @@ def _untracked(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     layers = [x for x in model.layers if x.norm is BATCH and not x.track_running_stats and x.type != "functional"]
     if not layers:
         return
-    first = layers[0]
-    wrong = [x for x in layers if model.mode == "eval" and x.verdict == "fails"]
-    tail = (
-        "the forward raises at batch size 1 there"
-        if wrong or any(c.values_per_channel == c.shape[0] for x in layers for c in x.calls)
-        else "a prediction depends on the other samples in its batch"
-    )
-    others = f" (and {len(layers) - 1} more)" if len(layers) > 1 else ""
+    raises = model.mode == "eval" and any(x.verdict == "fails" for x in layers)
+    raises = raises or any(c.values_per_channel == c.shape[0] for x in layers for c in x.calls)
+    after = "the forward raises at batch size 1 there" if raises else "a prediction depends on its whole batch"
     yield rule.about(
         model,
-        first,
-        f"{_what(first)}{others} keeps no running statistics (track_running_stats=False): it uses the batch in eval "
-        f"mode too, and {tail}.",
-        fix="Drop track_running_stats=False, or normalise without the batch (GroupNorm, LayerNorm).",
+        layers[0],
+        f"keeps no running statistics (track_running_stats=False): it uses the batch in eval mode too, and {after}",
+        ways.TRACK_STATISTICS.for_case(),
+        subject=f"{_what(layers[0])}{and_others(layers)}",
     )
 
 
@@ -130,9 +128,10 @@ def _lost_dimension(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             yield rule.about(
                 model,
                 layer,
-                f"{_what(layer)} refuses its input at batch size {model.batch_size} ({layer.reason}), and takes it at "
-                f"{model.batch_size + 1}: the batch dimension is lost on the way.",
-                fix=KEEP_THE_BATCH,
+                f"refuses its input at batch size {model.batch_size} ({layer.reason}), and takes it at "
+                f"{model.batch_size + 1}: the batch dimension is lost on the way",
+                ways.KEEP_BATCH_DIMENSION.for_case(),
+                subject=_what(layer),
             )
 
 
@@ -154,19 +153,21 @@ RULES: list[Rule] = [
         remainder of 1.
         """,
         fix="""
-        Cheapest first. Join the tail to the batch before it (bnguard.repair.merge_tail), or choose a batch size that
-        leaves no remainder of 1: nothing is lost. drop_last=True loses the tail's samples in every epoch, and every
-        batch if there are fewer samples than the batch size. Layers in eval mode use their running statistics and do
-        not fail, but model.train() undoes that: bnguard.repair.freeze lasts, and allow_single_sample does it for lone
-        samples alone.
-
-        GroupNorm (bnguard.repair.to_group_norm) does not look across samples, but needs retraining, and one channel
+        Layers in eval mode use their running statistics and do not fail, but model.train() undoes that; freezing lasts.
+        drop_last=True leaves no batch at all if there are fewer samples than the batch size. GroupNorm with one channel
         per group on one pixel fails in the same way. SyncBatchNorm helps only with several ranks on accelerators.
         """,
+        needs="batch-size",
+        remedies=(ways.MERGE_TAIL, ways.BATCH_SIZE, ways.ALLOW_SINGLE_SAMPLE, ways.FREEZE, ways.GROUP_NORM),
+        told_by="stop",
+        example=Example(
+            wrong="model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))\nx = torch.randn(1, 8)",
+            right="model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))\nx = torch.randn(2, 8)",
+        ),
         check_model=_fails,
     ),
     Rule(
-        "BN102",
+        SINGLE_SAMPLE,
         "single-sample-statistics",
         Severity.WARNING,
         "mean and variance are taken from a single sample",
@@ -176,10 +177,16 @@ RULES: list[Rule] = [
         evaluation uses move towards each image in turn. Training and evaluation drift apart.
         """,
         fix="""
-        Train with larger batches, accumulate gradients only over batches that are large enough themselves
-        (accumulation does not enlarge the batch that BatchNorm sees), freeze pretrained BatchNorm layers with
-        bnguard.repair.freeze, or use a normalisation that does not look across samples.
+        Accumulate gradients only over batches that are large enough themselves: accumulation does not enlarge the batch
+        that BatchNorm sees.
         """,
+        needs="batch-size",
+        remedies=(ways.LARGER_BATCHES, ways.FREEZE, ways.GROUP_NORM),
+        told_by="forecast",
+        example=Example(
+            wrong="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))\nx = torch.randn(1, 3, 16, 16)",
+            right="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))\nx = torch.randn(2, 3, 16, 16)",
+        ),
         check_model=_single,
     ),
     Rule(
@@ -195,6 +202,13 @@ RULES: list[Rule] = [
         A larger batch or a larger input gives more values. Where memory forbids it, freeze the layer's
         statistics or use GroupNorm.
         """,
+        needs="batch-size",
+        remedies=(ways.LARGER_INPUT, ways.FREEZE, ways.GROUP_NORM),
+        told_by="forecast",
+        example=Example(
+            wrong="model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))\nx = torch.randn(8, 8)",
+            right="model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))\nx = torch.randn(16, 8)",
+        ),
         check_model=_thin,
     ),
     Rule(
@@ -211,6 +225,19 @@ RULES: list[Rule] = [
         Leave track_running_stats at True. If batch statistics at inference are meant (style transfer, some
         domain adaptation), InstanceNorm says so and does not depend on other samples.
         """,
+        needs="batch-size",
+        remedies=(ways.TRACK_STATISTICS,),
+        told_by="stop-at-the-layer",
+        example=Example(
+            wrong="""
+            model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4, track_running_stats=False)).eval()
+            x = torch.randn(16, 8)
+            """,
+            right="""
+            model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4)).eval()
+            x = torch.randn(16, 8)
+            """,
+        ),
         check_model=_untracked,
     ),
     Rule(
@@ -226,6 +253,33 @@ RULES: list[Rule] = [
         fix="""
         Write x.flatten(1), or name the dimensions: x.squeeze(-1).squeeze(-1).
         """,
+        needs="batch-size",
+        remedies=(ways.KEEP_BATCH_DIMENSION,),
+        told_by="stop",
+        example=Example(
+            wrong="""
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.pool, self.bn = nn.AdaptiveAvgPool2d(1), nn.BatchNorm1d(3)
+
+                def forward(self, x):
+                    return self.bn(self.pool(x).squeeze())
+
+            model, x = Net(), torch.randn(1, 3, 8, 8)
+            """,
+            right="""
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.pool, self.bn = nn.AdaptiveAvgPool2d(1), nn.BatchNorm1d(3)
+
+                def forward(self, x):
+                    return self.bn(self.pool(x).flatten(1))
+
+            model, x = Net(), torch.randn(1, 3, 8, 8)
+            """,
+        ),
         check_model=_lost_dimension,
     ),
 ]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from bnguard import remedies as ways
 from bnguard.facts import LayerFact, ModelFact
 from bnguard.findings import Finding, Severity
-from bnguard.norm_kinds import BATCH, KINDS, NormKind
-from bnguard.rules.registry import Rule
+from bnguard.loader_facts import TIMES
+from bnguard.norm_kinds import BATCH, KINDS
+from bnguard.remedies import Advice
+from bnguard.rules.registry import Example, Rule
 from bnguard.rules.words import and_others
 
 KERAS_MOMENTUM = 0.9
@@ -16,6 +19,10 @@ KERAS_MOMENTUM = 0.9
 
 def _batch(model: ModelFact) -> Iterable[LayerFact]:
     return (x for x in model.layers if x.norm is BATCH)
+
+
+def _subject(layers: Sequence[LayerFact]) -> str:
+    return f"{layers[0].label}{and_others(layers)}"
 
 
 def _momentum(model: ModelFact, rule: Rule) -> Iterator[Finding]:
@@ -28,14 +35,17 @@ def _momentum(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         and x.type != "functional"
     ]
     if layers:
-        first = layers[0]
-        meant = round(1 - float(first.momentum or 0), 6)
+        momentum = float(layers[0].momentum or 0)
+        meant = round(1 - momentum, 6)
         yield rule.about(
             model,
-            first,
-            f"{first.label}{and_others(layers)} has momentum={first.momentum:g}: the running statistics become "
-            f"{float(first.momentum or 0):.0%} of the last batch and forget the rest.",
-            fix=f"If {first.momentum:g} was copied from Keras or TensorFlow, PyTorch's value is momentum={meant:g}.",
+            layers[0],
+            f"has momentum={momentum:g}: the running statistics become {momentum:.0%} of the last batch and forget the "
+            "rest",
+            ways.MOMENTUM.for_case(
+                f"if {momentum:g} was copied from Keras or TensorFlow, PyTorch's value is momentum={meant:g}"
+            ),
+            subject=_subject(layers),
         )
 
 
@@ -46,24 +56,22 @@ def _half_frozen(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     moving = [x for x in tracked if x.training and not x.affine_trains]
     still = [x for x in tracked if not x.training and x.affine_trains]
     if moving:
-        first = moving[0]
         yield rule.about(
             model,
-            first,
-            f"{first.label}{and_others(moving)} has requires_grad=False on weight and bias, but is in training "
-            f"mode: its "
-            "running statistics still move with every batch.",
-            fix=f"Freeze them for good: bnguard.repair.freeze(model, only={_only(moving)}).",
+            moving[0],
+            "has requires_grad=False on weight and bias, but is in training mode: its running statistics still move "
+            "with every batch",
+            ways.FREEZE.for_case("freeze it for good", price="", more=f", only={_only(moving)}"),
+            subject=_subject(moving),
         )
     if still:
-        first = still[0]
         yield rule.about(
             model,
-            first,
-            f"{first.label}{and_others(still)} stays in eval mode under model.train(), so that its running "
-            f"statistics are "
-            "frozen, but its weight and bias still learn.",
-            fix="If the layer is meant to be frozen, set requires_grad=False on its weight and bias as well.",
+            still[0],
+            "stays in eval mode under model.train(), so that its running statistics are frozen, but its weight and "
+            "bias still learn",
+            ways.FREEZE_AFFINE.for_case(),
+            subject=_subject(still),
             severity=Severity.NOTE,
         )
 
@@ -76,37 +84,37 @@ def _dtype_mix(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         yield rule.about(
             model,
             first,
-            f"{first.label}{and_others(layers)} gets {call.dtype} input, but its parameters are {call.param_dtype}: "
-            f"batch_norm rejects the mix ({call.rejected}).",
-            fix=f"Convert the layer with the rest of the model, or the input to {call.param_dtype}; under autocast "
-            "leave the model in float32.",
+            f"gets {call.dtype} input, but its parameters are {call.param_dtype}: batch_norm rejects the mix "
+            f"({call.rejected})",
+            ways.CONVERT_INPUT.for_case(
+                f"convert the layer with the rest of the model, or the input to {call.param_dtype}; under autocast "
+                "leave the model in float32"
+            ),
+            subject=f"{first.label}{and_others(layers)}",
         )
 
 
 def _eps(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     refused = [x for x in _batch(model) if x.eps <= 0]
     if refused:
-        first = refused[0]
         stops = any(c.rejected for x in refused for c in x.calls)  # releases differ in what they check
-        what = "and PyTorch refuses it" if stops else "and newer releases of PyTorch refuse it"
+        who = "PyTorch refuses it" if stops else "newer releases of PyTorch refuse it"
         yield rule.about(
             model,
-            first,
-            f"{first.label}{and_others(refused)} has eps={first.eps:g}: training divides by a variance that may be 0, "
-            f"{what}.",
-            fix="Use the default, eps=1e-5.",
+            refused[0],
+            f"has eps={refused[0].eps:g}: training divides by a variance that may be 0, and {who}",
+            ways.EPS.for_case(),
+            subject=_subject(refused),
             severity=rule.severity if stops else Severity.WARNING,
         )
     small = [x for x in _batch(model) if any(c.eps_avoids_cudnn for c in x.calls)]
     if small:
-        first = small[0]
         yield rule.about(
             model,
-            first,
-            f"{first.label}{and_others(small)} has eps={first.eps:g}, below this cuDNN's minimum: on a GPU "
-            f"PyTorch uses "
-            "its own kernel instead.",
-            fix="Correct as it is; eps=1e-5 brings cuDNN back.",
+            small[0],
+            f"has eps={small[0].eps:g}, below this cuDNN's minimum: on a GPU PyTorch uses its own kernel instead",
+            ways.EPS.for_case("correct as it is; eps=1e-5 brings cuDNN back"),
+            subject=_subject(small),
             severity=Severity.NOTE,
         )
 
@@ -120,41 +128,37 @@ def _only(layers: Sequence[LayerFact]) -> str:
 def _replacement(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     for kind in (k for k in KINDS if not k.crosses_samples):
         layers = [x for x in model.layers if x.norm is kind and x.fewest_values == 1]
-        raising = [x for x in layers if x.verdict == "fails"]
+        raising = sorted((x for x in layers if x.verdict == "fails"), key=lambda x: x.order or 0)
         silent = [x for x in layers if x.verdict != "fails"]
         if raising:
-            first = min(raising, key=lambda x: x.order or 0)
-            call = next(c for c in first.calls if c.raises)
+            call = next(c for c in raising[0].calls if c.raises)
+            always = "" if kind.grows_with_batch else " at any batch size"
             yield rule.about(
                 model,
-                first,
-                f"{first.label}{and_others(raising)} ({kind.title}) gets {'×'.join(map(str, call.shape))}: one value "
-                f"per statistic, so the forward raises ValueError{_at_any(kind)}.",
-                fix=_more_values(first),
+                raising[0],
+                f"gets {TIMES.join(map(str, call.shape))}: one value per statistic, so the forward raises "
+                f"ValueError{always}",
+                _more_values(raising[0]),
+                subject=f"{_subject(raising)} ({kind.title})",
                 severity=Severity.ERROR,
             )
         if silent:
-            first = silent[0]
             yield rule.about(
                 model,
-                first,
-                f"{first.label}{and_others(silent)} ({kind.title}) normalises one value per statistic: nothing "
-                f"raises, but its "
-                "output is its bias, whatever the input.",
-                fix=_more_values(first),
+                silent[0],
+                "normalises one value per statistic: nothing raises, but its output is its bias, whatever the input",
+                _more_values(silent[0]),
+                subject=f"{_subject(silent)} ({kind.title})",
                 severity=Severity.WARNING,
             )
 
 
-def _at_any(kind: NormKind) -> str:
-    return "" if kind.grows_with_batch else " at any batch size"
-
-
-def _more_values(layer: LayerFact) -> str:
-    if "fewer-groups" in layer.norm.remedies and layer.num_features and layer.num_groups and layer.num_features > 1:
+def _more_values(layer: LayerFact) -> Advice:
+    helps = ways.FEWER_GROUPS.kind in layer.norm.remedies
+    if helps and layer.num_features and layer.num_groups and layer.num_features > 1:
         groups = max((g for g in range(1, layer.num_features // 2 + 1) if layer.num_features % g == 0), default=1)
-        return f"At most {groups} groups leave at least two values in each of them here."
-    return "Normalise before the map shrinks to one pixel, or use LayerNorm over the channels."
+        return ways.FEWER_GROUPS.for_case(f"at most {groups} groups leave at least two values in each of them here")
+    return ways.FEWER_GROUPS.for_case()
 
 
 RULES: list[Rule] = [
@@ -170,6 +174,18 @@ RULES: list[Rule] = [
         tail batch of one sample, with that sample's statistics.
         """,
         fix="Use 1 - value: Keras' 0.99 is PyTorch's 0.01, 0.9 is 0.1. momentum=None gives a cumulative average.",
+        needs="configuration",
+        remedies=(ways.MOMENTUM,),
+        example=Example(
+            wrong="""
+            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=0.99))
+            x = torch.randn(8, 3, 8, 8)
+            """,
+            right="""
+            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=0.01))
+            x = torch.randn(8, 3, 8, 8)
+            """,
+        ),
         check_model=_momentum,
     ),
     Rule(
@@ -183,9 +199,23 @@ RULES: list[Rule] = [
         model.train() puts every submodule back into training mode.
         """,
         fix="""
-        bnguard.repair.freeze(model, only=…) does both, and lasts. By hand: set requires_grad=False and override train()
-        of the module that owns the layers, so that it calls eval() on them after super().train().
+        Freezing with bnguard does both, and lasts. By hand: set requires_grad=False and override train() of the module
+        that owns the layers, so that it calls eval() on them after super().train().
         """,
+        needs="configuration",
+        remedies=(ways.FREEZE, ways.FREEZE_AFFINE),
+        example=Example(
+            wrong="""
+            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+            model[1].requires_grad_(False)
+            x = torch.randn(8, 3, 8, 8)
+            """,
+            right="""
+            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+            bnguard.repair.freeze(model)
+            x = torch.randn(8, 3, 8, 8)
+            """,
+        ),
         check_model=_half_frozen,
     ),
     Rule(
@@ -201,6 +231,12 @@ RULES: list[Rule] = [
         Convert the whole model and its input alike, or leave the model in float32 and use torch.autocast, which
         runs batch_norm in float32.
         """,
+        needs="configuration",
+        remedies=(ways.KEEP_FLOAT32, ways.CONVERT_INPUT),
+        example=Example(
+            wrong="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).half())\nx = torch.randn(8, 3, 8, 8)",
+            right="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))\nx = torch.randn(8, 3, 8, 8)",
+        ),
         check_model=_dtype_mix,
     ),
     Rule(
@@ -214,6 +250,12 @@ RULES: list[Rule] = [
         alone, its own CUDA kernel runs, which is correct but may be slower.
         """,
         fix="Use the default of 1e-5 unless a pretrained model was trained with another value.",
+        needs="configuration",
+        remedies=(ways.EPS,),
+        example=Example(
+            wrong="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, eps=0.0))\nx = torch.randn(8, 3, 8, 8)",
+            right="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))\nx = torch.randn(8, 3, 8, 8)",
+        ),
         check_model=_eps,
     ),
     Rule(
@@ -231,6 +273,13 @@ RULES: list[Rule] = [
         Choose fewer groups, so that each holds at least two values at the smallest map, or normalise before the
         map shrinks to one pixel.
         """,
+        needs="configuration",
+        remedies=(ways.FEWER_GROUPS,),
+        told_by="stop-at-the-layer",
+        example=Example(
+            wrong="model = nn.Sequential(nn.Conv2d(3, 4, 8), nn.GroupNorm(4, 4))\nx = torch.randn(1, 3, 8, 8)",
+            right="model = nn.Sequential(nn.Conv2d(3, 4, 8), nn.GroupNorm(2, 4))\nx = torch.randn(1, 3, 8, 8)",
+        ),
         check_model=_replacement,
     ),
 ]

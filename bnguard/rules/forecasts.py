@@ -13,18 +13,6 @@ if TYPE_CHECKING:
     from bnguard.forecast_facts import ForecastFact
     from bnguard.loader_facts import LoaderFact
 
-_OF_THIS_SIZE = ("BN102", "BN103")
-"""Rules that judge one batch size as if all batches had it: a forecast knows better."""
-
-_BEFORE_TRAINING = "BN302"
-"""Speaks of running statistics that nothing has updated yet, as is right before training."""
-
-_OF_THE_FAILURE = ("BN101", "BN105")
-"""Rules that name the layers that fail, which a forecast has done where it stops at a lone sample."""
-
-_OF_ONE_LAYER = ("BN104", "BN205")
-"""Rules that name a layer for the reason for which it fails, and others for another reason."""
-
 
 def judge(
     models: Iterable[ModelFact], loaders: Iterable[LoaderFact], forecasts: Sequence[ForecastFact]
@@ -39,26 +27,26 @@ def judge(
     """
     told = [f for x in loaders for f in CATALOGUE.judge_in_view(x, [y for y in forecasts if y.loader == x.name])]
     trained = {f.model for f in forecasts if f.mode == "train"}
-    left = (f for f in _of_models(models, told) if f.code != _BEFORE_TRAINING or f.model not in trained)
-    return (*told, *left)
+    return (*told, *_of_models(models, told, trained))
 
 
-def _of_models(models: Iterable[ModelFact], told: Sequence[Finding]) -> Iterator[Finding]:
+def _of_models(models: Iterable[ModelFact], told: Sequence[Finding], trained: set[str]) -> Iterator[Finding]:
     seen: set[tuple[str, str | None, str | None]] = set()
     for model in models:
         for finding in CATALOGUE.judge(models=[model]):
             key = (finding.code, finding.model, finding.layer)
-            if key not in seen and not _is_told(finding, model, told):
+            if key not in seen and not _is_told(finding, model, told, trained):
                 seen.add(key)
                 yield finding
 
 
-def _is_told(finding: Finding, model: ModelFact, told: Sequence[Finding]) -> bool:
-    if finding.code in _OF_THIS_SIZE:
-        return True
-    if model.batch_size != 1:
-        return False
+def _is_told(finding: Finding, model: ModelFact, told: Sequence[Finding], trained: set[str]) -> bool:
+    rule = CATALOGUE.find(finding.code)
+    by = rule.told_by if rule else "nothing"
+    if by == "training":
+        return finding.model in trained
+    if by in ("nothing", "forecast"):
+        return by == "forecast"
     stops = [f for f in told if f.model == finding.model and f.severity is Severity.ERROR]
-    if finding.code in _OF_THE_FAILURE:
-        return bool(stops)
-    return finding.code in _OF_ONE_LAYER and any(f.layer == finding.layer for f in stops)
+    at_one = model.batch_size == 1  # a forecast names the layers that fail at a lone sample, and no others
+    return at_one and (bool(stops) if by == "stop" else any(f.layer == finding.layer for f in stops))

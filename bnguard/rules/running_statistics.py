@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from bnguard import remedies as ways
 from bnguard.facts import LayerFact, ModelFact, StatisticsFact
 from bnguard.findings import Finding, Severity
-from bnguard.rules.registry import Rule
+from bnguard.rules.registry import Example, Rule
 from bnguard.rules.words import and_others
 
 COLLAPSED_SHARE = 0.1
@@ -25,9 +26,11 @@ def _nonfinite(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         yield rule.about(
             model,
             first,
-            f"{first.label}{and_others(layers)}: the running statistics of {count} of {first.num_features} "
-            "channels are NaN, infinite or negative in variance; in eval mode their outputs are NaN or worthless.",
-            fix="Load an earlier checkpoint, or reset with reset_running_stats() and run training batches through.",
+            f"has running statistics that are NaN, infinite or negative in variance in {count} of {first.num_features} "
+            "channels",
+            ways.RESET_STATISTICS.for_case(),
+            subject=f"{first.label}{and_others(layers)}",
+            consequence="in eval mode their outputs are NaN or worthless",
         )
 
 
@@ -35,14 +38,13 @@ def _never_updated(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     layers = _holding(model, lambda s: s.never_updated)
     used = [x for x in layers if model.mode == "eval" or not x.training]
     if used:
-        first = used[0]
         yield rule.about(
             model,
-            first,
-            f"{first.label}{and_others(used)} is used in eval mode, but its running statistics were never "
-            f"updated: mean 0 "
-            "and variance 1 stand where the data's should.",
-            fix="Load trained weights, or run training batches through the model in train mode first.",
+            used[0],
+            "is used in eval mode, but its running statistics were never updated: mean 0 and variance 1 stand where "
+            "the data's should",
+            ways.LOAD_STATISTICS.for_case(),
+            subject=f"{used[0].label}{and_others(used)}",
         )
 
 
@@ -54,10 +56,11 @@ def _collapsed(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         yield rule.about(
             model,
             worst,
-            f"{worst.label}{and_others(layers)}: the running variance of {share:.0%} of the channels has "
-            f"collapsed to 0, the "
-            "mark of training on single samples or of dead inputs.",
-            fix="Train with batches of at least two samples; reset_running_stats() starts the averages anew.",
+            f"has a running variance that has collapsed to 0 in {share:.0%} of the channels, the mark of training on "
+            "single samples or of dead inputs",
+            ways.LARGER_BATCHES.for_case("train with batches of at least two samples"),
+            ways.RESET_STATISTICS.for_case("start the averages anew with reset_running_stats()"),
+            subject=f"{worst.label}{and_others(layers)}",
         )
 
 
@@ -73,6 +76,20 @@ RULES: list[Rule] = [
         value was pushed through torch.batch_norm directly also leaves NaN: the unbiased variance divides by n - 1 = 0.
         """,
         fix="Load an earlier checkpoint, or call reset_running_stats() and run training batches in train mode.",
+        needs="statistics",
+        remedies=(ways.RESET_STATISTICS,),
+        example=Example(
+            wrong="""
+            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+            x = torch.full((8, 3, 8, 8), float("nan"))
+            model(x)
+            """,
+            right="""
+            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+            x = torch.randn(8, 3, 8, 8)
+            model(x)
+            """,
+        ),
         check_model=_nonfinite,
     ),
     Rule(
@@ -86,6 +103,21 @@ RULES: list[Rule] = [
         strict=False and mismatched names leave layers in this state without a word.
         """,
         fix="Load the trained statistics, or run training batches through in train mode before evaluating.",
+        needs="statistics",
+        remedies=(ways.LOAD_STATISTICS,),
+        told_by="training",
+        example=Example(
+            wrong="""
+            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+            x = torch.randn(8, 3, 8, 8)
+            """,
+            right="""
+            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+            x = torch.randn(8, 3, 8, 8)
+            model(x)
+            model.eval()
+            """,
+        ),
         check_model=_never_updated,
     ),
     Rule(
@@ -99,6 +131,22 @@ RULES: list[Rule] = [
         its channels. In eval mode such a channel divides by sqrt(eps) and amplifies whatever comes 300 times.
         """,
         fix="Train with at least two samples a batch; look for inputs that are constant; reset the statistics.",
+        needs="statistics",
+        remedies=(ways.LARGER_BATCHES, ways.RESET_STATISTICS),
+        example=Example(
+            wrong="""
+            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+            x = torch.zeros(8, 3, 8, 8)
+            for _ in range(200):
+                model(x)
+            """,
+            right="""
+            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+            x = torch.randn(8, 3, 8, 8)
+            for _ in range(200):
+                model(x)
+            """,
+        ),
         check_model=_collapsed,
     ),
 ]

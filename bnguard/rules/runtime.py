@@ -8,14 +8,46 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from bnguard import remedies as ways
 from bnguard.facts import SourceLine
-from bnguard.findings import Finding, Severity
-from bnguard.rules.registry import Rule
-from bnguard.rules.words import what
+from bnguard.findings import Consequence, Finding, Severity
+from bnguard.rules.registry import Example, Rule
+from bnguard.rules.words import layer_and_class
 
 if TYPE_CHECKING:
     from bnguard.forecast_facts import ForecastFact
     from bnguard.loader_facts import LoaderFact
+    from bnguard.runtime.diagnosis import Diagnosis
+
+
+def code_of(cause: str) -> str | None:
+    """Return the code of the rule about failures with this cause; None where no normalisation layer is meant."""
+    told = (r.code for r in RULES for c in r.causes if cause == c or (c.endswith("-") and cause.startswith(c)))
+    return next(told, None)
+
+
+def of_failure(diagnosed: Diagnosis, cause: str, *, model: str | None, loader: str | None, at: str) -> Finding:
+    """Return what a failure at run time comes to.
+
+    Args:
+        diagnosed: the failure; it has a code.
+        cause: what failed and why, in one clause.
+        model: whose layer it was, where that is known.
+        loader: whose batch it was, where that is known.
+        at: where in the run it happened.
+
+    """
+    assert diagnosed.code is not None
+    return Finding(
+        diagnosed.code,
+        Severity.ERROR,
+        f"{cause}, in {at}",
+        remedies=diagnosed.remedies[:1],
+        model=model,
+        layer=diagnosed.layer,
+        loader=loader,
+        layer_line=diagnosed.source,
+    )
 
 
 def silent_single_sample(layer: str, source: SourceLine | None, first_step: int, times: int) -> Finding:
@@ -24,11 +56,12 @@ def silent_single_sample(layer: str, source: SourceLine | None, first_step: int,
     return Finding(
         rule.code,
         rule.severity,
-        f"{layer or 'the model itself'} normalised a batch of one sample in training mode {times} "
-        f"{'time' if times == 1 else 'times'}, first in step {first_step}.",
-        fix="Join the tail to the batch before it, nothing is lost: bnguard.repair.merge_tail(loader).",
+        f"normalised a batch of one sample in training mode {times} {'time' if times == 1 else 'times'}, first in step "
+        f"{first_step}",
+        subject=layer or "the model itself",
+        remedies=(ways.MERGE_TAIL.for_case(),),
         layer=layer,
-        location=source,
+        layer_line=source,
     )
 
 
@@ -40,13 +73,15 @@ def _foreseen(loader: LoaderFact, forecast: ForecastFact, rule: Rule) -> Iterato
     yield Finding(
         rule.code,
         rule.severity,
-        f"{loader.name}: {what(at.label, at.layer_type, at.num_features)} refuses its input at step {forecast.step} of "
-        f"{forecast.steps} ({at.message}): {'training' if loader.mode == 'train' else 'evaluation'} stops",
-        fix="Add the batch dimension with unsqueeze(0), move the channels to dimension 1, or correct num_features.",
+        f"{layer_and_class(at.label, at.layer_type, at.num_features)} refuses its input at step {forecast.step} of "
+        f"{forecast.steps} ({at.message})",
+        consequence=Consequence(f"{'training' if loader.mode == 'train' else 'evaluation'} stops", joint=": "),
+        remedies=(ways.BATCH_DIMENSION.for_case(), ways.CHANNELS_SECOND.for_case()),
         model=forecast.model,
         layer=at.layer,
         loader=loader.name,
-        location=at.source,
+        layer_line=at.source,
+        loader_line=loader.source,
     )
 
 
@@ -63,10 +98,20 @@ RULES: list[Rule] = [
         its last batch was short.
         """,
         fix="""
-        Merge the tail into the batch before it, which loses nothing: bnguard.repair.merge_tail(loader). Or choose
-        another batch size, drop the tail, give the layer a larger input, or use running statistics there:
-        bnguard.repair.allow_single_sample(model).
+        Cheapest first. A larger input gives the layer more values where it sees a map, and never behind global pooling.
         """,
+        needs="run",
+        causes=("one-value-per-channel",),
+        remedies=(
+            ways.MERGE_TAIL,
+            ways.BATCH_SIZE,
+            ways.LARGER_INPUT,
+            ways.ALLOW_SINGLE_SAMPLE,
+        ),
+        example=Example(
+            wrong="model = nn.BatchNorm1d(4)\nx = torch.randn(1, 4)",
+            right="model = nn.BatchNorm1d(4)\nx = torch.randn(2, 4)",
+        ),
     ),
     Rule(
         "RT102",
@@ -83,6 +128,24 @@ RULES: list[Rule] = [
         Look at which replay succeeds. With cuDNN disabled the native kernel takes the call; a contiguous input,
         float32 parameters or two samples prove another cause. A newer PyTorch build brings a newer cuDNN.
         """,
+        needs="run",
+        causes=("cudnn-",),
+        remedies=(
+            ways.WITHOUT_CUDNN,
+            ways.KEEP_FLOAT32,
+            ways.UPDATE_BUILD,
+        ),
+        example=Example(
+            wrong="""
+            model = nn.BatchNorm2d(4)
+            x = torch.randn(2, 4, 3, 3)  # for a card whose cuDNN refuses the call
+            """,
+            right="""
+            model = nn.BatchNorm2d(4)
+            x = torch.randn(2, 4, 3, 3)
+            torch.backends.cudnn.enabled = False  # PyTorch's own kernel takes the call
+            """,
+        ),
     ),
     Rule(
         "RT103",
@@ -95,6 +158,16 @@ RULES: list[Rule] = [
         cuDNN can fail in eval mode, where the native kernel is used.
         """,
         fix="Keep the layer's parameters and statistics in float32 and let torch.autocast choose the input's dtype.",
+        needs="run",
+        causes=("dtype-mismatch",),
+        remedies=(
+            ways.KEEP_FLOAT32,
+            ways.CONVERT_INPUT,
+        ),
+        example=Example(
+            wrong="model = nn.BatchNorm2d(4).half()\nx = torch.randn(2, 4, 3, 3)",
+            right="model = nn.BatchNorm2d(4)\nx = torch.randn(2, 4, 3, 3)",
+        ),
     ),
     Rule(
         "RT104",
@@ -106,6 +179,16 @@ RULES: list[Rule] = [
         image with its channels last, or a sequence as (N, L, C) puts another size there.
         """,
         fix="Add the batch dimension with unsqueeze(0), move the channels to dimension 1, or correct num_features.",
+        needs="run",
+        causes=("channel-mismatch", "rank-mismatch"),
+        remedies=(
+            ways.CHANNELS_SECOND,
+            ways.BATCH_DIMENSION,
+        ),
+        example=Example(
+            wrong="model = nn.BatchNorm2d(4)\nx = torch.randn(2, 3, 3, 4)",
+            right="model = nn.BatchNorm2d(4)\nx = torch.randn(2, 3, 3, 4).movedim(-1, 1)",
+        ),
         check_forecast=_foreseen,
     ),
     Rule(
@@ -119,8 +202,16 @@ RULES: list[Rule] = [
         evaluation, much later, the accuracy is lower than in training.
         """,
         fix="""
-        Merge the tail into the batch before it (bnguard.repair.merge_tail), balance the batches, or keep the running
-        statistics of a pretrained model: bnguard.repair.freeze(model).
+        Balancing the batches does as well; the statistics of a pretrained model can be kept as they are.
         """,
+        needs="run",
+        remedies=(
+            ways.MERGE_TAIL,
+            ways.FREEZE,
+        ),
+        example=Example(
+            wrong="model = nn.BatchNorm2d(4)\nx = torch.randn(1, 4, 3, 3)",
+            right="model = nn.BatchNorm2d(4)\nx = torch.randn(2, 4, 3, 3)",
+        ),
     ),
 ]

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from bnguard.norm_kinds import KINDS
+from bnguard.rules.runtime import code_of
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,13 @@ _FAMILIES = (
 _DELAYED = ("cudnn-execution-failed", "cudnn-mapping-error", "asynchronous-cuda")
 """Causes that a kernel launched earlier can leave behind for the next call to report."""
 
-_WORDINGS: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
+_WORDINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "one-value-per-channel",
-        "RT101",
         tuple(dict.fromkeys(f.refusal for kind in KINDS for f in kind.functions if f.refusal)),
     ),
     (
         "rank-mismatch",
-        "RT104",
         (
             r"expected (?:\d+D(?: or \d+D)?|at least \d+D) input \(got \d+D input\)",
             r"expected at least 2 dimensions for input tensor but received",
@@ -62,7 +61,6 @@ _WORDINGS: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
     ),
     (
         "channel-mismatch",
-        "RT104",
         (
             r"(?:running_mean|running_var|weight|bias) should contain \d+ elements,? not \d+",
             r"expected input's size at dim=\d+ to match num_features",
@@ -73,7 +71,6 @@ _WORDINGS: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
     ),
     (
         "dtype-mismatch",
-        "RT103",
         (
             r"mixed dtype \(CPU\)",
             r"expected scalar type \w+ but found \w+",
@@ -83,10 +80,9 @@ _WORDINGS: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
             r"BatchNormalization_updateOutput is not implemented for type",
         ),
     ),
-    ("eps-not-positive", None, (r"batch_norm eps must be positive",)),
+    ("eps-not-positive", (r"batch_norm eps must be positive",)),
     (
         "out-of-memory",
-        None,
         (
             r"\b(?:CUDA|HIP|XPU|MPS backend) out of memory",
             r"(?:CUDA|HIP) error:? out of memory",
@@ -98,7 +94,6 @@ _WORDINGS: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
     ),
     (
         "cudnn-not-supported",
-        "RT102",
         (
             r"no valid engine configs",
             r"no execution plans support the graph",
@@ -108,7 +103,6 @@ _WORDINGS: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
     ),
     (
         "asynchronous-cuda",
-        None,
         (
             r"kernel errors might be asynchronously reported",
             r"device-side assert",
@@ -117,9 +111,9 @@ _WORDINGS: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
         ),
     ),
 )
-"""Cause, code and wordings; the first row that matches wins, so the specific rows stand above the general ones."""
+"""Cause and wordings; the first row that matches wins, so the specific rows stand above the general ones."""
 
-_TABLE = tuple((cause, code, re.compile("|".join(wordings), re.IGNORECASE)) for cause, code, wordings in _WORDINGS)
+_TABLE = tuple((cause, re.compile("|".join(wordings), re.IGNORECASE)) for cause, wordings in _WORDINGS)
 
 _SHAPE = re.compile(r"got input size\s*(?:torch\.Size\()?\[([\d,\s]+)\]")
 
@@ -136,11 +130,11 @@ def classify(text: str, exception_type: str | None = None) -> Classified:
     status = _status(text)
     if status is not None:
         cause = _cudnn_cause(status)
-        return Classified(cause, "RT102", status, cause not in _DELAYED, _shape(text))
+        return Classified(cause, code_of(cause), status, cause not in _DELAYED, _shape(text))
     words = f"{exception_type}: {text}" if exception_type else text
-    for cause, code, pattern in _TABLE:
+    for cause, pattern in _TABLE:
         if pattern.search(words):
-            return Classified(cause, code, None, cause not in _DELAYED, _shape(text))
+            return Classified(cause, code_of(cause), None, cause not in _DELAYED, _shape(text))
     return Classified("unknown", shape=_shape(text))
 
 

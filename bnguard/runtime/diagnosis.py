@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from bnguard.facts import Mode, SourceLine
+from bnguard.remedies import Advice
 
 Place = Literal["traceback", "backward", "retrace", "text", "unknown"]
 
@@ -83,7 +84,7 @@ class Diagnosis:
         rank: of this process among ``world_size``.
         status: the ``CUDNN_STATUS_…`` word of the text.
         replays: the failed call once more, with one thing changed at a time.
-        workarounds: what to do, the surest first.
+        remedies: what to do, the surest first.
 
     """
 
@@ -119,11 +120,17 @@ class Diagnosis:
     world_size: int | None = None
     status: str | None = None
     replays: tuple[Replay, ...] = ()
-    workarounds: tuple[str, ...] = ()
+    remedies: tuple[Advice, ...] = ()
+
+    @property
+    def workarounds(self) -> tuple[str, ...]:
+        """What to do, a clause each, the surest first."""
+        return tuple(advice.text for advice in self.remedies)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the diagnosis as JSON-ready values."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        document = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        return document | {"workarounds": list(self.workarounds)}
 
     def text(self) -> str:
         """Return the diagnosis for people, in lines of at most 80 columns."""

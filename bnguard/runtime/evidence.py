@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import prod
 
+from bnguard import remedies as ways
 from bnguard.norm_kinds import BATCH, KINDS, NormKind
+from bnguard.remedies import Advice, Remedy
 from bnguard.runtime.classify import Classified
 from bnguard.runtime.diagnosis import CONTROL, Diagnosis, Hypothesis
 
@@ -22,7 +24,7 @@ SURE, LIKELY, POSSIBLE, REMOTE = 0.95, 0.7, 0.4, 0.15
 
 
 def judge(seen: Diagnosis, read: Classified) -> Diagnosis:
-    """Return the diagnosis with cause, confidence, evidence, hypotheses and workarounds.
+    """Return the diagnosis with cause, confidence, evidence, hypotheses and remedies.
 
     Args:
         seen: the facts: layer, shape, dtypes, strides, device, replays. A shape alone is enough.
@@ -34,17 +36,17 @@ def judge(seen: Diagnosis, read: Classified) -> Diagnosis:
         return _judge_cudnn(known, read)
     evidence = (*_evidence(known), *_about_the_place(known, read))
     confidence = 0.0 if read.cause == "unknown" else SURE if read.reliable_place else LIKELY
-    return replace(known, confidence=confidence, evidence=evidence, workarounds=_ways(known))
+    return replace(known, confidence=confidence, evidence=evidence, remedies=tuple(_advice(known)))
 
 
 def _kind(d: Diagnosis) -> NormKind:
     return KINDS[d.kind] if d.kind else BATCH
 
 
-def _ways(d: Diagnosis) -> tuple[str, ...]:
-    if d.cause == "one-value-per-channel":
-        return tuple(way for remedy, way in _MORE_VALUES.items() if remedy in _kind(d).remedies)
-    return _WAYS.get(d.cause, ())
+def _advice(d: Diagnosis) -> Iterator[Advice]:
+    for remedy in _REMEDIES.get(d.cause, ()):
+        if remedy not in _MORE_VALUES or remedy.kind in _kind(d).remedies:
+            yield remedy.for_case()
 
 
 def _evidence(d: Diagnosis) -> Iterator[str]:
@@ -77,18 +79,18 @@ def _judge_cudnn(d: Diagnosis, read: Classified) -> Diagnosis:
         found[proven.cause] = proven
     hypotheses = tuple(sorted(found.values(), key=lambda h: -h.confidence))
     best = hypotheses[0]
-    ways = [_CUDNN_WAYS[h.cause] for h in hypotheses]
+    remedies = [_CUDNN_REMEDIES[h.cause] for h in hypotheses]
     if any(r.succeeds and r.change == "cuDNN disabled" for r in d.replays):
-        ways.insert(0, "run this layer without cuDNN: with torch.backends.cudnn.flags(enabled=False): …")
+        remedies.insert(0, ways.WITHOUT_CUDNN.for_case())
     if not read.reliable_place:
-        ways.insert(0, _WAYS["asynchronous-cuda"][0])
+        remedies.insert(0, ways.BLOCKING_LAUNCH.for_case())
     evidence = [f"{best.cause}: {best.why}", *_control(d), *_about_the_place(d, read)]
     return replace(
         d,
         confidence=best.confidence,
         evidence=tuple(evidence),
         hypotheses=hypotheses,
-        workarounds=tuple(dict.fromkeys(ways)),
+        remedies=tuple(dict.fromkeys(remedies)),
     )
 
 
@@ -176,44 +178,29 @@ _TESTS: tuple[Callable[[Diagnosis], Iterator[Hypothesis]], ...] = (
     _single_sample, _large_batch, _many_elements, _strides, _dtypes, _memory_format, _eps, _memory, _build,
 )  # fmt: skip
 
-_CUDNN_WAYS = {
-    "single-sample": "keep single-sample batches away: loader = bnguard.repair.merge_tail(loader)",
-    "large-batch": "split the batch before this layer",
-    "many-elements": "split the batch, or make the input smaller, so that it has fewer than 2**31 - 1 elements",
-    "strides": "call .contiguous() on the input of this layer",
-    "dtypes": "keep BatchNorm's parameters and statistics in float32, and let autocast choose the input's dtype",
-    "memory-format": "convert the input of this layer to torch.contiguous_format",
-    "eps": "use eps=1e-5 or more",
-    "memory": "use a smaller batch, or free memory before this layer",
-    "cudnn-build": "update the PyTorch build (it brings its cuDNN), or run with torch.backends.cudnn.enabled = False",
+_CUDNN_REMEDIES = {
+    "single-sample": ways.MERGE_TAIL.for_case("keep single-sample batches away", price=""),
+    "large-batch": ways.SPLIT_BATCH.for_case(),
+    "many-elements": ways.SPLIT_BATCH.for_case(
+        "split the batch, or make the input smaller, so that it has fewer than 2**31 - 1 elements"
+    ),
+    "strides": ways.CONTIGUOUS.for_case(),
+    "dtypes": ways.KEEP_FLOAT32.for_case(),
+    "memory-format": ways.CONTIGUOUS_FORMAT.for_case(),
+    "eps": ways.EPS.for_case("use eps=1e-5 or more"),
+    "memory": ways.FREE_MEMORY.for_case(),
+    "cudnn-build": ways.UPDATE_BUILD.for_case(),
 }
 
-_MORE_VALUES = {
-    "merge-tail": "keep every sample, join the tail to the batch before it: loader = bnguard.repair.merge_tail(loader)",
-    "batch-size": "choose a batch size that leaves no tail of one sample, or drop_last=True (which loses samples)",
-    "fewer-groups": "use fewer groups, so that each of them holds two values or more",
-    "larger-input": "give the layer more positions: a larger input",
-    "allow-single-sample": "use running statistics for a lone sample: bnguard.repair.allow_single_sample(model)",
-}
-"""Against one value per statistic, by remedy; the kind of the layer says which of them help."""
+_MORE_VALUES = (ways.MERGE_TAIL, ways.BATCH_SIZE, ways.FEWER_GROUPS, ways.LARGER_INPUT, ways.ALLOW_SINGLE_SAMPLE)
+"""Against one value per statistic; the kind of the layer says which of them help."""
 
-_WAYS: dict[str, tuple[str, ...]] = {
-    "dtype-mismatch": (
-        "keep BatchNorm's parameters in float32 and use torch.autocast for the rest",
-        "or convert the input to the parameters' dtype before the layer",
-    ),
-    "channel-mismatch": ("make num_features equal to dimension 1 of the input; channels always come second",),
-    "rank-mismatch": (
-        "BatchNorm1d takes (N, C) or (N, C, L), BatchNorm2d (N, C, H, W), BatchNorm3d (N, C, D, H, W)",
-        "add the batch dimension to a single sample with x.unsqueeze(0)",
-    ),
-    "out-of-memory": (
-        "use a smaller batch, or activation checkpointing",
-        "keep no tensor with its graph, such as a running total of losses",
-    ),
-    "asynchronous-cuda": (
-        "run again with CUDA_LAUNCH_BLOCKING=1: then the traceback shows the call that failed",
-        "a label or an index outside its range is the usual reason: check it on the CPU",
-    ),
-    "eps-not-positive": ("use a positive eps; 1e-5 is the default",),
+_REMEDIES: dict[str, tuple[Remedy, ...]] = {
+    "one-value-per-channel": _MORE_VALUES,
+    "dtype-mismatch": (ways.KEEP_FLOAT32, ways.CONVERT_INPUT),
+    "channel-mismatch": (ways.CHANNELS_SECOND,),
+    "rank-mismatch": (ways.RIGHT_DIMENSIONS, ways.BATCH_DIMENSION),
+    "out-of-memory": (ways.SMALLER_BATCH, ways.FREE_GRAPHS),
+    "asynchronous-cuda": (ways.BLOCKING_LAUNCH, ways.CHECK_INDICES),
+    "eps-not-positive": (ways.EPS,),
 }

@@ -18,9 +18,6 @@ from bnguard.runtime.found import Found, as_layer, owner_of
 from bnguard.runtime.frames import lines_of, module_of, root_with
 from bnguard.usercode import display_path, whose
 
-_BEFORE_FORWARD = ("_call_impl", "_wrapped_call_impl", "__call__")
-"""Methods that run the user's hooks too: an error below them need not be the layer's."""
-
 
 def find_in_forward(error: BaseException, model: nn.Module | None, *, known: bool) -> Found | None:
     """Return the layer in whose call the traceback ends, or None.
@@ -50,7 +47,7 @@ def find_in_forward(error: BaseException, model: nn.Module | None, *, known: boo
 def _layer_running(frame: FrameType) -> nn.Module | None:
     """Return the layer whose own method this is; a hook gets the layer as its first argument too, but not as self."""
     code, module = frame.f_code, module_of(frame)
-    if module is None or code.co_varnames[0] != "self" or code.co_name in _BEFORE_FORWARD:
+    if module is None or code.co_varnames[0] != "self" or code.co_name in private.RUN_HOOKS:
         return None
     return module if as_layer(module) is not None else None
 
@@ -83,7 +80,7 @@ def _nameless(call: Call, frames: Sequence[FrameType], line: SourceLine | None) 
 def _of_layer(layer: Layer, frames: Sequence[FrameType], model: nn.Module | None) -> Found:
     """Take the input from the frames of the layer's own methods."""
     names = ("input", "x", "inputs", "tensor")
-    own = [f.f_locals for f in frames if module_of(f) is layer.module and f.f_code.co_name not in _BEFORE_FORWARD]
+    own = [f.f_locals for f in frames if module_of(f) is layer.module and f.f_code.co_name not in private.RUN_HOOKS]
     given = next((v for local in own for n in names if isinstance(v := local.get(n), Tensor)), None)
     call = call_of(layer, given) if given is not None else None
     return Found("traceback", _root(layer.module, frames, model), layer.module, call)

@@ -100,7 +100,7 @@ def _steps(frames: Sequence[Frame]) -> Iterator[str]:
 def _called(frame: Frame, following: Frame) -> str:
     """Return the attribute that the line calls; with several, the underlined one, or one that fits the next frame."""
     names = _CALLED.findall(frame.call) or _CALLED.findall(frame.source)
-    names = [name for name in names if not name.startswith(("forward", "_forward"))]
+    names = [name for name in names if not name.removeprefix("_").startswith("forward")]
     if frame.call and frame.call.startswith("self.") and names:
         return _dotted(names[0])
     fitting = [name for name in names if bool(_NORM_NAME.search(name)) == _is_norm(following)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import Any
 
 import torch
 from torch import nn
 
+from bnguard.distributed import rank_and_world_size
 from bnguard.errors import UsageError
+from bnguard.runtime import ranks
 from bnguard.runtime.backward import find_in_backward
 from bnguard.runtime.classify import Classified, classify
 from bnguard.runtime.diagnosis import Diagnosis
@@ -88,19 +89,14 @@ def _unsure(seen: Diagnosis) -> Diagnosis:
 def _process(found: Found) -> dict[str, Any]:
     """Return what is known of the device and of this process among others."""
     facts: dict[str, Any] = {}
-    rank, world = _rank()
+    rank, world = rank_and_world_size()
+    if rank is None:  # the group is gone, or was never made: its launcher still says it
+        rank, world = ranks.rank(), ranks.world_size()
     if rank is not None:
         facts |= {"rank": rank, "world_size": world}
     if found.call is not None and found.call.input.is_cuda:
         facts |= _device(found.call.input.device)
     return facts
-
-
-def _rank() -> tuple[int | None, int | None]:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    rank, world = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
-    return (int(rank), int(world)) if rank.isdigit() and world.isdigit() else (None, None)
 
 
 def _device(device: torch.device) -> dict[str, Any]:

@@ -20,10 +20,11 @@ from bnguard.model.inputs import ExampleInputs
 from bnguard.model.layers import names_by_module
 from bnguard.model.record import Recorded
 from bnguard.model.trace import Subject, Trace
-from bnguard.model.twin import untouched_process, unwrap
+from bnguard.model.twin import unwrap
 from bnguard.runtime.classify import Classified
 from bnguard.runtime.found import Found
 from bnguard.runtime.frames import module_of
+from bnguard.untouched import untouched_process
 
 _REPLICA = re.compile(r"in replica (\d+) on device")
 

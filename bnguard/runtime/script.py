@@ -10,15 +10,12 @@ import runpy
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 
 from bnguard.errors import TargetError
 
 Program = Callable[[], object]
 """Runs the user's code; whatever that raises leaves."""
-
-_HERE = f"{Path(__file__).parents[1]}{os.sep}"
-_LAUNCHERS = ("<frozen runpy>", "<frozen importlib._bootstrap>", runpy.__file__)
 
 
 def script(path: str, arguments: Sequence[str], *, usage: str = "bnguard run [--watch] [--no-replay]") -> Program:
@@ -54,16 +51,6 @@ def module(name: str, arguments: Sequence[str]) -> Program:
     sys.argv = ["-m", *arguments]
     _require_module(name)
     return lambda: runpy.run_module(name, run_name="__main__", alter_sys=True)
-
-
-def users_part(traceback: TracebackType | None) -> TracebackType | None:
-    """Return the traceback from the user's first frame on: what Python alone would have shown."""
-    while traceback is not None:
-        file = traceback.tb_frame.f_code.co_filename
-        if not file.startswith(_HERE) and file not in _LAUNCHERS:
-            break
-        traceback = traceback.tb_next
-    return traceback
 
 
 def _execute(path: str) -> None:
@@ -113,13 +100,11 @@ def _require_module(name: str) -> None:
 
 
 def _hint_for_missing(path: str, usage: str) -> str:
-    import difflib
+    from bnguard.target.text import near_file
 
-    folder = Path(path).parent
-    near = [p.name for p in folder.glob("*.py")] if folder.is_dir() else []
-    similar = difflib.get_close_matches(Path(path).name, near, n=1, cutoff=0.6)
-    if similar:
-        return f"did you mean {folder / similar[0]}?"
+    meant = near_file(Path(path))
+    if meant:
+        return meant
     if path.startswith("-"):
         command = " ".join(usage.split()[:2])
         return f"options of {command} stand before the script: {usage} SCRIPT [ARGS]"

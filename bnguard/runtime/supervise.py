@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bnguard.runtime import ranks
-from bnguard.runtime.script import Program, users_part
-from bnguard.usercode import one_line
+from bnguard.runtime.script import Program
+from bnguard.usercode import one_line, without_launchers
 
 if TYPE_CHECKING:
     from bnguard.runtime.diagnosis import Diagnosis
@@ -58,7 +58,7 @@ def _run(program: Program, replay: bool) -> int:
 
 def _show(error: BaseException) -> None:
     """Print the traceback as Python does; where several ranks write, in one piece."""
-    error.__traceback__ = users_part(error.__traceback__)
+    error.__traceback__ = without_launchers(error.__traceback__)
     hook = sys.excepthook
     if hook is sys.__excepthook__ and ranks.rank() is not None:
         sys.stderr.write("".join(traceback.format_exception(error)))
@@ -66,7 +66,7 @@ def _show(error: BaseException) -> None:
     try:
         hook(type(error), error, error.__traceback__)
     except Exception as own:  # noqa: BLE001 - a hook of the user's that fails: Python says so in the same words
-        own.__context__, own.__traceback__ = None, users_part(own.__traceback__)
+        own.__context__, own.__traceback__ = None, without_launchers(own.__traceback__)
         sys.stderr.write("Error in sys.excepthook:\n")
         sys.__excepthook__(type(own), own, own.__traceback__)
         sys.stderr.write("\nOriginal exception was:\n")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import pkgutil
 
-from bnguard.errors import BnguardError, TargetError, UserCodeError
+from bnguard.errors import BnguardError, TargetError, UserCodeError, did_you_mean
 from bnguard.target.text import Target
 from bnguard.usercode import display_path, one_line, user_traceback
 
@@ -58,18 +57,16 @@ def _not_python(error: SyntaxError, target: Target) -> BnguardError:
 
 
 def _missing_attribute(error: AttributeError, target: Target) -> BnguardError:
-    near = difflib.get_close_matches(error.name or "", dir(error.obj))
-    return TargetError(
-        f"{target.text}: {error}", hint=f"did you mean {' or '.join(near)}?" if near else "check the name"
-    )
+    hint = did_you_mean(error.name or "", dir(error.obj)) or "check the name"
+    return TargetError(f"{target.text}: {error}", hint=hint)
 
 
 def _missing_module(error: ModuleNotFoundError, target: Target) -> BnguardError:
     name = str(error.name)
     if target.path is None and (target.module == name or target.module.startswith(f"{name}.")):
         parent, _, last = target.module.rpartition(".")
-        near = difflib.get_close_matches(name, [m.name for m in pkgutil.iter_modules()], n=1)
-        hint = f"did you mean {near[0]}?" if near else "install its package, or give a file such as model.py"
+        installed = (m.name for m in pkgutil.iter_modules())
+        hint = did_you_mean(name, installed) or "install its package, or give a file such as model.py"
         if parent and target.expression is None and _is_installed(parent):
             hint = f"did you mean {parent}:{last}?"
         return TargetError(f"there is no module {name!r}", hint=hint)

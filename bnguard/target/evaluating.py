@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ast
 import builtins
-import difflib
 import inspect
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from bnguard.errors import TargetError
+from bnguard.errors import TargetError, did_you_mean
 from bnguard.target.blame import explained
 from bnguard.target.importing import environment, import_module
 from bnguard.target.text import Target, parse
@@ -46,16 +45,9 @@ def _free_names(tree: ast.AST) -> list[str]:
 
 def _unknown(target: Target, module: ModuleType, name: str) -> TargetError:
     public = [n for n in vars(module) if not n.startswith("__")]
-    near = [n for n in public if n.lower() == name.lower()] or difflib.get_close_matches(name, public)
     own = ", ".join(_own_names(module))
-    return TargetError(
-        f"{target.place} has no {name!r}",
-        hint=f"did you mean {' or '.join(near)}?"
-        if near
-        else f"it has: {own or 'nothing'}"
-        if own or target.path
-        else "check the name",
-    )
+    other = f"it has: {own or 'nothing'}" if own or target.path else "check the name"
+    return TargetError(f"{target.place} has no {name!r}", hint=did_you_mean(name, public) or other)
 
 
 def _own_names(module: ModuleType) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,6 +14,7 @@ from bnguard.errors import TargetError
 from bnguard.stubs import stubbed
 from bnguard.target.text import Target
 from bnguard.target.training import TrainingStarted
+from bnguard.untouched import surroundings_kept
 from bnguard.usercode import whose
 
 
@@ -27,30 +27,12 @@ def environment(target: Target, *, argv: Sequence[str] = (), stubs: Sequence[str
     names is not mistaken for this one.
     """
     with ExitStack() as stack:
-        _restore_afterwards(stack)
+        stack.enter_context(surroundings_kept())
         stack.callback(_restore_modules, dict(sys.modules), target.roots)
         stack.enter_context(stubbed(stubs))
         sys.path[:0] = target.roots
         sys.argv = [str(target.path or target.module), *argv]
         yield
-
-
-def _restore_afterwards(stack: ExitStack) -> None:
-    path, argv, variables = list(sys.path), sys.argv, dict(os.environ)
-
-    def restore_path() -> None:
-        sys.path[:] = path
-        sys.argv = argv
-
-    def restore_environ() -> None:
-        if os.environ != variables:
-            os.environ.clear()
-            os.environ.update(variables)
-
-    stack.callback(restore_path)
-    stack.callback(restore_environ)
-    stack.callback(sys.setrecursionlimit, sys.getrecursionlimit())
-    stack.callback(os.chdir, Path.cwd())
 
 
 def _restore_modules(before: dict[str, ModuleType], roots: Sequence[str]) -> None:

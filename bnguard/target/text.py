@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnguard.errors import TargetError
+from bnguard.errors import TargetError, did_you_mean
 
 _EXAMPLES = "for example model.py, model.py:Net(3) or torchvision.models:resnet18"
 
@@ -92,7 +91,7 @@ def no_file(place: str, path: Path) -> TargetError:
     try:
         if path.is_dir():
             return TargetError(f"{place} is a folder", hint="name a file in it, such as model.py")
-        hint = _near_files(path)
+        hint = near_file(path, f"*{path.suffix}") or f"the working folder is {Path.cwd()}"
     except OSError:
         hint = None
     if path.suffix or "/" in place:
@@ -100,11 +99,10 @@ def no_file(place: str, path: Path) -> TargetError:
     return TargetError(f"{place!r} is neither a file nor a module", hint=_EXAMPLES)
 
 
-def _near_files(path: Path) -> str:
-    folder = path.parent
-    names = [p.name for p in folder.glob(f"*{path.suffix}")] if folder.is_dir() else []
-    near = difflib.get_close_matches(path.name, names)
-    return f"did you mean {folder / near[0]}?" if near else f"the working folder is {Path.cwd()}"
+def near_file(path: Path, pattern: str = "*.py") -> str | None:
+    """Return ``did you mean …?`` for a file beside this one that is written much like it, None where none is."""
+    names = [p.name for p in path.parent.glob(pattern)] if path.parent.is_dir() else []
+    return did_you_mean(path.name, names, shown=path.parent.joinpath)
 
 
 def _module_name(path: Path) -> tuple[str, Path]:

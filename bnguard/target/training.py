@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from bnguard.errors import BnguardError, TargetError
-from bnguard.usercode import display_path, whose
+from bnguard.untouched import replaced
+from bnguard.usercode import display_path, users_frames
 
 if TYPE_CHECKING:
     from bnguard.target.text import Target
@@ -32,15 +32,8 @@ def refusing_to_train() -> Iterator[None]:
     def refuse(*_: Any, **__: Any) -> None:  # noqa: ANN401 - of any signature
         raise TrainingStarted
 
-    places: tuple[Any, ...] = (torch.Tensor, torch.autograd)
-    before = [place.backward for place in places]
-    try:
-        for place in places:
-            place.backward = refuse
+    with replaced(torch.Tensor, "backward", refuse), replaced(torch.autograd, "backward", refuse):
         yield
-    finally:
-        for place, backward in zip(places, before, strict=True):
-            place.backward = backward
 
 
 def stopped(error: TrainingStarted, target: Target, what: str) -> BnguardError:
@@ -52,7 +45,7 @@ def stopped(error: TrainingStarted, target: Target, what: str) -> BnguardError:
         what: the target names, such as ``the model's class``.
 
     """
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if whose(f.filename) == "user"]
+    frames = users_frames(error)
     where = f" ({display_path(frames[-1].filename)}, line {frames[-1].lineno}: {frames[-1].line})" if frames else ""
     return TargetError(
         f"{target.place} starts to train when it is loaded{where}; it was stopped there",

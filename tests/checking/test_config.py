@@ -152,6 +152,8 @@ TOP = "bnguard.toml: "
         ('target = "a:b"\nn = 9', "loaders.train.n means nothing beside a target", "leave one out"),
         ("n = 9\nbatch-size = 8\ncount = true", "loaders.train.count means nothing without a target", "for example"),
         ("n = 9\nbatch-size = 8\nmode = 'trane'", 'loaders.train.mode is the text "trane"; one of train, eval', None),
+        ("target = 'a:b'\nsharding = 'magic'", 'loaders.train.sharding is the text "magic"; one of distributed-', None),
+        ("target = 'a:b'\nshard = 'half'", 'loaders.train.shard is the text "half"; one of ceil, stride, none', None),
         ("n = 9\nbatch-size = 8\nfeeds = 'net'", 'loaders.train.feeds names "net", which is no model', "no model is"),
         ("n = 9\nbatch-size = 8\nnames = 'a,b'", 'loaders.train.names is the text "a,b"; a list of texts', None),
     ],

@@ -20,7 +20,7 @@ import bnguard
 from bnguard.errors import BnguardError, ConfigError, UsageError
 from bnguard.findings import Finding, Problem, Report, Severity
 from bnguard.model.trace import Subject
-from bnguard.report.console_check import print_check
+from bnguard.report.console import draw
 
 WHOLE = """\
 [models]
@@ -153,7 +153,7 @@ def test_the_page_fits_the_terminal(whole: Report, width: int, encoding: str):
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding)
     unread = replace(whole, problems=[Problem("models.x", "no such file " * 9, "look\n  again", "Traceback\n  File x")])
-    print_check(unread, Console(file=file, width=width, highlight=False, color_system=None), quiet=False)
+    draw(unread, Console(file=file, width=width, highlight=False, color_system=None), quiet=False)
     file.flush()
     text = raw.getvalue().decode(encoding)
     assert [line for line in text.splitlines() if len(line) > width] == []
@@ -249,7 +249,7 @@ def test_scripts(tmp_path: Path, monkeypatch):
     assert {way.loader for way in report.suggestions} == {"gan.train"}
     lone, failed = report.findings
     assert (lone.model, lone.loader, lone.message[:10]) == ("gan.Sequential", "gan.train", "gan.train:")
-    assert (failed.model, failed.loader, failed.message) == (None, None, "x")
+    assert (failed.model, failed.loader, failed.message) == (None, None, "x.")
     assert [p.to_dict() for p in report.problems] == [
         {
             "entry": "scripts.other",

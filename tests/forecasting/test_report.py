@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import bnguard
 from bnguard.findings import Severity
-from bnguard.report.json import render
+from bnguard.report.render import render_as
 
 ROOT = Path(__file__).parents[2]
 CONTRACT = {"model", "loader", "epoch", "step", "steps", "batch_size", "rank", "layer", "error"}
@@ -32,7 +32,7 @@ def loader(n: int = 9, size: int = 8) -> DataLoader:
         "import bnguard, bnguard.forecasting",
         "import bnguard.forecasting.calls, bnguard",
         "import bnguard.forecast_facts, bnguard.forecasting.request, bnguard.rules.forecasts, bnguard",
-        "import bnguard; bnguard.scan; bnguard.audit_loader; import bnguard.report.console_forecasts",
+        "import bnguard; bnguard.scan; bnguard.audit_loader; import bnguard.report.console.forecasts",
         "from bnguard import forecast; import bnguard",
     ],
 )
@@ -42,7 +42,7 @@ def test_forecast_is_a_function_whatever_was_imported_first(order: str):
 
 
 def test_the_document():
-    document = json.loads(render(bnguard.forecast(nets.cnn(), {"train": loader(), "val": loader()})))
+    document = json.loads(render_as("json", bnguard.forecast(nets.cnn(), {"train": loader(), "val": loader()})))
     assert (document["command"], document["schema"]) == ("forecast", 1)
     train, val = document["forecasts"]
     assert set(train) >= CONTRACT

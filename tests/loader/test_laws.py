@@ -26,7 +26,9 @@ from torch.utils.data import (
 from torch.utils.data.distributed import DistributedSampler
 
 from bnguard.errors import UsageError
-from bnguard.loader.plan import Setup, make_plan, worker_groups
+from bnguard.loader.plan import Setup
+from bnguard.loader.sharding import make_plan
+from bnguard.loader.sharding.workers import WORKER_SHARDINGS
 from bnguard.loader.sizes import batches, chunks, even_pieces
 from bnguard.loader.splits import Split, fold_sizes, parse_split, split_sizes
 from bnguard.loader.summary import describe
@@ -289,9 +291,9 @@ class Counting(IterableDataset):
 
 
 def test_shares_of_workers():
-    for n, workers, shard in itertools.product(range(1, 120), range(1, 17), ("ceil", "stride", "none")):
+    for n, workers, shard in itertools.product(range(1, 120), range(1, 17), WORKER_SHARDINGS):
         real = [len(Counting(n, shard).share(w, workers)) for w in range(workers)]
-        told = [each for low, high, each in worker_groups(n, workers, shard) for _ in range(low, high + 1)]
+        told = [each for low, high, each in WORKER_SHARDINGS[shard].divide(n, workers) for _ in range(low, high + 1)]
         assert told == real, (n, workers, shard)
         CHECKED["worker shares"] += 1
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import bnguard
-from bnguard.model.twin import _SWITCHES
+from bnguard.untouched import switches
 
 
 class Busy(nn.Module):
@@ -167,10 +167,10 @@ def test_a_forward_that_exits_or_switches_torch_is_contained() -> None:
             torch.set_float32_matmul_precision("high")
             raise SystemExit(3)
 
-    before = [ask() for ask, _ in _SWITCHES]
+    before = [ask() for ask, _ in switches()]
     fact = bnguard.scan(Rude(), (4,)).models[0]
     assert "SystemExit" in str(fact.trace_error)
-    assert [ask() for ask, _ in _SWITCHES] == before
+    assert [ask() for ask, _ in switches()] == before
     assert torch.zeros(1).device.type == "cpu"
     assert torch.overrides._get_current_function_mode_stack() == []
 

@@ -286,6 +286,7 @@ def test_lightning_puts_its_own_sampler_below(monkeypatch):
     def two_ranks(fix):
         with monkeypatch.context() as patched:
             patched.setattr(torch.distributed, "is_initialized", lambda: True)
+            patched.setattr(torch.distributed, "get_rank", lambda group=None: 0)
             patched.setattr(torch.distributed, "get_world_size", lambda group=None: 2)
             return fix(DataLoader(range(34), batch_size=4, shuffle=True))
 

@@ -217,6 +217,7 @@ def test_two_ranks_that_count_together_are_left_to_pytorch(monkeypatch):
     allow_single_sample(model, inputs=(4,))
     model(torch.randn(1, 4))  # alone it is a BatchNorm
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda group=None: 0)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda group: 2)
     with pytest.raises((ValueError, RuntimeError)):  # its own forward: it wants a GPU, or two values
         model(torch.randn(1, 4))

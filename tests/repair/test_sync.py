@@ -36,6 +36,7 @@ def test_the_conversion_is_pytorchs():
 
 def test_with_ranks_it_is_verified(monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda group=None: 0)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda group=None: 2)
     model = classifier()
     assert to_sync(model).verified

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import strategies as st
 
 from bnguard.facts import InputFact, LayerFact, ModelFact, NormCall, SourceLine
-from bnguard.findings import Finding, Problem, Report, Severity
+from bnguard.findings import Consequence, Finding, Problem, Report, Severity
 from bnguard.forecast_facts import ForecastFact, SizeFact
 from bnguard.loader_facts import LoaderFact, Place, Stream, Suggestion
+from bnguard.remedies import Advice
 from bnguard.rules import CATALOGUE
 
 NASTY = [
@@ -86,6 +87,11 @@ sizes = st.builds(
 )  # fmt: skip
 
 
+advice = st.builds(
+    Advice, names, st.text(min_size=1) | st.sampled_from([x for x in NASTY if x]), call=st.none() | names
+)
+
+
 @st.composite
 def reports(draw: st.DrawFn) -> Report:
     """Return a report whose findings may speak of what is in it, and of what is not."""
@@ -95,8 +101,10 @@ def reports(draw: st.DrawFn) -> Report:
     findings = draw(
         st.lists(
             st.builds(
-                Finding, codes, st.sampled_from(Severity), names, fix=st.none() | names, model=owners,
-                layer=st.none() | names, loader=feeders, location=lines,
+                Finding, codes, st.sampled_from(Severity), names, subject=names,
+                consequence=st.none() | st.builds(Consequence, names),
+                remedies=st.lists(advice, max_size=2).map(tuple), model=owners,
+                layer=st.none() | names, loader=feeders, layer_line=lines, loader_line=lines,
             ),
             max_size=25,
         )
@@ -147,18 +155,20 @@ def sample() -> Report:
     holds = ForecastFact(second.target, "val", "eval", None, "eval", unknown="it has no length")
     findings = (
         Finding(
-            "DL101", Severity.ERROR, "train: step 2 of 2 holds 1 sample, and head.2 stops there", fix="merge it",
-            model=first.target, layer="head.2", loader="train", location=SourceLine("src/my net.py", 23),
+            "DL101", Severity.ERROR, "step 2 of 2 holds 1 sample",
+            consequence=Consequence("head.2 stops there", ", and "),
+            remedies=(Advice("merge-tail", "merge it"),),
+            model=first.target, layer="head.2", loader="train", layer_line=SourceLine("src/my net.py", 23),
         ),
         Finding(
-            "BN201", Severity.WARNING, "conv.1 has momentum 0.99", model=first.target, layer="conv.1",
-            location=SourceLine("src/my net.py", 12),
+            "BN201", Severity.WARNING, "has momentum 0.99", "conv.1", model=first.target, layer="conv.1",
+            layer_line=SourceLine("src/my net.py", 12),
         ),
         Finding(
-            "BN204", Severity.NOTE, "layer4.0.bn1 has a small eps", model=second.target, layer="layer4.0.bn1",
-            location=SourceLine("/usr/lib/python3/site-packages/torchvision/models/resnet.py", 60),
+            "BN204", Severity.NOTE, "has a small eps", "layer4.0.bn1", model=second.target, layer="layer4.0.bn1",
+            layer_line=SourceLine("/usr/lib/python3/site-packages/torchvision/models/resnet.py", 60),
         ),
-        Finding("DL107", Severity.NOTE, "val: a small tail", loader="val"),
+        Finding("DL107", Severity.NOTE, "a small tail", loader="val"),
     )  # fmt: skip
     ways = (Suggestion("merge-tail", "merge the lone sample into the batch before it", "train"),)
     problems = (Problem("models.old", "old.py:Net has no class Net", hint="there is Old"),)

@@ -61,7 +61,7 @@ def large(layers: int = 10_000) -> Report:
         )  # fmt: skip
         message = f"{name} (BatchNorm2d(512)) gets 1\u00d7512\u00d71\u00d71 at batch size 1: one value per channel"
         findings.append(
-            Finding("BN101", Severity.ERROR, message, model="m.py:Net", layer=name, location=line)
+            Finding("BN101", Severity.ERROR, message, model="m.py:Net", layer=name, layer_line=line)
         )  # fmt: skip
     inputs = (InputFact(None, (1, 3, 32, 32), "float32", "given"),)
     model = ModelFact("m.py:Net", "Net", 1, "train", inputs, "meta", tuple(facts), first_failure=facts[0].name)

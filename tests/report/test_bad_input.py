@@ -16,9 +16,11 @@ from report.runner import commands
 
 from bnguard.facts import SourceLine
 from bnguard.findings import Finding, Report, Severity
-from bnguard.report import console, github, job_summary, junit, sarif
-from bnguard.report import json as as_json
+from bnguard.remedies import Advice
 from bnguard.report.characters import acts, visible, xml_text
+from bnguard.report.github.annotations import MOST
+from bnguard.report.render import render_as
+from bnguard.report.words import totals
 
 usual = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 LINK_OR_PLACEHOLDER = re.compile(r"(?<!\{)\{\d+\}(?!\})|\]\(")
@@ -33,7 +35,7 @@ def counts(report: Report) -> dict[str, int]:
 @given(reports())
 @usual
 def test_json(report: Report) -> None:
-    document = json.loads(as_json.render(report))
+    document = json.loads(render_as("json", report))
     assert Counter(f["severity"] for f in document["findings"]) == Counter(f.severity.label for f in report.findings)
     assert [f["message"] for f in document["findings"]] == [f.message for f in report.findings]
     assert document["summary"] == {f"{k}s": v for k, v in counts(report).items()}
@@ -42,7 +44,7 @@ def test_json(report: Report) -> None:
 @given(reports())
 @usual
 def test_sarif(report: Report) -> None:
-    text = sarif.render(report, exit_code=1)
+    text = render_as("sarif", report, exit_code=1)
     assert text.isascii()
     (run,) = json.loads(text)["runs"]
     assert Counter(r["level"] for r in run["results"]) == Counter(f.severity.label for f in report.findings)
@@ -60,7 +62,7 @@ def test_sarif(report: Report) -> None:
 @given(reports())
 @usual
 def test_junit(report: Report) -> None:
-    text = junit.render(report)
+    text = render_as("junit", report)
     assert text.isascii()
     root = ET.fromstring(text)
     told = dict.fromkeys(counts(report), 0)
@@ -81,24 +83,24 @@ def test_junit(report: Report) -> None:
 @given(reports())
 @usual
 def test_github(report: Report) -> None:
-    text = github.render(report)
+    text = render_as("github", report)
     found = commands(text)
     kinds = Counter(c.name for c in found)
     words = {"error": "error", "warning": "warning", "note": "notice"}
     assert set(kinds) <= {*words.values(), "group", "endgroup"}
     assert kinds["group"] == kinds["endgroup"] == bool(report.findings)
-    assert all(kinds[word] <= github.MOST for word in words.values())
+    assert all(kinds[word] <= MOST for word in words.values())
     assert all(set(c.properties) <= {"file", "line", "title"} for c in found if c.name in words.values())
     listed = text.partition("::group::")[2].partition("\n::endgroup::")[0].splitlines()[1:]
     assert Counter(line.split()[0] for line in listed) == Counter(f.severity.label for f in report.findings)
-    assert text.splitlines()[-1] == f"bnguard: {github.totals(report)}"
+    assert text.splitlines()[-1] == f"bnguard: {totals(report)}"
     assert not any(acts(line) for line in text.splitlines())
 
 
 @given(reports())
 @usual
 def test_job_summary(report: Report) -> None:
-    text = job_summary.render(report)
+    text = render_as("summary", report)
     rows = [line for line in text.splitlines() if re.match(r"\| (🛑|⚠️|\u2139\ufe0f) \|", line)]
     assert len(rows) == len(report.findings)
     for row in rows:
@@ -110,7 +112,7 @@ def test_job_summary(report: Report) -> None:
 @given(reports())
 @usual
 def test_console(report: Report) -> None:
-    shown = console.render_text(report, width=80)
+    shown = render_as("console", report, width=80)
     shown.encode()
     assert not any(acts(line) for line in shown.split("\n"))
 
@@ -118,12 +120,12 @@ def test_console(report: Report) -> None:
 @pytest.mark.parametrize("name", NASTY)
 def test_a_message_is_read_back_as_it_was(name: str) -> None:
     finding = Finding("BN101", Severity.ERROR, name, layer=name)
-    (error,) = [c for c in commands(github.render(Report("scan", findings=[finding]))) if c.name == "error"]
+    (error,) = [c for c in commands(render_as("github", Report("scan", findings=[finding]))) if c.name == "error"]
     assert error.data == visible(name)
-    failure = ET.fromstring(junit.render(Report("scan", findings=[finding]))).find(".//failure")
+    failure = ET.fromstring(render_as("junit", Report("scan", findings=[finding]))).find(".//failure")
     assert failure is not None
     assert failure.get("message") == xml_text(visible(name))
-    (result,) = json.loads(sarif.render(Report("scan", findings=[finding])))["runs"][0]["results"]
+    (result,) = json.loads(render_as("sarif", Report("scan", findings=[finding])))["runs"][0]["results"]
     layer = result["locations"][0].get("logicalLocations", [{"fullyQualifiedName": ""}])[0]["fullyQualifiedName"]
     assert not LINK_OR_PLACEHOLDER.search(result["message"]["text"])
     assert layer == name.replace("\ud800", "\ufffd").replace("\udfff", "\ufffd").replace("\udc80", "\ufffd")
@@ -131,10 +133,10 @@ def test_a_message_is_read_back_as_it_was(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a,line=9", "a:b", "a%0Ab", "a::b", "100%", "ü b.py"])
 def test_a_file_of_any_name_is_one_property(name: str) -> None:
-    finding = Finding("BN101", Severity.ERROR, "…", location=SourceLine(name, 3))
-    (error,) = [c for c in commands(github.render(Report("scan", findings=[finding]))) if c.name == "error"]
+    finding = Finding("BN101", Severity.ERROR, "…", layer_line=SourceLine(name, 3))
+    (error,) = [c for c in commands(render_as("github", Report("scan", findings=[finding]))) if c.name == "error"]
     assert error.properties == {"file": name, "line": "3", "title": "BN101 one-value-per-channel"}
-    (result,) = json.loads(sarif.render(Report("scan", findings=[finding])))["runs"][0]["results"]
+    (result,) = json.loads(render_as("sarif", Report("scan", findings=[finding])))["runs"][0]["results"]
     uri = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
     assert unquote(urljoin("file:///top/", uri)) == f"file:///top/{name}"
 
@@ -143,13 +145,14 @@ def test_a_file_of_any_name_is_one_property(name: str) -> None:
 def test_the_console_writes_what_the_encoding_has(encoding: str) -> None:
     from rich.console import Console
 
-    findings = [Finding("BN101", Severity.ERROR, name, fix=f"{name}!", layer=name) for name in NASTY]
+    findings = [
+        Finding("BN101", Severity.ERROR, "…", name, remedies=(Advice("eps", f"{name}!"),), layer=name) for name in NASTY
+    ]
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding)
-    from bnguard.report.page import Page
-    from bnguard.report.symbols import Symbols
+    from bnguard.report.console.page import Page
 
-    Page(Console(file=file, width=80), Symbols.of(encoding)).findings(findings, most=len(findings))
+    Page(Console(file=file, width=80)).findings(findings, most=len(findings))
     file.flush()
     shown = raw.getvalue().decode(encoding)
     assert shown.count("error BN101") == len(NASTY)

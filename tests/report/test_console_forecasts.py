@@ -10,8 +10,8 @@ from rich.console import Console
 from torch import nn
 
 import bnguard
-from bnguard.report import console
-from bnguard.report.console_forecasts import print_forecasts
+from bnguard.report.console.forecasts import print_forecasts
+from bnguard.report.render import render_as
 
 IMAGE = (3, 8, 8)
 
@@ -90,6 +90,6 @@ def test_quiet_shows_findings_alone():
 
 
 def test_several_models_are_named():
-    text = console.render_text(bnguard.forecast([nets.Squeezes(), nets.Frozen()], {"n": 9, "batch_size": 8}, IMAGE))
+    text = render_as("console", bnguard.forecast([nets.Squeezes(), nets.Frozen()], {"n": 9, "batch_size": 8}, IMAGE))
     assert text.startswith("✗ Squeezes: training on train stops")
     assert "\n✓ Frozen: training on train does not stop" in text

@@ -11,7 +11,7 @@ from rich.text import Text
 import bnguard
 from bnguard.findings import Report
 from bnguard.loader_facts import LoaderFact
-from bnguard.report.console_loaders import print_loaders
+from bnguard.report.console.loaders import print_loaders
 
 
 def shown(

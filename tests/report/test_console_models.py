@@ -12,14 +12,14 @@ from rich.console import Console
 from torch import nn
 
 import bnguard
-from bnguard.report import console
-from bnguard.report import json as as_json
-from bnguard.report.console_models import print_models
-from bnguard.report.console_tree import MOST_LINES
+from bnguard.report.console.models import MOST_LINES, print_models
+from bnguard.report.render import render_as
+
+WIDTH = 80  # of the golden files, which name the lines of ``Mixed`` too
 
 
 def text(report: bnguard.Report, *, quiet: bool = False) -> str:
-    return console.render_text(report, quiet=quiet, width=80)
+    return render_as("console", report, quiet=quiet, width=WIDTH)
 
 
 class Mixed(nn.Module):
@@ -86,7 +86,7 @@ def test_names_of_layers_are_never_markup_and_never_act(name: str, shown_as: str
     report = bnguard.scan(model, (4,))
     lines = text(report).splitlines()
     assert lines[0].startswith(f"✗ Sequential: {shown_as} fails first")
-    assert json.loads(as_json.render(report))["models"][0]["first_failure"] == name
+    assert json.loads(render_as("json", report))["models"][0]["first_failure"] == name
 
 
 def test_a_model_of_thousands_of_layers_stays_one_screen() -> None:
@@ -133,6 +133,6 @@ def test_thousands_of_failing_layers_stay_one_screen_however_deep() -> None:
 
 @pytest.mark.parametrize("width", [80, 200])
 def test_any_width(width: int) -> None:
-    shown = console.render_text(bnguard.scan(Mixed(), (3, 32, 32)), width=width)
+    shown = render_as("console", bnguard.scan(Mixed(), (3, 32, 32)), width=width)
     assert max(map(len, shown.splitlines())) <= width
     assert (max(map(len, shown.splitlines())) > 100) is (width == 200)

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from bnguard.errors import UsageError
-from bnguard.report.destinations import destinations
-from bnguard.report.render import Destination
+from bnguard.report.render import Destination, destinations
 
 
 @pytest.mark.parametrize(
@@ -21,6 +20,7 @@ from bnguard.report.render import Destination
         ([], ["x.xml"], [("junit", "x.xml")]),
         ([], ["x.HTML"], [("html", "x.HTML")]),
         ([], ["x.json"], [("json", "x.json")]),
+        ([], ["x.md"], [("summary", "x.md")]),
         ([], ["x.txt"], [("console", "x.txt")]),
         ([], ["x"], [("console", "x")]),
         ([], ["a.sarif", "b.xml"], [("sarif", "a.sarif"), ("junit", "b.xml")]),

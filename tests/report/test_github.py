@@ -13,8 +13,7 @@ from report.runner import commands
 from bnguard.errors import UsageError
 from bnguard.facts import SourceLine
 from bnguard.findings import Finding, Report, Severity
-from bnguard.report import github, job_summary
-from bnguard.report.render import Destination, ReportOptions, emit
+from bnguard.report.render import Destination, ReportOptions, emit, render_as
 
 
 @pytest.fixture
@@ -30,26 +29,26 @@ def layers(count: int, severity: Severity = Severity.ERROR, one_line: bool = Fal
     return [
         Finding(
             "BN101", severity, f"bn{i} fails", model="net.py:Net", layer=f"bn{i}",
-            location=SourceLine("net.py", 7 if one_line else 7 + i),
+            layer_line=SourceLine("net.py", 7 if one_line else 7 + i),
         )
         for i in range(count)
     ]  # fmt: skip
 
 
 def test_whole_outputs(golden: Callable[[str, str], None], folder: Path) -> None:
-    golden("everything.github.txt", github.render(sample()))
-    golden("everything.summary.md", job_summary.render(sample()))
+    golden("everything.github.txt", render_as("github", sample()))
+    golden("everything.summary.md", render_as("summary", sample()))
 
 
 def test_an_annotation_stands_at_the_line(folder: Path) -> None:
-    (first, *_) = [c for c in commands(github.render(sample())) if c.name == "error" and "file" in c.properties]
+    (first, *_) = [c for c in commands(render_as("github", sample())) if c.name == "error" and "file" in c.properties]
     assert first.properties == {"file": "src/my net.py", "line": "23", "title": "DL101 lone-sample-in-training"}
     assert first.data == "train: step 2 of 2 holds 1 sample, and head.2 stops there\nmerge it"
 
 
 def test_ten_of_a_kind_and_the_rest_in_a_line() -> None:
-    text = github.render(
-        Report("scan", findings=[*layers(13), *layers(12, Severity.WARNING), *layers(1, Severity.NOTE)])
+    text = render_as(
+        "github", Report("scan", findings=[*layers(13), *layers(12, Severity.WARNING), *layers(1, Severity.NOTE)])
     )
     kinds = [c.name for c in commands(text)]
     assert [kinds.count(k) for k in ("error", "warning", "notice")] == [10, 10, 1]
@@ -61,20 +60,22 @@ def test_ten_of_a_kind_and_the_rest_in_a_line() -> None:
 
 def test_layers_built_at_one_line_share_an_annotation() -> None:
     (error,) = [
-        c for c in commands(github.render(Report("scan", findings=layers(13, one_line=True)))) if c.name == "error"
+        c
+        for c in commands(render_as("github", Report("scan", findings=layers(13, one_line=True))))
+        if c.name == "error"
     ]
     assert error.data == "bn0 fails\nThe same of bn1, bn2, bn3, bn4, bn5 and 7 more"
 
 
 def test_nothing_found_is_one_line() -> None:
-    assert github.render(Report("scan")) == "bnguard: 0 errors, 0 warnings, 0 notes\n"
+    assert render_as("github", Report("scan")) == "bnguard: 0 errors, 0 warnings, 0 notes\n"
 
 
 def test_problems_are_annotations_too_and_share_the_room() -> None:
     report = replace(sample(), findings=layers(13), problems=sample().problems * 4)
-    kinds = [c.name for c in commands(github.render(report))]
+    kinds = [c.name for c in commands(render_as("github", report))]
     assert kinds.count("error") == 10
-    assert "7 errors without an annotation" in github.render(report)
+    assert "7 errors without an annotation" in render_as("github", report)
 
 
 def test_the_summary_is_appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,14 +86,34 @@ def test_the_summary_is_appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert page.read_text().startswith("# Before\n## bnguard: 1 error, 1 warning, 2 notes")
     emit(sample(), ReportOptions((Destination("json", tmp_path / "out.json"),)))
     assert page.read_text().count("## bnguard") == 1
+    twice = (Destination("github", tmp_path / "a"), Destination("github", tmp_path / "b"))
+    emit(sample(), ReportOptions(twice))
+    assert page.read_text().count("## bnguard") == 2
+
+
+def test_the_summary_is_a_format_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    emit(sample(), ReportOptions((Destination("summary", tmp_path / "page.md"),)))
+    assert (tmp_path / "page.md").read_text() == render_as("summary", sample())
+    assert not (tmp_path / "summary.md").exists()
+
+
+def test_the_summary_answers_what_no_forecast_speaks_of() -> None:
+    text = render_as("summary", replace(sample(), forecasts=(), problems=()))
+    assert "- 🛑 **src/my net.py:Net**: **head.2** fails first at batch size 1: BatchNorm1d gets 1×128" in text
+    assert "- 🛑 **train**: a batch of one sample comes at step 2 of 2\n" in text
+    assert "- ❔ **val**: the batch sizes are not known" in text
+    assert "**train**: a batch" not in render_as("summary", sample())
 
 
 def test_a_summary_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "none/summary.md"))
-    with pytest.raises(UsageError, match="cannot write the job summary"):
+    with pytest.raises(UsageError, match=r"cannot write .*summary\.md: No such file") as error:
         emit(sample(), ReportOptions((Destination("github", tmp_path / "out.txt"),)))
+    assert error.value.hint == "GITHUB_STEP_SUMMARY names the file; unset it to do without"
+    assert (tmp_path / "out.txt").is_file()  # what was asked for is there
 
 
 def test_the_summary_stays_below_what_the_runner_takes() -> None:
     long = [replace(f, message="x" * 5000, fix="|" * 5000) for f in layers(5000)]
-    assert len(job_summary.render(Report("scan", findings=long)).encode()) < 2**20
+    assert len(render_as("summary", Report("scan", findings=long)).encode()) < 2**20

@@ -15,8 +15,8 @@ from report.pages import large
 import bnguard
 from bnguard.findings import Report
 from bnguard.loader_facts import LoaderFact, Stream
-from bnguard.report.html_epoch import HEIGHT, MOST_RUNS, strips_of
-from bnguard.report.html_plot import MOST_MARKS, plot_of
+from bnguard.report.html.epoch import HEIGHT, MOST_RUNS, strips_of
+from bnguard.report.html.plot import MOST_MARKS, plot_of
 from bnguard.report.words import holds_one
 
 

@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 import bnguard
-from bnguard.report import json as as_json
+from bnguard.report.render import render_as
 
 MODEL = {"target", "class", "batch_size", "mode", "inputs", "method", "trace_error", "first_failure", "layers"}
 LAYER = {
@@ -20,7 +20,7 @@ FINDING = {"code", "severity", "message", "layer", "location", "fix"}
 
 
 def document(model: nn.Module, inputs: object = (3, 8, 8), **options: object) -> dict:
-    return json.loads(as_json.render(bnguard.scan(model, inputs, **options)))
+    return json.loads(render_as("json", bnguard.scan(model, inputs, **options)))
 
 
 def test_the_keys_of_the_contract() -> None:
@@ -54,4 +54,4 @@ def test_values_that_json_does_not_have_become_null() -> None:
 
 def test_to_dict_is_the_document() -> None:
     report = bnguard.scan(nn.Sequential(nn.Conv2d(3, 4, 8), nn.BatchNorm2d(4)), (3, 8, 8))
-    assert json.loads(as_json.render(report)) == json.loads(json.dumps(report.to_dict()))
+    assert json.loads(render_as("json", report)) == json.loads(json.dumps(report.to_dict()))

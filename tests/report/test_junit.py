@@ -15,12 +15,12 @@ from torch import nn
 
 import bnguard
 from bnguard.findings import Report
-from bnguard.report import junit
+from bnguard.report.render import render_as
 
 
 def states(report: Report) -> dict[str, dict[str, str]]:
     """What became of each case, by suite."""
-    root = ET.fromstring(junit.render(report))
+    root = ET.fromstring(render_as("junit", report))
     return {
         suite.get("name", ""): {
             case.get("name", "").split()[0]: next((child.tag for child in case), "passed")
@@ -34,7 +34,7 @@ def states(report: Report) -> dict[str, dict[str, str]]:
 def valid() -> Callable[[Report], None]:
     xmlschema = pytest.importorskip("xmlschema")
     schema = xmlschema.XMLSchema(str(schema_file("junit.xsd")))
-    return lambda report: schema.validate(junit.render(report))
+    return lambda report: schema.validate(render_as("junit", report))
 
 
 def test_it_follows_the_schema(valid: Callable[[Report], None]) -> None:
@@ -51,7 +51,7 @@ def test_any_report_follows_the_schema(valid: Callable[[Report], None], report: 
 
 
 def test_a_whole_document(golden: Callable[[str, str], None]) -> None:
-    text = re.sub(r'timestamp="[^"]*"', 'timestamp="NOW"', junit.render(sample()))
+    text = re.sub(r'timestamp="[^"]*"', 'timestamp="NOW"', render_as("junit", sample()))
     golden("everything.xml", text.replace(f'"{bnguard.__version__}"', '"VERSION"'))
 
 
@@ -66,7 +66,7 @@ def test_warnings_do_not_fail_and_are_shown() -> None:
     report = bnguard.scan(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), (3, 8, 8))
     assert [f.code for f in report.findings] == ["BN102"]
     assert states(report)["Sequential"]["BN102"] == "passed"
-    assert "warning BN102" in (ET.fromstring(junit.render(report)).findtext("testsuite/system-out") or "")
+    assert "warning BN102" in (ET.fromstring(render_as("junit", report)).findtext("testsuite/system-out") or "")
 
 
 def test_what_is_not_known_is_skipped_and_configuration_is_still_judged() -> None:

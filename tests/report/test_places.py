@@ -23,7 +23,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def finding(file: str, line: int = 3, model: str | None = None) -> Finding:
-    return Finding("BN101", Severity.ERROR, "…", model=model, location=SourceLine(file, line))
+    return Finding("BN101", Severity.ERROR, "…", model=model, layer_line=SourceLine(file, line))
 
 
 def test_paths_start_at_the_root_wherever_one_stands(repository: Path) -> None:

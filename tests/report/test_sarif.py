@@ -15,14 +15,14 @@ from report.examples import reports, sample, schema_file
 import bnguard
 from bnguard.facts import SourceLine
 from bnguard.findings import Finding, Report, Severity
-from bnguard.report import sarif
+from bnguard.report.render import render_as
 from bnguard.rules import CATALOGUE
 
 ROOT = Path(__file__).parents[2]
 
 
 def run_of(report: Report, exit_code: int | None = None) -> dict:
-    return json.loads(sarif.render(report, exit_code))["runs"][0]
+    return json.loads(render_as("sarif", report, exit_code))["runs"][0]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def valid() -> Callable[[Report], None]:
     validator = jsonschema.Draft4Validator(json.loads(schema_file("sarif-2.1.0.schema.json").read_text()))
 
     def check(report: Report) -> None:
-        validator.validate(json.loads(sarif.render(report, 1)))
+        validator.validate(json.loads(render_as("sarif", report, 1)))
 
     return check
 
@@ -54,7 +54,7 @@ def test_a_whole_document(golden: Callable[[str, str], None], tmp_path: Path, mo
     (tmp_path / "src/my net.py").touch()
     (tmp_path / "bnguard.toml").touch()
     monkeypatch.chdir(tmp_path)
-    document = json.loads(sarif.render(sample(), exit_code=2).replace(bnguard.__version__, "VERSION"))
+    document = json.loads(render_as("sarif", sample(), exit_code=2).replace(bnguard.__version__, "VERSION"))
     rules = document["runs"][0]["tool"]["driver"]["rules"]
     document["runs"][0]["tool"]["driver"]["rules"] = [r for r in rules if r["id"] == "DL107"]
     golden("everything.sarif", json.dumps(document, indent=1, ensure_ascii=False) + "\n")
@@ -84,14 +84,16 @@ def test_every_result_has_a_place_in_the_repository(tmp_path: Path, monkeypatch:
     """Code scanning refuses the whole file otherwise."""
     monkeypatch.chdir(tmp_path)
     package = SourceLine("/opt/lib/site-packages/torchvision/models/resnet.py", 60)
-    finding = Finding("BN101", Severity.ERROR, "…", model="torchvision.models:resnet18", layer="bn1", location=package)
+    finding = Finding(
+        "BN101", Severity.ERROR, "…", model="torchvision.models:resnet18", layer="bn1", layer_line=package
+    )
     (result,) = run_of(Report("scan", findings=[finding]))["results"]
     (location,) = result["locations"]
     assert location["physicalLocation"]["artifactLocation"]["uri"] == "no-file"
     assert location["message"] == {"text": "built at torchvision/models/resnet.py:60"}
-    assert str(tmp_path) not in sarif.render(Report("scan", findings=[finding]))
-    elsewhere = replace(finding, location=SourceLine("/opt/secret/net.py", 4))
-    text = sarif.render(Report("scan", findings=[finding, elsewhere]))
+    assert str(tmp_path) not in render_as("sarif", Report("scan", findings=[finding]))
+    elsewhere = replace(finding, layer_line=SourceLine("/opt/secret/net.py", 4))
+    text = render_as("sarif", Report("scan", findings=[finding, elsewhere]))
     assert "/opt/" not in text
     assert "built at net.py:4" in text
 

@@ -18,6 +18,7 @@ from torch import nn
 import bnguard
 from bnguard.findings import Report
 from bnguard.report import json as as_json
+from bnguard.report.render import render_as
 
 jsonschema = pytest.importorskip("jsonschema")
 ROOT = Path(__file__).parents[2]
@@ -31,9 +32,9 @@ def test_the_hook_sees_every_document() -> None:
     report = bnguard.audit_loader(n=9, batch_size=8)
     broken = Report("audit-loader", loaders=report.loaders, extra={"undocumented": 1})
     with pytest.raises(jsonschema.ValidationError, match="undocumented"):
-        as_json.render(broken)
+        render_as("json", broken)
     with pytest.raises(jsonschema.ValidationError, match="'one' is not of type 'integer'"):
-        as_json.render(bnguard.Report("audit-loader", extra={"range": {"from": "one", "to": 2}}))
+        render_as("json", bnguard.Report("audit-loader", extra={"range": {"from": "one", "to": 2}}))
     with pytest.raises(jsonschema.ValidationError, match="'diagnosis' is a required property"):
         as_json.render_document({"bnguard": "0", "schema": 1, "command": "explain-error"})
 
@@ -62,17 +63,17 @@ def test_what_the_commands_print(
 
 
 def test_forecasts_and_what_could_not_be_carried_out() -> None:
-    as_json.render(bnguard.forecast(nets.cnn(), {"n": 9, "batch_size": 8}, (3, 8, 8)))
-    as_json.render(bnguard.forecast(nets.Reshapes(), {"n": 9, "batch_size": 8}, (3, 8, 8)))
-    as_json.render(bnguard.forecast(nets.cnn(), {"n": 13, "batch_size": 8, "micro_batches": 4}, (3, 8, 8)))
-    assert json.loads(as_json.render(sample()))["problems"][0]["entry"] == "models.old"
-    as_json.render(bnguard.scan(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, eps=float("nan"))), (5,)))
+    render_as("json", bnguard.forecast(nets.cnn(), {"n": 9, "batch_size": 8}, (3, 8, 8)))
+    render_as("json", bnguard.forecast(nets.Reshapes(), {"n": 9, "batch_size": 8}, (3, 8, 8)))
+    render_as("json", bnguard.forecast(nets.cnn(), {"n": 13, "batch_size": 8, "micro_batches": 4}, (3, 8, 8)))
+    assert json.loads(render_as("json", sample()))["problems"][0]["entry"] == "models.old"
+    render_as("json", bnguard.scan(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, eps=float("nan"))), (5,)))
 
 
 @given(reports())
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 def test_any_report(report: Report) -> None:
-    as_json.render(report)
+    render_as("json", report)
 
 
 def printed(folder: Path, *argv: str) -> dict:

@@ -8,7 +8,8 @@ import bnguard
 from bnguard.findings import Severity
 from bnguard.loader_facts import LoaderFact, Stream
 from bnguard.rules import CATALOGUE
-from bnguard.rules.loaders import RULES
+
+RULES = [rule for rule in CATALOGUE if rule.subject == "loader"]
 
 TRAIN = {"n": 9, "batch_size": 8}
 ITERABLE = {"iterable": True, "workers": 4, "shard": "ceil"}

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import subprocess
+import sys
+
 import pytest
 
 from bnguard.errors import UsageError
 from bnguard.findings import Severity
-from bnguard.rules import CATALOGUE, Catalogue, Rule
+from bnguard.rules import CATALOGUE, Catalogue, Rule, rule_of
+from bnguard.rules.registry import Example
 
 
 def rule(code: str, name: str) -> Rule:
-    return Rule(code, name, Severity.NOTE, "a", "b", "c")
+    return Rule(code, name, Severity.NOTE, "a", "b", "c", "run", Example("", ""))
 
 
 def test_duplicates_are_refused() -> None:
@@ -38,3 +43,37 @@ def test_prefixes_that_match_nothing_are_refused() -> None:
     CATALOGUE.require_prefixes(["BN", "BN1", "DL101"])
     with pytest.raises(UsageError):
         CATALOGUE.require_prefixes(["BN9"])
+
+
+def test_a_rule_by_exactly_its_code() -> None:
+    found = CATALOGUE.find("BN101")
+    assert found is not None
+    assert rule_of("BN101") is found
+    assert CATALOGUE.find("bn101") is rule_of("bn101") is CATALOGUE.find("XX1") is rule_of("") is None
+
+
+def test_the_headline_is_the_summary_where_no_other_is_given() -> None:
+    assert rule("BN1", "a").headline == "a"
+    assert dataclasses.replace(rule("BN1", "a"), headline="short").headline == "short"
+
+
+def test_a_headline_of_a_single_batch_names_its_step() -> None:
+    for each in CATALOGUE:
+        if each.headline_at:
+            assert "2 of 3" in each.headline_at.format(step="2", steps="3"), each.code
+
+
+def test_a_rule_of_a_model_says_what_it_needs() -> None:
+    """What a rule's file is about decides: a rule that passes where nothing is known says what nobody knows."""
+    needs = {(each.code[:3], each.needs) for each in CATALOGUE if each.subject == "model"}
+    assert needs == {("BN1", "batch-size"), ("BN2", "configuration"), ("BN3", "statistics")}
+    assert {(each.code[:2], each.subject) for each in CATALOGUE} == {("BN", "model"), ("DL", "loader"), ("RT", "run")}
+
+
+def test_the_rule_of_a_loader_is_found_without_the_facts_of_models() -> None:
+    script = (
+        "import sys; from bnguard.rules import tails, rule_of; rule = rule_of('DL101');"
+        "assert 'bnguard.facts' not in sys.modules;"
+        "from bnguard.rules import CATALOGUE; assert rule is CATALOGUE.find('DL101') is rule_of('DL101')"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -1,0 +1,247 @@
+"""Every way out that bnguard proposes, once: what it does, where it fits, its price, its proof, what carries it out.
+
+Rules, suggestions, diagnoses and repairs take their advice from here, and bind it to the case at hand: to the names
+that the script uses, and to numbers that were computed for it. No torch in here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Situation = Literal[
+    "tail", "every-batch", "piece", "evaluation", "layer", "statistics", "configuration", "cuda", "input"
+]
+"""What a remedy is for: a lone sample in the tail, in every batch, in a replica's or rank's piece, or in evaluation; a
+layer as it is built; what its running statistics hold; a setting of it; a kernel on an accelerator; what the layer is
+given."""
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """One way out.
+
+    Attributes:
+        kind: its name, as in the JSON of a suggestion.
+        does: a clause in the imperative, without a price and without a full stop.
+        fits: the situation that it is for.
+        price: what it costs, a clause; '' where that goes without saying.
+        function: the dotted name of the function that carries it out, None where there is none.
+        code: the line of Python that does it, where that is no call of ``function``.
+        command: the command that carries it out in a file, None where there is none.
+        proof: how bnguard knows that it works, None where it cannot know.
+
+    """
+
+    kind: str
+    does: str
+    fits: Situation
+    price: str = ""
+    function: str | None = None
+    code: str | None = None
+    command: str | None = None
+    proof: str | None = None
+
+    def for_case(self, does: str | None = None, *, price: str | None = None, name: str = "", more: str = "") -> Advice:
+        """Return the remedy as advice for one case.
+
+        Args:
+            does: the clause with what was computed for the case; the general one where None.
+            price: what it costs here; the general price where None.
+            name: what the script calls the loader or model.
+            more: further arguments of the call, as they follow the first.
+
+        """
+        return Advice(self.kind, does or self.does, self.price if price is None else price, self.line(name, more))
+
+    def line(self, name: str = "", more: str = "") -> str | None:
+        """Return the line of Python that does it to the loader or model of this name, None where no line does."""
+        if self.function is None:
+            return self.code
+        if self.fits == "tail":  # a loader is replaced, a model is changed
+            name = name or "loader"
+            return f"{name} = {self.function}({name}{more})"
+        return f"{self.function}({name or 'model'}{more})"
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A remedy for one case: a clause in the imperative, its price, and the line to paste."""
+
+    kind: str
+    does: str
+    price: str = ""
+    call: str | None = None
+
+    @property
+    def clause(self) -> str:
+        """What to do and its price."""
+        return f"{self.does}, {self.price}" if self.price else self.does
+
+    @property
+    def text(self) -> str:
+        """The clause, and the line of Python behind it."""
+        return f"{self.clause}: {self.call}" if self.call else self.clause
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the advice as JSON-ready values."""
+        return {"kind": self.kind, "does": self.does, "price": self.price, "call": self.call}
+
+
+def loader_variable(name: str) -> str:
+    """Return what the user's code may call the loader: its name if it looks like one, and not like a key of a dict."""
+    return name if name.isidentifier() and name.lower().endswith(("loader", "dl")) else "loader"
+
+
+NOTHING_LOST = "nothing is lost"
+_PLANNED = "the epoch is planned again for every rank, worker and replica"
+_VERIFIED = "the changed model is run on one sample, or all is taken back"
+
+# ------------------------------------------------------------------------------------------ of a loader
+
+MERGE_TAIL = Remedy(
+    "merge-tail",
+    "merge the lone sample into the batch before it",
+    "tail",
+    NOTHING_LOST,
+    "bnguard.repair.merge_tail",
+    command="bnguard fix",
+    proof=_PLANNED,
+)
+BALANCE = Remedy(
+    "balance",
+    "spread the samples evenly over the batches",
+    "tail",
+    NOTHING_LOST,
+    "bnguard.repair.balance",
+    proof=_PLANNED,
+)
+BATCH_SIZE = Remedy(
+    "batch-size",
+    "choose another batch size, whose tail and pieces hold two samples or more",
+    "tail",
+    "which must be chosen anew when the dataset grows",
+    proof=_PLANNED,
+)
+DROP_LAST = Remedy(
+    "drop-last", "set drop_last=True", "tail", "which loses the tail's samples in every epoch", proof=_PLANNED
+)
+KEEP_TAIL = Remedy("keep-tail", "set drop_last=False, or choose a smaller batch size", "tail")
+LARGER_BATCHES = Remedy("larger-batches", "raise batch_size to 2 or more", "every-batch")
+MORE_SAMPLES = Remedy("more-samples", "give this loader at least two samples", "tail")
+FEWER_REPLICAS = Remedy("replicas", "use fewer replicas", "piece", NOTHING_LOST, proof=_PLANNED)
+FEWER_WORKERS = Remedy("workers", "use another number of workers", "piece", NOTHING_LOST, proof=_PLANNED)
+WORLD_SIZE = Remedy("world-size", "train on another number of ranks", "piece", proof=_PLANNED)
+SYNC_BATCHNORM = Remedy(
+    "sync-batchnorm",
+    "convert the model with SyncBatchNorm.convert_sync_batchnorm, which counts the samples of all ranks",
+    "piece",
+    "on accelerators only",
+)
+
+# ------------------------------------------------------------------------------------------- of a model
+
+EVAL_MODE = Remedy("eval-mode", "call model.eval() before this loader, and keep its last sample", "evaluation")
+ALLOW_SINGLE_SAMPLE = Remedy(
+    "allow-single-sample",
+    "let a lone sample use the running statistics",
+    "layer",
+    "which do not follow the data there",
+    "bnguard.repair.allow_single_sample",
+    proof=_VERIFIED,
+)
+FREEZE = Remedy(
+    "freeze",
+    "keep the BatchNorm layers as they are pretrained",
+    "every-batch",
+    "which does not follow new data",
+    "bnguard.repair.freeze",
+    proof=_VERIFIED,
+)
+GROUP_NORM = Remedy(
+    "group-norm",
+    "use a normalisation that does not look across samples",
+    "every-batch",
+    "which needs training anew",
+    "bnguard.repair.to_group_norm",
+    proof=_VERIFIED,
+)
+LARGER_INPUT = Remedy(
+    "larger-input", "give the layer more positions: a larger input", "layer", proof="traced at that size"
+)
+KEEP_BATCH_DIMENSION = Remedy(
+    "keep-batch-dimension",
+    "write x.flatten(1) for x.squeeze(), or name its dimensions: without them it drops every dimension of size 1, the "
+    "batch as well",
+    "layer",
+)
+TRACK_STATISTICS = Remedy(
+    "track-statistics", "drop track_running_stats=False, or normalise without the batch (GroupNorm, LayerNorm)", "layer"
+)
+FEWER_GROUPS = Remedy(
+    "fewer-groups", "normalise before the map shrinks to one pixel, or use LayerNorm over the channels", "layer"
+)
+FREEZE_AFFINE = Remedy(
+    "freeze-affine",
+    "if the layer is meant to be frozen, set requires_grad=False on its weight and bias as well",
+    "configuration",
+)
+MOMENTUM = Remedy("momentum", "use 1 - value: PyTorch counts the share of the new batch", "configuration")
+EPS = Remedy("eps", "use the default, eps=1e-5", "configuration")
+LOAD_STATISTICS = Remedy(
+    "load-statistics",
+    "load trained weights, or run training batches through the model in train mode first",
+    "statistics",
+)
+RESET_STATISTICS = Remedy(
+    "reset-statistics",
+    "load an earlier checkpoint, or reset with reset_running_stats() and run training batches through",
+    "statistics",
+)
+
+# --------------------------------------------------------------------------- of a call that has failed
+
+KEEP_FLOAT32 = Remedy(
+    "float32-parameters",
+    "keep BatchNorm's parameters and statistics in float32, and let torch.autocast choose the input's dtype",
+    "cuda",
+)
+CONVERT_INPUT = Remedy("convert-input", "convert the input to the parameters' dtype before the layer", "input")
+CHANNELS_SECOND = Remedy(
+    "channels-second", "make num_features equal to dimension 1 of the input; channels always come second", "input"
+)
+BATCH_DIMENSION = Remedy("batch-dimension", "add the batch dimension to a single sample with x.unsqueeze(0)", "input")
+RIGHT_DIMENSIONS = Remedy(
+    "dimensions",
+    "BatchNorm1d takes (N, C) or (N, C, L), BatchNorm2d (N, C, H, W), BatchNorm3d (N, C, D, H, W)",
+    "input",
+)
+SMALLER_BATCH = Remedy("smaller-batch", "use a smaller batch, or activation checkpointing", "cuda")
+FREE_GRAPHS = Remedy("free-graphs", "keep no tensor with its graph, such as a running total of losses", "cuda")
+FREE_MEMORY = Remedy("free-memory", "use a smaller batch, or free memory before this layer", "cuda")
+BLOCKING_LAUNCH = Remedy(
+    "blocking-launch",
+    "run again with CUDA_LAUNCH_BLOCKING=1: then the traceback shows the call that failed",
+    "cuda",
+)
+CHECK_INDICES = Remedy(
+    "check-indices", "a label or an index outside its range is the usual reason: check it on the CPU", "cuda"
+)
+SPLIT_BATCH = Remedy("split-batch", "split the batch before this layer", "cuda")
+CONTIGUOUS = Remedy("contiguous", "call .contiguous() on the input of this layer", "cuda")
+CONTIGUOUS_FORMAT = Remedy("contiguous-format", "convert the input of this layer to torch.contiguous_format", "cuda")
+UPDATE_BUILD = Remedy(
+    "update-build",
+    "update the PyTorch build (it brings its cuDNN), or run with torch.backends.cudnn.enabled = False",
+    "cuda",
+)
+WITHOUT_CUDNN = Remedy(
+    "without-cudnn",
+    "run this layer without cuDNN",
+    "cuda",
+    code="with torch.backends.cudnn.flags(enabled=False): …",
+    proof="the failed call was repeated so, and succeeded",
+)
+
+REMEDIES: dict[str, Remedy] = {r.kind: r for r in list(globals().values()) if isinstance(r, Remedy)}
+"""All of them, by kind."""

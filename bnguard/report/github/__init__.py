@@ -1,0 +1,1 @@
+"""Workflow commands and the job summary of GitHub Actions."""
