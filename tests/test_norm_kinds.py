@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import bnguard
 from bnguard.facts import LayerFact
 from bnguard.norm_kinds import BATCH, HAND_WRITTEN, KINDS, NormFunction, NormKind, NormKinds
+from bnguard.remedies import REMEDIES
 from bnguard.repair import allow_single_sample, freeze, to_group_norm, to_sync
 from bnguard.report import json as as_json
 from bnguard.report.render import FORMATS, render_as
@@ -85,6 +86,10 @@ def test_arguments_are_read_by_place_and_by_name(function: NormFunction) -> None
     own = inspect.unwrap(getattr(F, function.name.partition(":")[2], None) or len)
     if function.name.startswith("torch.nn.functional"):
         assert names == list(inspect.signature(own).parameters)
+
+
+def test_remedies_are_those_of_the_one_list() -> None:
+    assert {remedy for kind in KINDS for remedy in kind.remedies} <= set(REMEDIES)
 
 
 def test_a_fact_knows_its_kind_by_name() -> None:

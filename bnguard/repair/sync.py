@@ -9,6 +9,7 @@ from torch import nn
 
 from bnguard.distributed import rank_and_world_size
 from bnguard.errors import RepairError
+from bnguard.model import private
 from bnguard.model.layers import Layer
 from bnguard.repair.apply import ALREADY
 from bnguard.repair.beyond import why_irreplaceable
@@ -64,6 +65,8 @@ def to_sync(
         why, children = why_irreplaceable(layer)
         if why is None and children:
             why = f"({layer.type}) applies {children[0][0]} as well, which PyTorch's conversion would leave out"
+        if why is None and not isinstance(layer.module, private.batch_norm_base()):
+            why = f"({layer.type}) is no BatchNorm of torch's, and PyTorch converts no other"
         return why or _converted(layer.module, process_group)
 
     done = replace_layers("to_sync", model, make, only=only, inputs=None, verify=False)

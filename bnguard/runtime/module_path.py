@@ -20,11 +20,8 @@ def _file_and_name(name: str) -> tuple[str, str]:
 
 
 _LAYER_FILES = {_file_and_name(name)[0] for kind in KINDS for name in kind.classes}
-_FUNCTIONS: dict[tuple[str, str], NormKind | None] = {
-    **{_file_and_name(f.name): kind for kind in KINDS for f in kind.functions if "." in place_of(f.name)[0]},
-    **{("torch/nn/functional.py", check): None for check in ("_verify_batch_size", "_verify_spatial_size")},
-}
-"""Functions of Python by the end of their file's path and their name, with their kind where they have one."""
+_FUNCTIONS = {_file_and_name(f.name): kind for kind in KINDS for f in kind.functions if "." in place_of(f.name)[0]}
+"""The kinds of the functions of Python, by the end of their file's path and their name."""
 
 _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 _WRAPPERS = (
@@ -127,20 +124,15 @@ def _starts_at_the_model(frames: Sequence[Frame], telling: Sequence[Frame]) -> b
 
 
 def _is_norm(frame: Frame) -> bool:
-    return _is_layer(frame) or _function(frame) is not None
+    return _is_layer(frame) or _kind(frame) is not None
 
 
 def _is_layer(frame: Frame) -> bool:
     return frame.function == "forward" and any(_in(frame, file) for file in _LAYER_FILES)
 
 
-def _function(frame: Frame) -> tuple[str, str] | None:
-    return next((f for f in _FUNCTIONS if frame.function == f[1] and _in(frame, f[0])), None)
-
-
 def _kind(frame: Frame) -> NormKind | None:
-    function = _function(frame)
-    return None if function is None else _FUNCTIONS[function]
+    return next((k for (file, name), k in _FUNCTIONS.items() if frame.function == name and _in(frame, file)), None)
 
 
 def _is_container(frame: Frame) -> bool:
