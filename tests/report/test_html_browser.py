@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -171,12 +170,9 @@ def test_all_that_is_folded_is_printed(browser, pages: Path) -> None:
 def test_ten_thousand_layers_load(browser, tmp_path: Path) -> None:
     path = tmp_path / "large.html"
     path.write_text(html.render(large()), encoding="utf-8")
-    start = time.monotonic()
     browser.get(path.as_uri())
-    browser.execute_script("return document.documentElement.scrollHeight")
-    assert time.monotonic() - start < 15
+    height = "return document.documentElement.scrollHeight"
+    assert browser.execute_script(height) > 100_000
+    browser.execute_script("scrollBy(0, 100000)")
+    assert browser.execute_script("return scrollY") > 50_000
     assert browser.get_log("browser") == []
-    start = time.monotonic()
-    for _ in range(5):
-        browser.execute_script("scrollBy(0, 20000); return document.documentElement.scrollHeight")
-    assert time.monotonic() - start < 5
