@@ -27,8 +27,8 @@ from torch import nn
 from torchvision import models
 
 import bnguard
-from bnguard.model.inputs import DetectionInputs, Inputs, SpecInputs, TensorSpec
-from bnguard.model.twin import twin
+from bnguard._models.inputs import DetectionInputs, Inputs, SpecInputs, TensorSpec
+from bnguard._trace.copies import twin
 
 SIZES = {
     "classification": [(3, 224, 224), (3, 64, 64), (3, 32, 32)],

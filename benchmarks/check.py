@@ -76,14 +76,14 @@ class Spent(NamedTuple):
 def must(models: list[str]) -> dict[str, Spent]:
     """Do in this process what cannot be done without; return what each part took."""
     start = Spent.now()
-    from bnguard.heavy import import_torch
+    from bnguard._import_torch import import_torch
 
     import_torch()
     import torchvision.models  # noqa: F401
 
-    from bnguard.forecasting import planning  # noqa: F401 - our own modules are a part of it
-    from bnguard.model.inputs import SpecInputs, parse_input
-    from bnguard.model.opened import opened
+    from bnguard._forecast import request  # noqa: F401 - our own modules are a part of it
+    from bnguard._models.inputs import SpecInputs, parse_input
+    from bnguard._trace.models import opened
 
     spent = {"import": Spent.now().since(start), "build": Spent(0, 0), "trace": Spent(0, 0)}
     for name in models:

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 
-from bnguard.runtime.classify import classify
+from bnguard._diagnose.classify import classify
 
 BATCHES = (1, 2, 1024, 1025, 65_535, 65_536, 131_070, 131_071, 880_801, 880_802)
 CHANNELS = (1, 64, 2048)

@@ -28,7 +28,7 @@ from torch import nn
 from torchvision import models
 
 from bnguard import repair
-from bnguard.errors import BnguardError
+from bnguard._errors import BnguardError
 
 SIZES = {"inception_v3": (3, 299, 299)}
 """Of the models that take no 224×224 in training."""

@@ -10,11 +10,11 @@ import statistics
 import sys
 import time
 
-from bnguard.facts import InputFact, LayerFact, ModelFact, NormCall, SourceLine
-from bnguard.findings import Report
-from bnguard.report.formats import FORMATS
-from bnguard.report.render import render_as
-from bnguard.rules import CATALOGUE
+from bnguard._facts.findings import Report
+from bnguard._facts.models import InputFact, LayerFact, ModelFact, NormCall, SourceLine
+from bnguard._report.formats import FORMATS
+from bnguard._report.render import render_as
+from bnguard._rules import CATALOGUE
 
 LIMIT = 1.0
 RUNS = 3

@@ -31,8 +31,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 import bnguard
-from bnguard.facts import ModelFact
-from bnguard.model.inputs import map_tensors
+from bnguard._facts.models import ModelFact
+from bnguard._models.inputs import map_tensors
 
 FAMILIES = ("classification", "segmentation")
 FIXES = ("allow_single_sample", "freeze", "to_group_norm")

@@ -33,7 +33,7 @@ def against_torchinfo(repeats: int, only: str | None) -> list[dict[str, object]]
     from torchvision import models
 
     import bnguard
-    from bnguard.model.inputs import SpecInputs, TensorSpec
+    from bnguard._models.inputs import SpecInputs, TensorSpec
 
     names = [n for n in models.list_models(module=models) if only is None or only in n]
     rows: list[dict[str, object]] = []

@@ -12,31 +12,31 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from bnguard import repair
-    from bnguard.checking.run import check
-    from bnguard.errors import BnguardError
-    from bnguard.findings import Finding, Report, Severity
-    from bnguard.forecasting import forecast
-    from bnguard.loader import audit_loader
-    from bnguard.model import scan
-    from bnguard.rehearsal.launch import preflight
-    from bnguard.runtime.diagnosis import Diagnosis
-    from bnguard.runtime.guard import guard, install
-    from bnguard.runtime.postmortem import diagnose
+    from bnguard._audit_loader import audit_loader
+    from bnguard._check.run import check
+    from bnguard._diagnose.diagnose import diagnose
+    from bnguard._errors import BnguardError
+    from bnguard._facts.diagnosis import Diagnosis
+    from bnguard._facts.findings import Finding, Report, Severity
+    from bnguard._forecast import forecast
+    from bnguard._guard import guard, install
+    from bnguard._preflight.launch import preflight
+    from bnguard._scan import scan
 
 _PUBLIC = {
-    "BnguardError": "bnguard.errors",
-    "Diagnosis": "bnguard.runtime.diagnosis",
-    "Finding": "bnguard.findings",
-    "Report": "bnguard.findings",
-    "Severity": "bnguard.findings",
-    "audit_loader": "bnguard.loader",
-    "check": "bnguard.checking.run",
-    "diagnose": "bnguard.runtime.postmortem",
-    "forecast": "bnguard.forecasting",
-    "guard": "bnguard.runtime.guard",
-    "install": "bnguard.runtime.guard",
-    "preflight": "bnguard.rehearsal.launch",
-    "scan": "bnguard.model",
+    "BnguardError": "bnguard._errors",
+    "Diagnosis": "bnguard._facts.diagnosis",
+    "Finding": "bnguard._facts.findings",
+    "Report": "bnguard._facts.findings",
+    "Severity": "bnguard._facts.findings",
+    "audit_loader": "bnguard._audit_loader",
+    "check": "bnguard._check.run",
+    "diagnose": "bnguard._diagnose.diagnose",
+    "forecast": "bnguard._forecast",
+    "guard": "bnguard._guard",
+    "install": "bnguard._guard",
+    "preflight": "bnguard._preflight.launch",
+    "scan": "bnguard._scan",
 }
 
 __all__ = [

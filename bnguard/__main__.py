@@ -1,6 +1,6 @@
 """``python -m bnguard`` is the same as ``bnguard``."""
 
-from bnguard.cli.app import main
+from bnguard._cli.app import main
 
 if __name__ == "__main__":
     main()

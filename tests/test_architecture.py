@@ -15,7 +15,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "bnguard"
-FACTS = {"bnguard.errors", "bnguard.facts", "bnguard.loader_facts", "bnguard.forecast_facts", "bnguard.findings"}
+FACTS = {
+    "bnguard._errors",
+    "bnguard._facts.models",
+    "bnguard._facts.loaders",
+    "bnguard._facts.forecasts",
+    "bnguard._facts.findings",
+}
 WITHOUT_TORCH = (
     "classify", "diagnosis", "evidence", "logfile", "logs", "logtext", "module_path", "ranks", "script", "supervise",
 )  # fmt: skip
@@ -23,7 +29,7 @@ BEFORE_THE_SCRIPT = ("launch", "outcome", "gather", "stop", "processes", "evalua
 CHECKING_WITHOUT_TORCH = (
     "assemble", "config", "declared", "init", "jobs", "keys", "locate", "pool", "run", "sources", "table",
 )  # fmt: skip
-PURE = {"bnguard.rules", "bnguard.report"}
+PURE = {"bnguard._rules", "bnguard._report"}
 
 
 def imports(path: Path) -> set[str]:
@@ -51,34 +57,43 @@ def uses(path: Path, *packages: str) -> set[str]:
     ("place", "forbidden"),
     [
         ("errors.py", ["bnguard.", "torch", "rich", "typer"]),
-        ("facts.py", ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "torch", "rich", "typer"]),
+        (
+            "facts.py",
+            ["bnguard._scan", "bnguard._audit_loader", "bnguard._rules", "bnguard._report", "torch", "rich", "typer"],
+        ),
         (
             "forecast_facts.py",
-            ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "torch", "rich", "typer"],
+            ["bnguard._scan", "bnguard._audit_loader", "bnguard._rules", "bnguard._report", "torch", "rich", "typer"],
         ),
         (
             "findings.py",
-            ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "torch", "rich", "typer"],
+            ["bnguard._scan", "bnguard._audit_loader", "bnguard._rules", "bnguard._report", "torch", "rich", "typer"],
         ),
-        ("rules", ["bnguard.model", "bnguard.loader", "bnguard.report", "bnguard.cli", "torch", "rich", "typer"]),
-        ("report", ["bnguard.model", "bnguard.loader", "bnguard.cli", "torch", "typer"]),
-        ("model", ["bnguard.loader", "bnguard.forecasting", "bnguard.report", "bnguard.cli", "rich", "typer"]),
-        ("loader", ["bnguard.model", "bnguard.forecasting", "bnguard.report", "bnguard.cli", "typer"]),
-        ("forecasting", ["bnguard.runtime", "bnguard.report", "bnguard.cli", "rich", "typer"]),
-        ("runtime", ["bnguard.loader", "bnguard.cli", "typer"]),
-        ("runtime", ["bnguard.loader", "bnguard.report", "bnguard.cli", "rich", "typer"]),
-        ("rehearsal", ["bnguard.report", "bnguard.cli", "rich", "typer"]),
-        *[(f"rehearsal/{name}.py", ["torch", "bnguard.model", "bnguard.loader"]) for name in BEFORE_THE_SCRIPT],
-        ("repair", ["bnguard.runtime", "bnguard.report", "bnguard.cli", "rich", "typer"]),
+        (
+            "rules",
+            ["bnguard._scan", "bnguard._audit_loader", "bnguard._report", "bnguard._cli", "torch", "rich", "typer"],
+        ),
+        ("report", ["bnguard._scan", "bnguard._audit_loader", "bnguard._cli", "torch", "typer"]),
+        ("model", ["bnguard._audit_loader", "bnguard._forecast", "bnguard._report", "bnguard._cli", "rich", "typer"]),
+        ("loader", ["bnguard._scan", "bnguard._forecast", "bnguard._report", "bnguard._cli", "typer"]),
+        ("forecasting", ["bnguard._diagnose", "bnguard._report", "bnguard._cli", "rich", "typer"]),
+        ("runtime", ["bnguard._audit_loader", "bnguard._cli", "typer"]),
+        ("runtime", ["bnguard._audit_loader", "bnguard._report", "bnguard._cli", "rich", "typer"]),
+        ("rehearsal", ["bnguard._report", "bnguard._cli", "rich", "typer"]),
+        *[(f"rehearsal/{name}.py", ["torch", "bnguard._scan", "bnguard._audit_loader"]) for name in BEFORE_THE_SCRIPT],
+        ("repair", ["bnguard._diagnose", "bnguard._report", "bnguard._cli", "rich", "typer"]),
         *[(f"{room}", ["bnguard.repair"]) for room in ("rules", "report", "model", "loader", "runtime")],
         *[(f"runtime/{name}.py", ["torch"]) for name in WITHOUT_TORCH],
-        ("edit", ["bnguard.model", "bnguard.report", "bnguard.rules", "bnguard.cli", "torch", "rich", "typer"]),
+        ("edit", ["bnguard._scan", "bnguard._report", "bnguard._rules", "bnguard._cli", "torch", "rich", "typer"]),
         ("wholefile.py", ["bnguard.", "torch", "rich", "typer"]),
         ("distributed.py", ["bnguard."]),
-        ("checking", ["bnguard.runtime", "bnguard.repair", "bnguard.cli", "rich", "typer"]),
-        *[(room, ["bnguard.checking"]) for room in ("rules", "report", "model", "loader", "forecasting", "runtime")],
-        *[(f"checking/{name}.py", ["torch", "bnguard.model"]) for name in CHECKING_WITHOUT_TORCH],
-        ("usercode.py", ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "rich", "typer"]),
+        ("checking", ["bnguard._diagnose", "bnguard.repair", "bnguard._cli", "rich", "typer"]),
+        *[(room, ["bnguard._check"]) for room in ("rules", "report", "model", "loader", "forecasting", "runtime")],
+        *[(f"checking/{name}.py", ["torch", "bnguard._scan"]) for name in CHECKING_WITHOUT_TORCH],
+        (
+            "usercode.py",
+            ["bnguard._scan", "bnguard._audit_loader", "bnguard._rules", "bnguard._report", "rich", "typer"],
+        ),
     ],
 )
 def test_nothing_flows_back(place: str, forbidden: list[str]) -> None:
@@ -96,15 +111,15 @@ def test_reporters_read_the_report_and_the_catalogue_alone() -> None:
         *FACTS,
         "bnguard",
         "bnguard.__version__",
-        "bnguard.rules",
-        "bnguard.rules.CATALOGUE",
-        "bnguard.rules.Rule",
-        "bnguard.rules.rule_of",
+        "bnguard._rules",
+        "bnguard._rules.CATALOGUE",
+        "bnguard._rules.Rule",
+        "bnguard._rules.rule_of",
     }
-    writing = {"bnguard.wholefile", "bnguard.wholefile.write_whole"}
+    writing = {"bnguard._whole_file", "bnguard._whole_file.write_whole"}
     for path in files("report"):
         for name in uses(path, "bnguard"):
-            own = name.startswith("bnguard.report") or name in allowed or name.rpartition(".")[0] in FACTS
+            own = name.startswith("bnguard._report") or name in allowed or name.rpartition(".")[0] in FACTS
             assert own or (path.name == "render.py" and name in writing), (path, name)
 
 
@@ -114,7 +129,7 @@ def test_only_the_page_knows_jinja() -> None:
 
 def test_jinja_is_imported_for_a_page_alone() -> None:
     script = (
-        "import sys; from bnguard.cli.app import run;"
+        "import sys; from bnguard._cli.app import run;"
         "run(['audit-loader', '--n', '9', '--bs', '8', '--format', sys.argv[1]]);"
         "print('jinja2' in sys.modules, 'torch' in sys.modules, file=sys.stderr)"
     )
@@ -239,7 +254,7 @@ def test_no_test_reads_the_clock() -> None:
 )  # fmt: skip
 def test_these_commands_never_import_torch(argv: list[str], code: int) -> None:
     script = (
-        "import sys, json; from bnguard.cli.app import run; code = run(sys.argv[1:]); sys.stdout.flush();"
+        "import sys, json; from bnguard._cli.app import run; code = run(sys.argv[1:]); sys.stdout.flush();"
         "print(json.dumps([code, 'torch' in sys.modules, 'numpy' in sys.modules]), file=sys.stderr)"
     )
     result = subprocess.run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import distributed
 
-from bnguard.distributed import rank_and_world_size
+from bnguard._distributed import rank_and_world_size
 
 
 def test_without_a_group_there_is_no_rank() -> None:

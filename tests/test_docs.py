@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bnguard.report.console.catalogue import as_markdown
-from bnguard.report.formats import FORMATS
-from bnguard.rules import CATALOGUE
+from bnguard._report.console.catalogue import as_markdown
+from bnguard._report.formats import FORMATS
+from bnguard._rules import CATALOGUE
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -34,7 +34,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_options_in_the_documentation_exist(command: str) -> None:
     from typer.main import get_command
 
-    from bnguard.cli.app import application
+    from bnguard._cli.app import application
 
     known = {o for p in get_command(application([])).commands[command].params for o in p.opts}
     text = "".join(p.read_text(encoding="utf-8") for p in PAGES)
@@ -84,7 +84,7 @@ def test_the_tutorial_is_true(tmp_path: Path) -> None:
     assert [f.code for f in large.findings] == ["BN102"]
     five = script.with_name("five.py")
     five.write_text(code.replace("batch_size=8", "batch_size=5"), encoding="utf-8")
-    from bnguard.cli.app import run
+    from bnguard._cli.app import run
 
     assert run(["audit-loader", f"{script}:loader"]) == 1
     assert run(["audit-loader", f"{five}:loader"]) == 0
@@ -146,27 +146,32 @@ def test_the_json_page_shows_a_real_forecast() -> None:
 
 
 def test_every_key_of_the_configuration_is_documented_and_no_other() -> None:
-    from bnguard.checking import keys
+    from bnguard._check import declarations
 
     text = (ROOT / "docs/reference/configuration.md").read_text(encoding="utf-8")
     _, top, models, loaders, scripts = re.split(r"^## `\[tool\.bnguard.*$", text, flags=re.MULTILINE)
-    for section, known in ((top, keys.TOP), (models, keys.MODEL), (loaders, keys.LOADER), (scripts, keys.SCRIPT)):
+    for section, known in (
+        (top, declarations.TOP),
+        (models, declarations.MODEL),
+        (loaders, declarations.LOADER),
+        (scripts, declarations.SCRIPT),
+    ):
         rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
         assert {key for row in rows for key in re.findall(r"`([^`]+)`", row)} == set(known)
 
 
 def test_configurations_in_the_documentation_are_accepted(tmp_path: Path) -> None:
-    from bnguard.checking.config import declared
+    from bnguard._check.config import read_declarations
 
     found = [t for p in PAGES for t in re.findall(r"```toml\n(.*?)```", p.read_text(encoding="utf-8"), re.DOTALL)]
     assert len(found) >= 3
     for text in found:
         (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
-        assert declared(tmp_path / "pyproject.toml").models
+        assert read_declarations(tmp_path / "pyproject.toml").models
 
 
 def test_the_json_page_names_the_keys_of_a_problem() -> None:
-    from bnguard.findings import Problem
+    from bnguard._facts.findings import Problem
 
     text = (ROOT / "docs/reference/json.md").read_text(encoding="utf-8")
     shown = re.findall(r"`(\[\{\"entry\".*?\}\])`", text, re.DOTALL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bnguard.errors import did_you_mean
+from bnguard._errors import did_you_mean
 
 
 def test_the_nearest_name_is_meant() -> None:

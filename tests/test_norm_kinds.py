@@ -16,12 +16,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import bnguard
-from bnguard.facts import LayerFact
-from bnguard.norm_kinds import BATCH, HAND_WRITTEN, KINDS, NormFunction, NormKind, NormKinds
-from bnguard.remedies import REMEDIES
+from bnguard._facts.models import LayerFact
+from bnguard._facts.norm_kinds import BATCH, HAND_WRITTEN, KINDS, NormFunction, NormKind, NormKinds
+from bnguard._remedies import REMEDIES
+from bnguard._report import json as as_json
+from bnguard._report.render import FORMATS, render_as
 from bnguard.repair import allow_single_sample, freeze, to_group_norm, to_sync
-from bnguard.report import json as as_json
-from bnguard.report.render import FORMATS, render_as
 
 LAYER = NormKind(
     name="layer",
@@ -348,7 +348,7 @@ def test_their_failure_is_diagnosed(name: str) -> None:
 def test_their_traceback_is_read(name: str) -> None:
     import traceback
 
-    from bnguard.runtime.logs import diagnose_text
+    from bnguard._explain_error.logs import diagnose_text
 
     class Net(nn.Module):
         def __init__(self) -> None:

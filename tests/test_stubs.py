@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from bnguard.stubs import stubbed
+from bnguard._targets.stubs import stubbed
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ import os, sys
 from pathlib import Path
 Path("called.txt").open("a").write(repr(sys.argv[1:]) + "\\n")
 if sys.argv[1:3] == ["-m", "bnguard"]:
-    from bnguard.cli.app import main
+    from bnguard._cli.app import main
     main(["audit-loader", "--n", os.environ.get("SAMPLES", "9"), "--bs", "8", *sys.argv[4:]])
 """
 """In the place of ``python``: notes what it is called with, and has the reports made by a command that is there."""
@@ -155,7 +155,7 @@ def test_the_documented_yaml_is_yaml(service: str) -> None:
 
 
 def test_documented_reports_are_pairs_that_exist() -> None:
-    from bnguard.report.render import destinations
+    from bnguard._report.render import destinations
 
     lines = re.findall(r"bnguard check (--format [^`'\n]*)", PAGE)
     assert len(lines) == 3

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnguard.untouched import (
+from bnguard._untouched import (
     paused_gc,
     quiet,
     random_states_kept,
@@ -71,7 +71,7 @@ def test_switches_and_filters_come_back() -> None:
 
 def test_what_nobody_has_imported_is_not_imported() -> None:
     code = (
-        "import sys; from bnguard.untouched import *\n"
+        "import sys; from bnguard._untouched import *\n"
         "with random_states_kept(), quiet(), paused_gc(), surroundings_kept(): pass\n"
         "assert not {'torch', 'numpy'} & set(sys.modules)"
     )

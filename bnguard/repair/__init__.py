@@ -6,15 +6,18 @@ and ``to_sync``.
 
 from __future__ import annotations
 
-from bnguard.repair.batches import BalancedBatchSampler, FlatIndices, MergedBatches, MergeTailBatchSampler
-from bnguard.repair.freezing import freeze
-from bnguard.repair.fusing import Fusion, fuse
-from bnguard.repair.group_norm import to_group_norm
-from bnguard.repair.loaders import balance, merge_tail
-from bnguard.repair.outcome import Repair
-from bnguard.repair.single_sample import allow_single_sample
-from bnguard.repair.stream import MergedStream
-from bnguard.repair.sync import to_sync
+from bnguard.repair._apply import Repair
+from bnguard.repair._batches import (
+    BalancedBatchSampler,
+    FlatIndices,
+    MergedBatches,
+    MergedStream,
+    MergeTailBatchSampler,
+)
+from bnguard.repair._fuse import Fusion, fuse
+from bnguard.repair._loaders import balance, merge_tail
+from bnguard.repair._replace import to_group_norm, to_sync
+from bnguard.repair._retype import allow_single_sample, freeze
 
 __all__ = [
     "BalancedBatchSampler",

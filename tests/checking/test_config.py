@@ -12,10 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bnguard.checking import keys
-from bnguard.checking.config import declared
-from bnguard.checking.locate import find
-from bnguard.errors import ConfigError
+from bnguard._check import declarations
+from bnguard._check.config import find, read_declarations
+from bnguard._errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 SHORT = """\
@@ -39,13 +38,13 @@ def write(tmp_path: Path):
 
 def wrong(file: Path) -> ConfigError:
     with pytest.raises(ConfigError) as caught:
-        declared(file)
+        read_declarations(file)
     assert "\n" not in caught.value.message
     return caught.value
 
 
 def test_the_common_case(write):
-    what = declared(write(SHORT))
+    what = read_declarations(write(SHORT))
     (net,), (train,) = what.models, what.loaders
     assert (net.name, net.target, net.inputs, net.batch_size) == ("net", "model.py:Net", (), 1)
     assert (train.feeds, train.options) == (("net",), {"n": 50001, "batch_size": 8})
@@ -53,7 +52,7 @@ def test_the_common_case(write):
 
 
 def test_every_key(write):
-    what = declared(
+    what = read_declarations(
         write(
             """\
 [tool.bnguard]
@@ -124,11 +123,11 @@ module = "pkg.train"
 def test_the_keys_of_a_loader_are_those_of_the_audit():
     import inspect
 
-    from bnguard.loader import audit_loader
+    from bnguard._audit_loader import audit_loader
 
     known = set(inspect.signature(audit_loader).parameters) - {"loader", "name", "progress"}
     names = {"eval": "eval_names"}
-    ours = {names.get(k, k.replace("-", "_")) for k in keys.LOADER} - {"target", "stub", "args", "feeds"}
+    ours = {names.get(k, k.replace("-", "_")) for k in declarations.LOADER} - {"target", "stub", "args", "feeds"}
     assert ours == known
 
 
@@ -205,7 +204,7 @@ def test_no_toml(write):
     assert wrong(write("[models.net]\ntarget = 'a'\n[models.net]\n")).message.startswith("bnguard.toml, line 3: ")
     assert wrong(write("[models.net]\n\ntarget = [")).message.startswith("bnguard.toml, line 3: ")
     with pytest.raises(ConfigError, match="not UTF-8"):
-        declared(write(b"\xff\xfe"))
+        read_declarations(write(b"\xff\xfe"))
     error = wrong(write(SHORT).with_name("other.toml"))
     assert error.message.startswith("cannot read ")
     assert error.hint == "in that folder: bnguard.toml"
@@ -230,18 +229,21 @@ def test_the_nearest_configuration_upward(tmp_path: Path):
 
 SCALARS = st.sampled_from([None, True, 0, 1, -1, 9, 0.5, float("nan"), "", "net", "a:b", "train", date(2020, 1, 1)])
 VALUES = SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(st.sampled_from(["a", ""]), SCALARS, max_size=1)
-ENTRY = st.dictionaries(st.sampled_from([*keys.LOADER, *keys.MODEL, *keys.SCRIPT, "x", ""]), VALUES, max_size=4)
+ENTRY = st.dictionaries(
+    st.sampled_from([*declarations.LOADER, *declarations.MODEL, *declarations.SCRIPT, "x", ""]), VALUES, max_size=4
+)
 DOCUMENT = st.dictionaries(
-    st.sampled_from([*keys.TOP, "y"]), st.dictionaries(st.sampled_from(["net", "a.b", ""]), ENTRY | VALUES) | VALUES
+    st.sampled_from([*declarations.TOP, "y"]),
+    st.dictionaries(st.sampled_from(["net", "a.b", ""]), ENTRY | VALUES) | VALUES,
 )
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(DOCUMENT)
 def test_whatever_is_written_is_read_or_refused_in_one_line(document):
-    with patch("bnguard.checking.locate.parse", lambda _: document):
+    with patch("bnguard._check.config.parse", lambda _: document):
         try:
-            what = declared("bnguard.toml")
+            what = read_declarations("bnguard.toml")
         except ConfigError as error:
             assert error.message.startswith("bnguard.toml")
         else:
@@ -253,7 +255,7 @@ def test_whatever_is_written_is_read_or_refused_in_one_line(document):
 )
 def test_errors_of_the_configuration_come_without_torch(write, text: str):
     script = (
-        "import sys; from bnguard.cli.app import run; code = run(['check', '--config', sys.argv[1]]);"
+        "import sys; from bnguard._cli.app import run; code = run(['check', '--config', sys.argv[1]]);"
         "assert code == 2, code; assert 'torch' not in sys.modules"
     )
     result = subprocess.run(

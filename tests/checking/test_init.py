@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 import bnguard
-from bnguard.checking.config import declared
-from bnguard.checking.init import write_configuration
-from bnguard.checking.sources import look_through
-from bnguard.errors import ConfigError
+from bnguard._check.config import read_declarations
+from bnguard._check.init import look_through, write_configuration
+from bnguard._errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 MODEL = """\
@@ -120,7 +119,7 @@ def test_a_file_of_its_own(folder: Path, golden):
     )
     text = (folder / "bnguard.toml").read_text(encoding="utf-8")
     golden("check-init.toml", text)
-    what = declared(folder / "bnguard.toml")
+    what = read_declarations(folder / "bnguard.toml")
     assert [m.name for m in what.models] == ["net", "child"]  # the third waits for its arguments
     assert {x.name: x.options["batch_size"] for x in what.loaders} == {
         "train": 64, "single": 1, "extra": 7, "val": 12, "odd": 32, "test": 5,
@@ -129,8 +128,8 @@ def test_a_file_of_its_own(folder: Path, golden):
     assert what.scripts == ()
     uncommented = [re.sub(r"^# (?=\[|\w+ = )", "", line) for line in text.splitlines()]
     (folder / "bnguard.toml").write_text("\n".join(uncommented))
-    assert [s.program for s in declared(folder / "bnguard.toml").scripts] == ["pkg/train.py"]
-    assert declared(folder / "bnguard.toml").models[2].settings == {"classes": 0, "depth": 0}
+    assert [s.program for s in read_declarations(folder / "bnguard.toml").scripts] == ["pkg/train.py"]
+    assert read_declarations(folder / "bnguard.toml").models[2].settings == {"classes": 0, "depth": 0}
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", ""])
@@ -143,7 +142,7 @@ def test_at_the_end_of_pyproject(folder: Path, ending: str):
     assert after.startswith(before)
     assert (b"\r\n" in after) == (ending == "\r\n")
     assert after.count(b"\r\n") in (0, after.count(b"\n"))
-    assert [m.name for m in declared(project).models] == ["net", "child"]
+    assert [m.name for m in read_declarations(project).models] == ["net", "child"]
     assert sorted(p.name for p in folder.iterdir() if p.suffix != ".py" and p.is_file()) == ["pyproject.toml"]
     with pytest.raises(ConfigError, match=r"pyproject.toml has a \[tool.bnguard\] already"):
         write_configuration(folder)
@@ -173,7 +172,7 @@ def test_what_is_written_is_accepted(tmp_path: Path):
 
 def test_nothing_is_imported(folder: Path):
     script = (
-        "import sys; from bnguard.cli.app import run; code = run(['check', '--init']);"
+        "import sys; from bnguard._cli.app import run; code = run(['check', '--init']);"
         "assert code == 0, code; assert 'torch' not in sys.modules and 'models' not in sys.modules"
     )
     here = {**os.environ, "PYTHONPATH": str(ROOT)}

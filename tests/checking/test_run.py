@@ -17,10 +17,10 @@ from rich.console import Console
 from torch import nn
 
 import bnguard
-from bnguard.errors import BnguardError, ConfigError, UsageError
-from bnguard.findings import Finding, Problem, Report, Severity
-from bnguard.model.trace import Subject
-from bnguard.report.console import draw
+from bnguard._errors import BnguardError, ConfigError, UsageError
+from bnguard._facts.findings import Finding, Problem, Report, Severity
+from bnguard._report.console import draw
+from bnguard._trace.trace import Subject
 
 WHOLE = """\
 [models]
@@ -241,7 +241,7 @@ def test_scripts(tmp_path: Path, monkeypatch):
             forecast, command="preflight", findings=(*forecast.findings, Finding("RT101", Severity.ERROR, "x"))
         )
 
-    monkeypatch.setattr("bnguard.rehearsal.launch.preflight", stand_in)
+    monkeypatch.setattr("bnguard._preflight.launch.preflight", stand_in)
     report = bnguard.check(make(tmp_path, f"{SCRIPTS}[loaders.train]\nn = 16\nbatch-size = 8\n"), jobs=1)
     assert calls == [("train.py", ("--fast",), False, 5, tmp_path), ("pkg.train", (), True, 600.0, tmp_path)]
     assert [(f.model, f.loader, f.step) for f in report.forecasts] == [("gan.Sequential", "gan.train", 2)]

@@ -119,7 +119,7 @@ def test_bad_input_is_exit_2_without_a_traceback(arguments: tuple[str, ...], tmp
 
 def test_numbers_never_import_torch():
     code = (
-        "import sys; from bnguard.cli.app import run; "
+        "import sys; from bnguard._cli.app import run; "
         "code = run(['audit-loader', '--n', '9', '--bs', '8']); "
         "print([m for m in ('torch', 'numpy', 'pydantic') if m in sys.modules], file=sys.stderr); sys.exit(code)"
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from checking.folder import make
 
-from bnguard.cli.app import run
+from bnguard._cli.app import run
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """\

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from bnguard.cli.app import run
-from bnguard.runtime import logfile
+from bnguard._cli.app import run
+from bnguard._explain_error import logs
 
 ROOT = Path(__file__).parents[2]
 LOG = (ROOT / "tests/fixtures/logs/one_value.txt").read_text(encoding="utf-8")
@@ -95,15 +95,15 @@ def test_a_file_that_cannot_be_read(
 def test_only_the_end_of_a_huge_log_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(logfile, "MOST", 2**21)
-    monkeypatch.setattr(logfile, "_CHUNK", 2**16)
+    monkeypatch.setattr(logs, "MOST", 2**21)
+    monkeypatch.setattr(logs, "_CHUNK", 2**16)
     path = tmp_path / "huge.log"
     path.write_text("KeyError: 'early'\n" + "Epoch 1 12%\n" * 300_000 + LOG, encoding="utf-8")
     assert run(["explain-error", str(path)]) == 0
     out, err = capsys.readouterr()
     assert "bn1" in out
     assert err == f"bnguard: {path} is large: only its last 2 MiB are read\n"
-    assert len(logfile.read_log(str(path)).text) < 2**21 + 2**17
+    assert len(logs.read_log(str(path)).text) < 2**21 + 2**17
 
 
 def test_an_unknown_format(capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,7 +114,7 @@ def test_an_unknown_format(capsys: pytest.CaptureFixture[str]) -> None:
 def test_at_the_end_of_a_pipe() -> None:
     """As it is used: the log comes through a pipe and nothing of torch is imported."""
     script = (
-        "import sys; from bnguard.cli.app import run; sys.exit(run(['explain-error']) + 10 * ('torch' in sys.modules))"
+        "import sys; from bnguard._cli.app import run; sys.exit(run(['explain-error']) + 10 * ('torch' in sys.modules))"
     )
     result = subprocess.run(
         [sys.executable, "-c", script], input=LOG, capture_output=True, text=True, cwd=ROOT, check=False

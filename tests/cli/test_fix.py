@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bnguard.cli.app import run as run_here
+from bnguard._cli.app import run as run_here
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = """import torch

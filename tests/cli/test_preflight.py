@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bnguard.cli.app import run
+from bnguard._cli.app import run
 
 ROOT = Path(__file__).parents[2]
 TRAINING = """\

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bnguard.cli.app import run
+from bnguard._cli.app import run
 
 ROOT = Path(__file__).parents[2]
 NET = """\
@@ -90,7 +90,7 @@ def test_other_errors_are_left_alone(shell: Shell) -> None:
 
 
 def test_a_diagnosis_that_fails_leaves_the_error_and_one_line(shell: Shell) -> None:
-    code = "import bnguard.runtime.postmortem as p\ndef broken(*a, **k): raise KeyError('own')\np.diagnose = broken\n"
+    code = "import bnguard._diagnose.diagnose as p\ndef broken(*a, **k): raise KeyError('own')\np.diagnose = broken\n"
     result = shell(NET + code + "Net()(torch.zeros(1, 3))\n", "bnguard", "run", "train.py")
     *traceback, hint = result.stderr.strip().splitlines()
     assert result.returncode == 1

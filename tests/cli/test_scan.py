@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bnguard.cli.app import run
+from bnguard._cli.app import run
 
 TARGETS = Path(__file__).parents[1] / "fixtures" / "targets"
 HEAD = "import torch\nfrom torch import nn\n"

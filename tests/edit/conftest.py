@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bnguard.edit import Proposal, propose
+from bnguard._fix import Proposal, propose
 
 Proposes = Callable[..., Proposal]
 

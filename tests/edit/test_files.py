@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bnguard.edit.files import git_state, read_source, write_new
-from bnguard.errors import FileError
+from bnguard._errors import FileError
+from bnguard._fix.files import git_state, read_source, write_new
 
 OLD = b"x = 1\n"
 NEW = b"x = 2\n"

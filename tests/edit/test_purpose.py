@@ -165,7 +165,7 @@ class TestWhatTheUserSays:
         assert proposed(self.TEXT, train=["nothing", "99"], evaluate=["loader"]).unmatched == ("nothing", "99")
 
     def test_both_at_once_is_refused(self, proposed):
-        from bnguard.errors import UsageError
+        from bnguard._errors import UsageError
 
         with pytest.raises(UsageError, match=r"train\.py:4 loader: declared as training and as evaluation"):
             proposed(self.TEXT, train=["loader"], evaluate=["4"])

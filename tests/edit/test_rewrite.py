@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bnguard.errors import FileError
+from bnguard._errors import FileError
 
 IMPORT = "from torch.utils.data import DataLoader\n"
 CALL = "DataLoader(ds, 4)"

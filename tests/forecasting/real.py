@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from bnguard.model.layers import find_layers
-from bnguard.model.private import is_lazy
-from bnguard.model.twin import twin
+from bnguard._private_torch import is_lazy
+from bnguard._trace.copies import twin
+from bnguard._trace.layers import find_layers
 
 
 class Real(NamedTuple):

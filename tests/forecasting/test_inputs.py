@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 import bnguard
-from bnguard.forecasting.selections import Wanted, selections
+from bnguard._forecast.inputs import Wanted, selections
 
 A, B, Y = torch.zeros(1, 3), torch.ones(1, 4), torch.zeros(1)
 

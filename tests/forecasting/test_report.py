@@ -14,8 +14,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import bnguard
-from bnguard.findings import Severity
-from bnguard.report.render import render_as
+from bnguard._facts.findings import Severity
+from bnguard._report.render import render_as
 
 ROOT = Path(__file__).parents[2]
 CONTRACT = {"model", "loader", "epoch", "step", "steps", "batch_size", "rank", "layer", "error"}
@@ -29,10 +29,10 @@ def loader(n: int = 9, size: int = 8) -> DataLoader:
     "order",
     [
         "import bnguard",
-        "import bnguard, bnguard.forecasting",
-        "import bnguard.forecasting.calls, bnguard",
-        "import bnguard.forecast_facts, bnguard.forecasting.request, bnguard.rules.forecasts, bnguard",
-        "import bnguard; bnguard.scan; bnguard.audit_loader; import bnguard.report.console.forecasts",
+        "import bnguard, bnguard._forecast",
+        "import bnguard._forecast.request, bnguard",
+        "import bnguard._facts.forecasts, bnguard._forecast.request, bnguard._rules.forecasts, bnguard",
+        "import bnguard; bnguard.scan; bnguard.audit_loader; import bnguard._report.console.forecasts",
         "from bnguard import forecast; import bnguard",
     ],
 )

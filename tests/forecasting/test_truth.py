@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
 import bnguard
-from bnguard.forecast_facts import ForecastFact
+from bnguard._facts.forecasts import ForecastFact
 
 
 def images(n: int) -> TensorDataset:

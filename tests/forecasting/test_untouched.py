@@ -106,7 +106,7 @@ def test_a_lazy_model_stays_lazy():
 
 
 def test_each_size_is_traced_once_and_by_one_copy(monkeypatch):
-    from bnguard.model import trace
+    from bnguard._trace import trace
 
     copies, seen = [], []
     twin, run = trace.twin, trace.Subject.trace

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bnguard
-from bnguard.loader.sizes import chunks, even_pieces
-from bnguard.loader.summary import first_with, forward_sizes
-from bnguard.loader_facts import LoaderFact
+from bnguard._audit_loader.plan import chunks, even_pieces
+from bnguard._audit_loader.summary import first_with, forward_sizes
+from bnguard._facts.loaders import LoaderFact
 
 
 def forwards(batch: int, micro: int, replicas: int) -> Iterator[tuple[int, int | None, int | None]]:

@@ -25,14 +25,13 @@ from torch.utils.data import (
 )
 from torch.utils.data.distributed import DistributedSampler
 
-from bnguard.errors import UsageError
-from bnguard.loader.plan import Setup
-from bnguard.loader.sharding import make_plan
-from bnguard.loader.sharding.workers import WORKER_SHARDINGS
-from bnguard.loader.sizes import batches, chunks, even_pieces
-from bnguard.loader.splits import Split, fold_sizes, parse_split, split_sizes
-from bnguard.loader.summary import describe
-from bnguard.loader_facts import Runs
+from bnguard._audit_loader.plan import Setup, batches, chunks, even_pieces
+from bnguard._audit_loader.sharding import make_plan
+from bnguard._audit_loader.sharding.workers import WORKER_SHARDINGS
+from bnguard._audit_loader.splits import Split, fold_sizes, parse_split, split_sizes
+from bnguard._audit_loader.summary import describe
+from bnguard._errors import UsageError
+from bnguard._facts.loaders import Runs
 
 CHECKED: Counter[str] = Counter()
 BOTH = (False, True)

@@ -24,8 +24,8 @@ from torch.utils.data import (
 from torch.utils.data.distributed import DistributedSampler
 
 import bnguard
-from bnguard.errors import TargetError, UsageError, UserCodeError
-from bnguard.loader import untouched
+from bnguard._audit_loader import follow
+from bnguard._errors import TargetError, UsageError, UserCodeError
 
 
 class Untouchable(Dataset):
@@ -334,7 +334,7 @@ def test_an_endless_batch_sampler(monkeypatch: pytest.MonkeyPatch):
             while True:
                 yield [1, 2]
 
-    monkeypatch.setattr(untouched, "MOST_BATCHES", 5000)
+    monkeypatch.setattr(follow, "MOST_BATCHES", 5000)
     seen: list[int] = []
     with pytest.raises(TargetError, match="did not end"):
         bnguard.audit_loader(DataLoader(Untouchable(9), batch_sampler=Endless()), progress=seen.append)
@@ -351,7 +351,7 @@ def test_a_long_batch_sampler_is_partly_unknown(monkeypatch: pytest.MonkeyPatch)
         def __len__(self):
             return 10_001
 
-    monkeypatch.setattr(untouched, "MOST_BATCHES", 5000)
+    monkeypatch.setattr(follow, "MOST_BATCHES", 5000)
     report = bnguard.audit_loader(DataLoader(Untouchable(9), batch_sampler=Long()))
     assert "first 5,000" in (report.loaders[0].unknown or "")
     assert [f.code for f in report.findings] == ["DL101"]  # what was seen is known

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bnguard
-from bnguard.errors import UsageError
-from bnguard.loader.names import mode_of
-from bnguard.loader.plan import Setup
-from bnguard.loader.summary import describe
+from bnguard._audit_loader.live import mode_of
+from bnguard._audit_loader.plan import Setup
+from bnguard._audit_loader.summary import describe
+from bnguard._errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Subset
 
-from bnguard.loader.sample import NoSampleError, first_sample
+from bnguard._audit_loader.follow import NoSampleError, first_sample
 
 
 class Squares(Dataset):

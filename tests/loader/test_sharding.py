@@ -13,16 +13,16 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sampler,
 from torch.utils.data.distributed import DistributedSampler
 
 import bnguard
-from bnguard.errors import UsageError
-from bnguard.loader import sharding
-from bnguard.loader.sharding.workers import WORKER_SHARDINGS
+from bnguard._audit_loader import sharding
+from bnguard._audit_loader.sharding.workers import WORKER_SHARDINGS
+from bnguard._errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 
 BLOCKS = '''
 """Each rank gets one contiguous block; the last ones may get less, or nothing."""
 
-from bnguard.loader.sharding import Groups, Recognised, ShardingLaw
+from bnguard._audit_loader.sharding import Groups, Recognised, ShardingLaw
 
 
 class Blocks(ShardingLaw):
@@ -170,10 +170,10 @@ def test_a_new_law_in_each_part_of_a_live_loader(part: str, monkeypatch: pytest.
 
 SHELL = """
 import sys
-from bnguard.loader import sharding
+from bnguard._audit_loader import sharding
 sharding.LAWS += ("blocks-in-a-row",)
 sharding.__path__.append(sys.argv[1])
-from bnguard.cli.app import run
+from bnguard._cli.app import run
 sys.exit(run(sys.argv[2:]))
 """
 
@@ -204,7 +204,7 @@ def test_every_law_has_its_name_and_a_place_in_the_guide(name: str):
 
 def test_planning_never_imports_torch():
     code = (
-        "import sys, bnguard; from bnguard.loader.sharding import LAWS\n"
+        "import sys, bnguard; from bnguard._audit_loader.sharding import LAWS\n"
         "for law in LAWS:\n"
         "    for iterable in (False, True):\n"
         "        bnguard.audit_loader(n=9, batch_size=8, world_size=2, sharding=law, iterable=iterable)\n"

@@ -11,11 +11,10 @@ from torch.utils.data import BatchSampler, DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 import bnguard
-from bnguard.loader.plan import Setup
-from bnguard.loader.sizes import batches
-from bnguard.loader.suggest import suggest
-from bnguard.loader.summary import describe
-from bnguard.loader_facts import Suggestion, runs_text
+from bnguard._audit_loader.plan import Setup, batches
+from bnguard._audit_loader.suggest import suggest
+from bnguard._audit_loader.summary import describe
+from bnguard._facts.loaders import Suggestion, runs_text
 
 
 def real_sizes(n: int, setup: Setup) -> list[list[int]]:

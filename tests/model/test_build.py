@@ -17,10 +17,10 @@ from torch import nn
 from torch.nn import init
 
 import bnguard
-from bnguard.errors import BnguardError, UserCodeError
-from bnguard.model.build import Construction, SkippedWeights, watched, weightless
-from bnguard.model.resolve import models_of
-from bnguard.target import load_object, parse
+from bnguard._errors import BnguardError, UserCodeError
+from bnguard._models.build import Construction, SkippedWeights, watched, weightless
+from bnguard._models.resolve import models_of
+from bnguard._targets import load_object, parse
 
 TARGETS = Path(__file__).parents[1] / "fixtures" / "targets"
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import bnguard
-from bnguard.errors import TargetError
-from bnguard.model.checkpoint import is_checkpoint, scan_checkpoint
+from bnguard._errors import TargetError
+from bnguard._scan.checkpoint import is_checkpoint, scan_checkpoint
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from types import ModuleType
 
 import pytest
 
-from bnguard.model.discover import candidates
-from bnguard.model.signature import accepts, parameters, required, set_line
-from bnguard.stubs import stand_in
-from bnguard.target import environment, import_module, parse
+from bnguard._models.discover import candidates
+from bnguard._models.guess import accepts, parameters, required, set_line
+from bnguard._targets import environment, import_module, parse
+from bnguard._targets.stubs import stand_in
 
 TARGETS = Path(__file__).parents[1] / "fixtures" / "targets"
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import bnguard
-from bnguard.errors import BnguardError, InputError
-from bnguard.model import inputs as module
-from bnguard.model.inputs import TensorSpec, parse_input
+from bnguard._errors import BnguardError, InputError
+from bnguard._models import inputs as module
+from bnguard._models.inputs import TensorSpec, parse_input
 
 
 @given(

@@ -9,7 +9,7 @@ import torchvision
 from torch import nn
 
 import bnguard
-from bnguard.facts import LayerFact, ModelFact
+from bnguard._facts.models import LayerFact, ModelFact
 
 
 def scan(model: nn.Module, inputs: tuple[int, ...] = (4,), **options: object) -> ModelFact:
@@ -197,7 +197,7 @@ def test_pyg_layers_inside_their_wrappers() -> None:
 
 
 def test_the_backend_that_pytorch_would_choose_on_a_gpu() -> None:
-    from bnguard.model import private
+    from bnguard import _private_torch as private
 
     if not private.is_cuda_build():
         pytest.skip("this torch was built without CUDA: it cannot be asked")
@@ -214,7 +214,7 @@ def test_the_backend_that_pytorch_would_choose_on_a_gpu() -> None:
 
 
 def test_without_the_private_function_the_backend_is_null(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bnguard.model import private
+    from bnguard import _private_torch as private
 
     monkeypatch.setattr(private, "_backend_selector", lambda: None)
     private._ask_backend.cache_clear()
@@ -233,7 +233,7 @@ def test_mixed_devices_are_followed_with_fake_tensors_and_without_them_really(mo
             return self.bn(x + torch.arange(4.0).repeat(len(x), 1))  # made on the CPU, whatever x is on
 
     assert (scan(Positions()).method, scan(Positions()).first_failure) == ("fake", "bn")
-    from bnguard.model import private
+    from bnguard import _private_torch as private
 
     monkeypatch.setattr(private, "fake_tensor_types", lambda: None)
     assert (scan(Positions()).method, scan(Positions()).first_failure) == ("real", "bn")

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import bnguard
-from bnguard.facts import LayerFact, ModelFact
-from bnguard.model.norms import Bound, norms
-from bnguard.norm_kinds import BATCH, GROUP, HAND_WRITTEN, INSTANCE, KINDS, NormKind
+from bnguard._facts.models import LayerFact, ModelFact
+from bnguard._facts.norm_kinds import BATCH, GROUP, HAND_WRITTEN, INSTANCE, KINDS, NormKind
+from bnguard._trace.layers import Bound, norms
 
 OF_TORCH = [b for b in norms().functions.values() if b.function.name.startswith("torch")]
 

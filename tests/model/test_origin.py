@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 import bnguard
-from bnguard.model.assigned import assignment_line
-from bnguard.model.origin import Origins, recording
-from bnguard.target import load_object
+from bnguard._models.origin import Origins, assignment_line, recording
+from bnguard._targets import load_object
 
 TARGETS = Path(__file__).parents[1] / "fixtures" / "targets"
 

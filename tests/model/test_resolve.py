@@ -10,10 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from bnguard.errors import BnguardError, TargetError, UsageError
-from bnguard.model.resolve import models_of
-from bnguard.model.settings import Namespace, parse_settings
-from bnguard.target import parse
+from bnguard._errors import BnguardError, TargetError, UsageError
+from bnguard._models.resolve import Namespace, models_of, parse_settings
+from bnguard._targets import parse
 
 TARGETS = Path(__file__).parents[1] / "fixtures" / "targets"
 HEAD = "import torch\nfrom torch import nn\n"

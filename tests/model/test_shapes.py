@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bnguard.model.shapes import ShapeAnswers
+from bnguard._trace.shapes import ShapeAnswers
 
 small = st.integers(1, 6)
 
@@ -142,7 +142,7 @@ def test_what_was_asked_once_is_not_asked_again() -> None:
         asked.append(1)
         return torch.softmax(x, 1)
 
-    from bnguard.model import shapes
+    from bnguard._trace import shapes
 
     shapes._HOW[counting] = ShapeAnswers.remember
     try:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import bnguard
-from bnguard.model.inputs import SpecInputs, TensorSpec
+from bnguard._models.inputs import SpecInputs, TensorSpec
 
 
 class Functional(nn.Module):

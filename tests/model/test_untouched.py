@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import bnguard
-from bnguard.untouched import switches
+from bnguard._untouched import switches
 
 
 class Busy(nn.Module):

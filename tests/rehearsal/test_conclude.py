@@ -14,17 +14,17 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, get_worker_info
 
-from bnguard.errors import BnguardError
-from bnguard.findings import Finding, Report, Severity
-from bnguard.forecast_facts import ForecastFact
-from bnguard.rehearsal import conclude, evaluating
-from bnguard.rehearsal.counted import counted
-from bnguard.rehearsal.gather import merged
-from bnguard.rehearsal.naming import Names, distinct
-from bnguard.rehearsal.outcome import Outcome
-from bnguard.rehearsal.patches import learning
-from bnguard.rehearsal.recorder import Recorder, World
-from bnguard.rehearsal.stop import Stop
+from bnguard._errors import BnguardError
+from bnguard._facts.findings import Finding, Report, Severity
+from bnguard._facts.forecasts import ForecastFact
+from bnguard._preflight import conclude, evaluating
+from bnguard._preflight.counted import counted
+from bnguard._preflight.gather import merged
+from bnguard._preflight.naming import Names, distinct
+from bnguard._preflight.outcome import Outcome
+from bnguard._preflight.patches import learning
+from bnguard._preflight.recorder import Recorder, World
+from bnguard._preflight.stop import Stop
 
 
 def data(n: int = 5, batch_size: int = 2, **more: Any) -> DataLoader[Any]:

@@ -14,10 +14,10 @@ from torch import nn, optim
 from torch.optim import optimizer as optimizer_module
 from torch.utils.data import DataLoader, TensorDataset
 
-from bnguard.rehearsal.child import rehearse
-from bnguard.rehearsal.patches import Followed, learning
-from bnguard.rehearsal.processes import follow_processes
-from bnguard.rehearsal.recorder import Recorder
+from bnguard._preflight.child import rehearse
+from bnguard._preflight.patches import Followed, learning
+from bnguard._preflight.processes import follow_processes
+from bnguard._preflight.recorder import Recorder
 
 SPARSE_ONLY = ("SparseAdam",)
 CLASSES = sorted(
@@ -167,7 +167,7 @@ def test_compiled_models_run_as_they_are_written() -> None:
 def test_an_older_torch_is_told_to_compile_nothing_in_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
     from torch._dynamo import config
 
-    from bnguard.model import private
+    from bnguard import _private_torch as private
 
     monkeypatch.delattr(torch.compiler, "set_stance", raising=False)
     before = config.disable

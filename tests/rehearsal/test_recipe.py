@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
-from bnguard.rehearsal.batches import batch_size_of
-from bnguard.rehearsal.recipe import RecordedInputs
+from bnguard._preflight.batches import batch_size_of
+from bnguard._preflight.recipe import RecordedInputs
 
 
 def shapes(recipe: RecordedInputs, batch_size: int, device: str = "meta") -> list[tuple[int, ...]]:

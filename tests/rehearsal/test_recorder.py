@@ -10,11 +10,11 @@ import torch
 from torch import nn, optim
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from bnguard.model import private
-from bnguard.rehearsal.batches import SeenLoader
-from bnguard.rehearsal.patches import learning
-from bnguard.rehearsal.recorder import Recorder
-from bnguard.rehearsal.stop import Stop
+from bnguard import _private_torch as private
+from bnguard._preflight.batches import SeenLoader
+from bnguard._preflight.patches import learning
+from bnguard._preflight.recorder import Recorder
+from bnguard._preflight.stop import Stop
 
 
 def data(n: int = 6, batch_size: int = 2, **more: Any) -> DataLoader[Any]:

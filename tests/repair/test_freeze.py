@@ -10,7 +10,7 @@ import torchvision
 from repair.models import Shared, classifier, fused, same, state, step
 from torch import nn
 
-from bnguard.errors import RepairError
+from bnguard._errors import RepairError
 from bnguard.repair import allow_single_sample, freeze
 
 

@@ -11,7 +11,7 @@ from repair.models import FusedNorm, ScaledNorm, Shared, classifier, same, state
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from bnguard.errors import InputError, RepairError
+from bnguard._errors import InputError, RepairError
 from bnguard.repair import Fusion, allow_single_sample, freeze, fuse, to_group_norm
 
 NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -210,7 +210,7 @@ def test_a_lost_batch_dimension_is_no_matter_of_statistics():
 
 
 def test_a_difference_that_is_no_rounding_is_refused(monkeypatch):
-    monkeypatch.setattr("bnguard.repair.folding.folded", lambda feeder, _norm: (feeder.weight * 1.1, feeder.bias))
+    monkeypatch.setattr("bnguard.repair._fuse.folded", lambda feeder, _norm: (feeder.weight * 1.1, feeder.bias))
     with pytest.raises(RepairError, match="outputs differ by"):
         fuse(random_statistics(classifier()), inputs=(3, 8, 8))
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from repair.models import FusedNorm, ScaledNorm, Shared, classifier, fused, same, state, step
 from torch import nn
 
-from bnguard.errors import RepairError, UsageError
+from bnguard._errors import RepairError, UsageError
 from bnguard.repair import allow_single_sample, to_group_norm
-from bnguard.repair.group_norm import largest_groups
+from bnguard.repair._replace import largest_groups
 
 
 @given(channels=st.integers(1, 300), most=st.integers(1, 64), positions=st.integers(1, 9))
@@ -174,7 +174,7 @@ def test_without_inputs_one_pixel_is_assumed():
 
 def test_a_failing_verification_puts_everything_back(monkeypatch):
     model = classifier()
-    monkeypatch.setattr("bnguard.repair.group_norm.largest_groups", lambda channels, most, positions: channels)
+    monkeypatch.setattr("bnguard.repair._replace.largest_groups", lambda channels, most, positions: channels)
     with pytest.raises(RepairError, match=r"after to_group_norm, 4 \(GroupNorm\) still fails"):
         to_group_norm(model, inputs=(3, 8, 8))
     assert [type(model[i]) for i in (1, 4)] == [nn.BatchNorm2d, nn.BatchNorm1d]

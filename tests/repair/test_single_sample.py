@@ -13,7 +13,7 @@ import torchvision
 from repair.models import Functional, Shared, classifier, fused, same, state, step
 from torch import nn
 
-from bnguard.errors import RepairError, TargetError, UsageError
+from bnguard._errors import RepairError, TargetError, UsageError
 from bnguard.repair import allow_single_sample
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from repair.loaders import Sized, Stream, samples, sizes
 from torch.utils.data import DataLoader, get_worker_info
 
-from bnguard.errors import RepairError
+from bnguard._errors import RepairError
 from bnguard.repair import balance, merge_tail
 
 

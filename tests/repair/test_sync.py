@@ -7,7 +7,7 @@ import torch
 from repair.models import Shared, classifier, fused
 from torch import nn
 
-from bnguard.errors import RepairError
+from bnguard._errors import RepairError
 from bnguard.repair import to_sync
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
-from bnguard.facts import InputFact, LayerFact, ModelFact, NormCall, SourceLine
-from bnguard.findings import Consequence, Finding, Problem, Report, Severity
-from bnguard.forecast_facts import ForecastFact, SizeFact
-from bnguard.loader_facts import LoaderFact, Place, Stream, Suggestion
-from bnguard.remedies import Advice
-from bnguard.rules import CATALOGUE
+from bnguard._facts.findings import Consequence, Finding, Problem, Report, Severity
+from bnguard._facts.forecasts import ForecastFact, SizeFact
+from bnguard._facts.loaders import LoaderFact, Place, Stream, Suggestion
+from bnguard._facts.models import InputFact, LayerFact, ModelFact, NormCall, SourceLine
+from bnguard._remedies import Advice
+from bnguard._rules import CATALOGUE
 
 NASTY = [
     "a\nb", "a\r\nb", "::error::x", "%0A", "%250A", "[red]x[/red]", "[/]", "<script>alert(1)</script>", "]]>", "<!--",

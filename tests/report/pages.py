@@ -7,8 +7,8 @@ from report.test_console_models import Mixed
 from torch import nn
 
 import bnguard
-from bnguard.facts import InputFact, LayerFact, ModelFact, NormCall, SourceLine
-from bnguard.findings import Finding, Report, Severity
+from bnguard._facts.findings import Finding, Report, Severity
+from bnguard._facts.models import InputFact, LayerFact, ModelFact, NormCall, SourceLine
 
 IMAGE = (3, 8, 8)
 

@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from report.examples import NASTY, reports
 from report.runner import commands
 
-from bnguard.facts import SourceLine
-from bnguard.findings import Finding, Report, Severity
-from bnguard.remedies import Advice
-from bnguard.report.characters import acts, visible, xml_text
-from bnguard.report.github.annotations import MOST
-from bnguard.report.render import render_as
-from bnguard.report.words import totals
+from bnguard._facts.findings import Finding, Report, Severity
+from bnguard._facts.models import SourceLine
+from bnguard._remedies import Advice
+from bnguard._report.characters import acts, visible, xml_text
+from bnguard._report.github.annotations import MOST
+from bnguard._report.render import render_as
+from bnguard._report.words import totals
 
 usual = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 LINK_OR_PLACEHOLDER = re.compile(r"(?<!\{)\{\d+\}(?!\})|\]\(")
@@ -150,7 +150,7 @@ def test_the_console_writes_what_the_encoding_has(encoding: str) -> None:
     ]
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding)
-    from bnguard.report.console.page import Page
+    from bnguard._report.console.page import Page
 
     Page(Console(file=file, width=80)).findings(findings, most=len(findings))
     file.flush()

@@ -10,8 +10,8 @@ from rich.console import Console
 from torch import nn
 
 import bnguard
-from bnguard.report.console.forecasts import print_forecasts
-from bnguard.report.render import render_as
+from bnguard._report.console.forecasts import print_forecasts
+from bnguard._report.render import render_as
 
 IMAGE = (3, 8, 8)
 

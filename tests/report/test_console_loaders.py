@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.text import Text
 
 import bnguard
-from bnguard.findings import Report
-from bnguard.loader_facts import LoaderFact
-from bnguard.report.console.loaders import print_loaders
+from bnguard._facts.findings import Report
+from bnguard._facts.loaders import LoaderFact
+from bnguard._report.console.loaders import print_loaders
 
 
 def shown(

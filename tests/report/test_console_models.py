@@ -12,8 +12,8 @@ from rich.console import Console
 from torch import nn
 
 import bnguard
-from bnguard.report.console.models import MOST_LINES, print_models
-from bnguard.report.render import render_as
+from bnguard._report.console.models import MOST_LINES, print_models
+from bnguard._report.render import render_as
 
 WIDTH = 80  # of the golden files, which name the lines of ``Mixed`` too
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bnguard.errors import UsageError
-from bnguard.report.render import Destination, destinations
+from bnguard._errors import UsageError
+from bnguard._report.render import Destination, destinations
 
 
 @pytest.mark.parametrize(

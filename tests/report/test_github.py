@@ -10,10 +10,10 @@ import pytest
 from report.examples import sample
 from report.runner import commands
 
-from bnguard.errors import UsageError
-from bnguard.facts import SourceLine
-from bnguard.findings import Finding, Report, Severity
-from bnguard.report.render import Destination, ReportOptions, emit, render_as
+from bnguard._errors import UsageError
+from bnguard._facts.findings import Finding, Report, Severity
+from bnguard._facts.models import SourceLine
+from bnguard._report.render import Destination, ReportOptions, emit, render_as
 
 
 @pytest.fixture

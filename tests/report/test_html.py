@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from report.pages import REPORTS, large
 
 import bnguard
-from bnguard.facts import InputFact, LayerFact, ModelFact, NormCall, SourceLine
-from bnguard.findings import Consequence, Finding, Problem, Report, Severity
-from bnguard.forecast_facts import ForecastFact, SizeFact
-from bnguard.loader_facts import LoaderFact, Place, Stream, Suggestion
-from bnguard.remedies import Advice
-from bnguard.report.characters import visible
-from bnguard.report.render import render_as
+from bnguard._facts.findings import Consequence, Finding, Problem, Report, Severity
+from bnguard._facts.forecasts import ForecastFact, SizeFact
+from bnguard._facts.loaders import LoaderFact, Place, Stream, Suggestion
+from bnguard._facts.models import InputFact, LayerFact, ModelFact, NormCall, SourceLine
+from bnguard._remedies import Advice
+from bnguard._report.characters import visible
+from bnguard._report.render import render_as
 
 TEMPLATES = Path(bnguard.__file__).parent / "report/html/templates"
 

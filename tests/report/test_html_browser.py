@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from report.pages import REPORTS, large
 
-from bnguard.report.render import render_as
+from bnguard._report.render import render_as
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 DRIVER = shutil.which("chromedriver")

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from report.pages import large
 
 import bnguard
-from bnguard.findings import Report
-from bnguard.loader_facts import LoaderFact, Stream
-from bnguard.report.html.epoch import HEIGHT, MOST_RUNS, strips_of
-from bnguard.report.html.plot import MOST_MARKS, plot_of
-from bnguard.report.words import holds_one
+from bnguard._facts.findings import Report
+from bnguard._facts.loaders import LoaderFact, Stream
+from bnguard._report.html.epoch import HEIGHT, MOST_RUNS, strips_of
+from bnguard._report.html.plot import MOST_MARKS, plot_of
+from bnguard._report.words import holds_one
 
 
 @pytest.fixture(scope="module")

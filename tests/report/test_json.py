@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 import bnguard
-from bnguard.report.render import render_as
+from bnguard._report.render import render_as
 
 MODEL = {"target", "class", "batch_size", "mode", "inputs", "method", "trace_error", "first_failure", "layers"}
 LAYER = {

@@ -14,8 +14,8 @@ from report.examples import reports, sample, schema_file
 from torch import nn
 
 import bnguard
-from bnguard.findings import Report
-from bnguard.report.render import render_as
+from bnguard._facts.findings import Report
+from bnguard._report.render import render_as
 
 
 def states(report: Report) -> dict[str, dict[str, str]]:

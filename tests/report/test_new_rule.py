@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 import bnguard
-from bnguard.findings import Finding, Report, Severity
-from bnguard.loader_facts import LoaderFact
-from bnguard.report.formats import FORMATS
-from bnguard.report.render import render_as
-from bnguard.rules import CATALOGUE, Rule, tails
-from bnguard.rules.registry import Example
+from bnguard._facts.findings import Finding, Report, Severity
+from bnguard._facts.loaders import LoaderFact
+from bnguard._report.formats import FORMATS
+from bnguard._report.render import render_as
+from bnguard._rules import CATALOGUE, Rule, tails
+from bnguard._rules.registry import Example
 
 SUMMARY = "the sampler draws a sample twice"
 SAYS = {

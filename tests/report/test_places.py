@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bnguard.facts import SourceLine
-from bnguard.findings import Finding, Severity
-from bnguard.report.places import Place, Places
+from bnguard._facts.findings import Finding, Severity
+from bnguard._facts.models import SourceLine
+from bnguard._report.places import Place, Places
 
 
 @pytest.fixture

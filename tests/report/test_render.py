@@ -17,9 +17,9 @@ from report.runner import commands
 from torch import nn
 
 import bnguard
-from bnguard.errors import UsageError
-from bnguard.report.formats import FORMATS
-from bnguard.report.render import Destination, ReportOptions, emit, render_as
+from bnguard._errors import UsageError
+from bnguard._report.formats import FORMATS
+from bnguard._report.render import Destination, ReportOptions, emit, render_as
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,7 +71,7 @@ def test_all_formats_of_one_run_hold_the_same_findings(
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_other_formats_are_not_imported(fmt: str, tmp_path: Path) -> None:
     script = (
-        "import sys; from bnguard.cli.app import run;"
+        "import sys; from bnguard._cli.app import run;"
         "run(['audit-loader', '--n', '9', '--bs', '8', '--format', sys.argv[1], '--output', sys.argv[2]]);"
         "print(*sys.modules)"
     )
@@ -79,7 +79,7 @@ def test_other_formats_are_not_imported(fmt: str, tmp_path: Path) -> None:
         [sys.executable, "-c", script, fmt, str(tmp_path / "r")], capture_output=True, text=True, cwd=ROOT, check=True
     )
     imported = {*done.stdout.split()}
-    assert {name for name, made in FORMATS.items() if f"bnguard.report.{made.module}" in imported} == {fmt}
+    assert {name for name, made in FORMATS.items() if f"bnguard._report.{made.module}" in imported} == {fmt}
 
 
 def test_a_missing_folder_is_one_line(report: bnguard.Report, tmp_path: Path) -> None:
@@ -218,8 +218,8 @@ def test_several_formats_on_the_command_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [1, 8, 9, 30])
 @pytest.mark.parametrize("fix", [None, "fix it"])
 def test_the_console_accounts_for_every_finding(count: int, fix: str | None) -> None:
-    from bnguard.findings import Finding, Report, Severity
-    from bnguard.remedies import Advice
+    from bnguard._facts.findings import Finding, Report, Severity
+    from bnguard._remedies import Advice
 
     remedies = (Advice("eps", fix),) if fix else ()
     findings = [

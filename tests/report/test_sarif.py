@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from report.examples import reports, sample, schema_file
 
 import bnguard
-from bnguard.facts import SourceLine
-from bnguard.findings import Finding, Report, Severity
-from bnguard.report.render import render_as
-from bnguard.rules import CATALOGUE
+from bnguard._facts.findings import Finding, Report, Severity
+from bnguard._facts.models import SourceLine
+from bnguard._report.render import render_as
+from bnguard._rules import CATALOGUE
 
 ROOT = Path(__file__).parents[2]
 

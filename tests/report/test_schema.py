@@ -16,9 +16,9 @@ from report.examples import reports, sample
 from torch import nn
 
 import bnguard
-from bnguard.findings import Report
-from bnguard.report import json as as_json
-from bnguard.report.render import render_as
+from bnguard._facts.findings import Report
+from bnguard._report import json as as_json
+from bnguard._report.render import render_as
 
 jsonschema = pytest.importorskip("jsonschema")
 ROOT = Path(__file__).parents[2]
@@ -54,7 +54,7 @@ def test_the_hook_sees_every_document() -> None:
 def test_what_the_commands_print(
     argv: list[str], monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    from bnguard.cli.app import run
+    from bnguard._cli.app import run
 
     monkeypatch.chdir(ROOT)
     assert run([*argv, "--format", "json"]) in (0, 1)

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, get_worker_info
 
 import bnguard
-from bnguard.rules import CATALOGUE, Rule
+from bnguard._rules import CATALOGUE, Rule
 
 NAMES = (torch, nn, bnguard, DataLoader, IterableDataset, TensorDataset, get_worker_info)
 AUDIT = ("replicas", "shard")

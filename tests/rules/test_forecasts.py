@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 import bnguard
-from bnguard.facts import LayerFact, ModelFact, NormCall, SourceLine
-from bnguard.findings import Finding, Severity
-from bnguard.forecast_facts import ForecastFact, SizeFact
-from bnguard.loader_facts import LoaderFact
-from bnguard.rules.forecasts import judge
+from bnguard._facts.findings import Finding, Severity
+from bnguard._facts.forecasts import ForecastFact, SizeFact
+from bnguard._facts.loaders import LoaderFact
+from bnguard._facts.models import LayerFact, ModelFact, NormCall, SourceLine
+from bnguard._rules.forecasts import judge
 
 LINE = SourceLine("model.py", 31)
 ONE = SizeFact(

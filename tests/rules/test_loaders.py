@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 import bnguard
-from bnguard.findings import Severity
-from bnguard.loader_facts import LoaderFact, Stream
-from bnguard.rules import CATALOGUE
+from bnguard._facts.findings import Severity
+from bnguard._facts.loaders import LoaderFact, Stream
+from bnguard._rules import CATALOGUE
 
 RULES = [rule for rule in CATALOGUE if rule.subject == "loader"]
 

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from bnguard.errors import UsageError
-from bnguard.findings import Severity
-from bnguard.rules import CATALOGUE, Catalogue, Rule, rule_of
-from bnguard.rules.registry import Example
+from bnguard._errors import UsageError
+from bnguard._facts.findings import Severity
+from bnguard._rules import CATALOGUE, Catalogue, Rule, rule_of
+from bnguard._rules.registry import Example
 
 
 def rule(code: str, name: str) -> Rule:
@@ -72,8 +72,8 @@ def test_a_rule_of_a_model_says_what_it_needs() -> None:
 
 def test_the_rule_of_a_loader_is_found_without_the_facts_of_models() -> None:
     script = (
-        "import sys; from bnguard.rules import tails, rule_of; rule = rule_of('DL101');"
-        "assert 'bnguard.facts' not in sys.modules;"
-        "from bnguard.rules import CATALOGUE; assert rule is CATALOGUE.find('DL101') is rule_of('DL101')"
+        "import sys; from bnguard._rules import tails, rule_of; rule = rule_of('DL101');"
+        "assert 'bnguard._facts.models' not in sys.modules;"
+        "from bnguard._rules import CATALOGUE; assert rule is CATALOGUE.find('DL101') is rule_of('DL101')"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -8,9 +8,9 @@ from runtime.wordings import OLD, refusing
 from torch import nn
 
 import bnguard
-from bnguard.findings import Severity
-from bnguard.rules import CATALOGUE
-from bnguard.rules.runtime import RULES, silent_single_sample
+from bnguard._facts.findings import Severity
+from bnguard._rules import CATALOGUE
+from bnguard._rules.runtime import RULES, silent_single_sample
 
 FIRES = {
     "RT101": (lambda: nn.BatchNorm1d(4), (1, 4)),

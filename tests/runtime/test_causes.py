@@ -9,9 +9,9 @@ from runtime.wordings import refusing
 from torch import nn
 
 import bnguard
-from bnguard.runtime.classify import classify
-from bnguard.runtime.diagnosis import Diagnosis, Replay
-from bnguard.runtime.evidence import judge
+from bnguard._diagnose.classify import classify
+from bnguard._diagnose.evidence import judge
+from bnguard._facts.diagnosis import Diagnosis, Replay
 
 
 def diagnosed(model: nn.Module, x: torch.Tensor, **options) -> Diagnosis:
@@ -196,7 +196,7 @@ def test_no_torch_is_needed_for_text() -> None:
     import sys
 
     code = (
-        "import sys; from bnguard.runtime.evidence import judge; from bnguard.runtime.diagnosis import Diagnosis;"
+        "import sys; from bnguard._diagnose.evidence import judge; from bnguard._facts.diagnosis import Diagnosis;"
         "from bnguard import Diagnosis as same; assert same is Diagnosis; Diagnosis().text();"
         "assert 'torch' not in sys.modules"
     )

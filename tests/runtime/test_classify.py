@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bnguard.runtime.classify import classify
+from bnguard._diagnose.classify import classify
 
 CONTIGUOUS = "This error may appear if you passed in a non-contiguous input."
 

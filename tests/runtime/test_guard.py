@@ -18,8 +18,8 @@ from runtime import models
 from torch import nn
 
 import bnguard
-from bnguard.runtime import guard as guard_module
-from bnguard.runtime.guard import install, uninstall
+from bnguard import _guard as guard_module
+from bnguard._guard import install, uninstall
 
 ROOT = Path(__file__).parents[2]
 LONE = torch.randn(1, 4)

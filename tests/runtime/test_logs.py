@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bnguard.runtime.logs import diagnose_text
-from bnguard.runtime.logtext import read_errors
+from bnguard._explain_error.logs import diagnose_text
+from bnguard._explain_error.text import read_errors
 
 TORCH = "/opt/env/lib/python3.11/site-packages/torch"
 ONE_VALUE = "ValueError: Expected more than 1 value per channel when training, got input size torch.Size([1, 4])"

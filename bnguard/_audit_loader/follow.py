@@ -1,0 +1,250 @@
+"""Looking at a user's sampler without leaving a trace: on a copy, with every random state put back."""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate, default_convert
+
+from bnguard._audit_loader.plan import runs
+from bnguard._errors import BnguardError, UserCodeError
+from bnguard._untouched import random_states_kept
+from bnguard._usercode import one_line, user_traceback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from bnguard._facts.loaders import Runs
+
+
+MOST_BATCHES = 1_000_000
+"""A batch_sampler is followed this far; an endless one has no epoch to speak of."""
+
+MOST_SECONDS = 30.0
+"""… and no longer than this."""
+
+PASSES = 3
+"""Epochs that are looked at where one is short, since a sampler that shuffles may vary its sizes."""
+
+
+class Seen(NamedTuple):
+    """What one pass over a sampler gave: sizes in order, and whether it came to its end."""
+
+    sizes: Runs
+    ended: bool
+
+
+class CannotCopyError(Exception):
+    """The sampler cannot be copied, and following the original would move its state."""
+
+
+def private_copy(sampler: object, dataset: object) -> Any:  # noqa: ANN401 - the type of what is copied
+    """Return a deep copy that shares the datasets and nothing else.
+
+    Raises:
+        CannotCopyError: if a part of it refuses, such as a generator or an open file.
+
+    """
+    shared: dict[int, object] = {id(dataset): dataset}
+    _share_datasets(sampler, shared, depth=4)
+    try:
+        return copy.deepcopy(sampler, dict(shared))
+    except Exception as error:
+        raise CannotCopyError(f"{type(error).__name__}: {error}") from error
+
+
+def _share_datasets(owner: object, shared: dict[int, object], depth: int) -> None:
+    for value in vars(owner).values() if depth and hasattr(owner, "__dict__") else ():
+        if isinstance(value, Dataset):
+            shared[id(value)] = value
+        elif "sampler" in type(value).__name__.lower():
+            _share_datasets(value, shared, depth - 1)
+
+
+def follow(
+    sampler: object,
+    dataset: object,
+    measure: Callable[[Any], int],
+    progress: Callable[[int], None] | None,
+    passes: int = PASSES,
+) -> list[Seen]:
+    """Return the sizes of up to ``passes`` epochs of a copy of the sampler.
+
+    Args:
+        sampler: any iterable of batches of indices, or of indices.
+        dataset: of the loader; the copy shares it.
+        measure: turns one item into its size.
+        progress: called with the number of items seen.
+        passes: how many epochs; fewer where one is long.
+
+    Raises:
+        CannotCopyError: if no copy can be made.
+        UserCodeError: if the sampler raises.
+
+    """
+    with random_states_kept():
+        mine = sampler if isinstance(sampler, (list, tuple, range)) else private_copy(sampler, dataset)
+        seen: list[Seen] = []
+        for epoch in range(1 if isinstance(mine, (list, tuple, range)) else passes):
+            if epoch and hasattr(mine, "set_epoch"):
+                mine.set_epoch(epoch)
+            seen.append(_one_pass(mine, measure, progress))
+            items = sum(count for _, count in seen[-1].sizes)
+            if not items or items * passes > MOST_BATCHES // 10 or not seen[-1].ended:
+                break
+        return seen if seen[-1].sizes or len(seen) == 1 else seen[:-1]
+
+
+def _one_pass(mine: Iterable[Any], measure: Callable[[Any], int], progress: Callable[[int], None] | None) -> Seen:
+    sizes: list[tuple[int, int]] = []
+    deadline = time.monotonic() + MOST_SECONDS
+    done = 0
+    try:
+        for item in mine:
+            size = measure(item)
+            if sizes and sizes[-1][0] == size:
+                sizes[-1] = (size, sizes[-1][1] + 1)
+            else:
+                sizes.append((size, 1))
+            done += 1
+            if done % 1024 == 0 and progress:
+                progress(done)
+            if done >= MOST_BATCHES or (done % 1024 == 0 and time.monotonic() > deadline):
+                return Seen(runs(*sizes), ended=False)
+    except BnguardError:
+        raise
+    except Exception as error:
+        raise user_error("the sampler", error) from error
+    return Seen(runs(*sizes), ended=True)
+
+
+def user_error(what: str, error: Exception) -> UserCodeError:
+    """Return the error for the user's own code."""
+    hint = "it is the loader's own code"
+    return UserCodeError(f"{what} raised {one_line(error)}", detail=user_traceback(error), hint=hint)
+
+
+def count_items(dataset: object, progress: Callable[[int], None] | None) -> tuple[int, bool]:
+    """Read a copy of an IterableDataset once; return how many samples came and whether it ended.
+
+    Raises:
+        CannotCopyError: if it can be read only once and no copy can be made.
+        UserCodeError: if it raises.
+
+    """
+    with random_states_kept():
+        try:
+            mine: Any = copy.deepcopy(dataset)
+        except Exception as error:
+            raise CannotCopyError(f"{type(error).__name__}: {error}") from error
+        seen = _one_pass(mine, lambda _item: 1, progress)
+    return sum(count for _, count in seen.sizes), seen.ended
+
+
+# -------------------------------------------------------- one sample of a live DataLoader, collated as the loader would
+
+
+class Sample(NamedTuple):
+    """One item of a dataset, and the loader's own collate function."""
+
+    item: Any
+    collate: Callable[[list[Any]], Any]
+
+    def batch(self, size: int) -> Any:  # noqa: ANN401 - whatever the collate function makes
+        """Return a batch that holds this item ``size`` times; random states stay."""
+        with random_states_kept():
+            return self.collate([self._again() for _ in range(size)])
+
+    def _again(self) -> Any:  # noqa: ANN401 - any item
+        """Return the item, or a copy where a collate function may take keys out of it."""
+        return self.item.copy() if isinstance(self.item, (dict, list)) else self.item
+
+
+class NoSampleError(Exception):
+    """No sample can be had without changing the loader, or the dataset's own code raises."""
+
+
+def first_sample(loader: DataLoader[Any]) -> Sample:
+    """Fetch the item that the loader's sampler would ask for first, in this process.
+
+    Samplers and iterable datasets are copied first, and random states are put back. A map-style dataset is asked
+    for one item, as a worker would.
+
+    Raises:
+        NoSampleError: the message says why there is none.
+
+    """
+    if loader.batch_size is None and loader.batch_sampler is None:
+        raise NoSampleError("batch_size=None: what the dataset returns is a batch already, of a size of its own")
+    with random_states_kept():
+        try:
+            return Sample(_item(loader), loader.collate_fn)
+        except CannotCopyError as error:
+            raise NoSampleError(f"the dataset cannot be copied ({error}), and reading it would use it up") from error
+        except StopIteration:
+            raise NoSampleError("it yields no sample") from None
+        except Exception as error:
+            raise NoSampleError(f"fetching one raised {one_line(error)}") from error
+
+
+def _item(loader: DataLoader[Any]) -> Any:  # noqa: ANN401 - any item
+    dataset: Any = loader.dataset
+    if isinstance(dataset, IterableDataset):
+        try:
+            mine = copy.deepcopy(dataset)
+        except Exception as error:
+            raise CannotCopyError(one_line(error)) from error
+        return next(iter(mine))
+    index = _first_index(loader)
+    fetch = getattr(dataset, "__getitems__", None)  # DataLoader prefers it, and so may the dataset's author
+    return fetch([index])[0] if fetch else dataset[index]
+
+
+def _first_index(loader: DataLoader[Any]) -> Any:  # noqa: ANN401 - an index, or whatever a sampler yields
+    batches = loader.batch_sampler
+    try:
+        mine = batches if isinstance(batches, (list, tuple)) else private_copy(batches, loader.dataset)
+    except CannotCopyError:
+        return 0
+    return next(iter(next(iter(mine))))
+
+
+# --------------------------- what else about a live DataLoader can change the sizes of its batches after they were plan
+
+
+def notes_on(loader: DataLoader[Any]) -> Iterator[str]:
+    """Yield a sentence for each part of the loader that may add samples to a batch or take some away."""
+    yield from _on_collate(loader.collate_fn)
+    yield from _on_getitems(loader.dataset)
+    yield from _on_iteration(loader)
+
+
+def _on_collate(collate: Any) -> Iterator[str]:  # noqa: ANN401 - any callable
+    if collate in (default_collate, default_convert):
+        return
+    module = getattr(collate, "__module__", None) or type(collate).__module__
+    if module.startswith("torch_geometric"):
+        yield "sizes count graphs: a BatchNorm over nodes sees more values, one after pooling sees these"
+        return
+    name = getattr(collate, "__name__", type(collate).__name__)
+    yield f"the collate function {name} may drop or join samples; the plan counts what it is given"
+
+
+def _on_getitems(dataset: Any) -> Iterator[str]:  # noqa: ANN401 - any dataset
+    """Look through torch's own Subset and ConcatDataset for a ``__getitems__`` of the user's."""
+    for _ in range(8):
+        if not type(dataset).__module__.startswith("torch.utils.data"):
+            break
+        dataset = getattr(dataset, "dataset", None) or next(iter(getattr(dataset, "datasets", [])), None)
+    module = type(dataset).__module__
+    if hasattr(type(dataset), "__getitems__") and not module.startswith(("torch.utils.data", "datasets.")):
+        yield f"{type(dataset).__name__}.__getitems__ fetches whole batches and may change their size"
+
+
+def _on_iteration(loader: DataLoader[Any]) -> Iterator[str]:
+    kind = type(loader)
+    if kind.__iter__ is DataLoader.__iter__ or kind.__module__.startswith(("torch", "accelerate", "lightning")):
+        return
+    yield f"{kind.__name__} overrides __iter__; the plan is that of the DataLoader below it"

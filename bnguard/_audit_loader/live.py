@@ -1,0 +1,157 @@
+"""Live DataLoaders, by name: which ones an object holds, which of them train, and the report on them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch.utils.data import DataLoader
+
+from bnguard._audit_loader.numbers import check_setup
+from bnguard._audit_loader.one_loader import Inspected, Inspection, inspect
+from bnguard._audit_loader.suggest import suggest
+from bnguard._errors import TargetError, UsageError
+from bnguard._facts.findings import Report
+from bnguard._remedies import loader_variable
+from bnguard._rules import judge_loaders
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from bnguard._audit_loader.plan import Setup
+    from bnguard._facts.models import Mode
+
+
+_INNER = ("loader", "dataloader", "base_dataloader", "data_loader")
+"""Where wrappers such as timm's PrefetchLoader keep the DataLoader they iterate."""
+
+
+class LiveRequest(NamedTuple):
+    """What was asked about live loaders; the setup's batch size and workers are the loaders' own."""
+
+    setup: Setup
+    names: tuple[str, ...] = ()
+    eval_names: tuple[str, ...] = ()
+    mode: Mode | None = None
+    counting: bool = False
+    progress: Callable[[int], None] | None = None
+
+
+def audit_live(loader: object, request: LiveRequest) -> Report:
+    """Return the report on every DataLoader in ``loader``, without touching any.
+
+    Raises:
+        UsageError: if names do not match the loaders.
+        TargetError: if there is no DataLoader, or one whose batch_sampler never ends.
+        UserCodeError: if a sampler of the user's raises.
+
+    """
+    check_setup(request.setup._replace(iterable=request.setup.shard is not None))
+    inspected: list[Inspected] = []
+    for name, one in _named(loader, request):
+        mode = request.mode or mode_of(name, request.eval_names)
+        inspected.append(inspect(one, Inspection(name, mode, request.setup, request.counting, request.progress)))
+    facts = tuple(it.fact for it in inspected)
+    ways = tuple(
+        way for it in inspected if it.setup for way in suggest(it.fact, it.setup, loader_variable(it.fact.name))
+    )
+    return Report(
+        command="audit-loader",
+        loaders=facts,
+        suggestions=ways,
+        findings=judge_loaders(facts),
+        torch=torch.__version__,
+    )
+
+
+def live_loaders(value: object) -> list[tuple[str, DataLoader[Any]]]:
+    """Return every DataLoader in the value, in the order of an audit, under the name it has of itself."""
+    return list(_loaders(value, ""))
+
+
+def _named(loader: object, request: LiveRequest) -> list[tuple[str, DataLoader[Any]]]:
+    found = live_loaders(loader)
+    if not found:
+        raise _no_loader(loader)
+    names = [name for name, _ in found]
+    if request.names:
+        if len(request.names) != len(found):
+            raise UsageError(
+                f"{len(request.names)} names are given, and there are {len(found)} loaders",
+                hint=f"without --names they are called {', '.join(names)}",
+            )
+        names = list(request.names)
+    if len(set(names)) != len(names):
+        raise UsageError("two loaders have one name", hint="findings are told apart by these names")
+    unknown = [name for name in request.eval_names if name not in names]
+    if unknown:
+        raise UsageError(f"--eval {unknown[0]!r} names no loader", hint=f"the loaders are {', '.join(names)}")
+    return [(name, one) for name, (_, one) in zip(names, found, strict=True)]
+
+
+def _loaders(value: object, name: str) -> Iterator[tuple[str, DataLoader[Any]]]:
+    """Yield every DataLoader in nested dicts, lists and tuples; other things in them are passed over."""
+    if isinstance(value, DataLoader):
+        yield name or "loader", value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _loaders(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value, 1):
+            yield from _loaders(item, f"{name or 'loader'} {i}")
+    else:
+        inner = next((v for k in _INNER if isinstance(v := getattr(value, k, None), DataLoader)), None)
+        if inner is not None:
+            yield name or "loader", inner
+
+
+def _no_loader(value: object) -> TargetError:
+    what = type(value).__name__
+    if callable(value):
+        return TargetError(f"{getattr(value, '__name__', what)} is a function, not a DataLoader", hint="call it: …()")
+    if isinstance(value, (list, tuple, Mapping)):
+        return TargetError(f"this {what} holds no DataLoader", hint="give torch.utils.data.DataLoader objects")
+    return TargetError(f"a {what} is no DataLoader", hint="give a torch.utils.data.DataLoader, or several in a dict")
+
+
+# ----------------------------------------- which loaders the model trains on: told by their names, as people write them
+
+
+_EVAL_WORDS = {
+    "val", "valid", "validate", "validation", "validating", "test", "testing", "eval", "evaluate", "evaluation",
+    "dev", "holdout", "predict", "inference",
+}  # fmt: skip
+_TRAIN_WORDS = {"train", "training", "trainval", "fit"}
+_TAILS = re.compile(r"(?<=\w)(data_?loaders?|loaders?|datasets?|sets?|dl|ds|iter|data|split)$")
+
+
+def mode_of(name: str, eval_names: Collection[str] = ()) -> Mode:
+    """Return ``eval`` for names such as ``val``, ``test_loader`` or ``validloader``, else ``train``.
+
+    A name that says both (``train_val``) or neither counts as training: there one sample is an error, and
+    an error that is none is easier to see than a warning that should have been one.
+
+    Args:
+        name: the split's or loader's name.
+        eval_names: names that the user declared to run in eval mode.
+
+    """
+    return "eval" if name in eval_names else stated_mode(name) or "train"
+
+
+def stated_mode(name: str) -> Mode | None:
+    """Return what the name says, ``train`` or ``eval``; None where it says both or neither."""
+    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    known = {form for word in words for form in (word, _TAILS.sub("", word).rstrip("_"))}
+    trains, evaluates = bool(known & _TRAIN_WORDS), bool(known & _EVAL_WORDS)
+    if trains == evaluates:
+        return None
+    return "train" if trains else "eval"
+
+
+def default_names(count: int) -> tuple[str, ...]:
+    """Return the usual names of the parts of a split: train, val, test, then numbers."""
+    usual = ("train",) if count == 1 else ("train", "val") if count == 2 else ("train", "val", "test")
+    return usual + tuple(f"part {i}" for i in range(len(usual) + 1, count + 1))

@@ -1,0 +1,312 @@
+"""One live DataLoader to the plan of its epoch: by law where its samplers are known, by looking where not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
+
+from bnguard._audit_loader.follow import MOST_BATCHES, CannotCopyError, Seen, count_items, follow, notes_on, user_error
+from bnguard._audit_loader.numbers import check_setup
+from bnguard._audit_loader.plan import Plan, Setup
+from bnguard._audit_loader.sharding import Recognised, behaves_as, is_from, recognise
+from bnguard._audit_loader.summary import describe, noted, summarise
+from bnguard._errors import TargetError, UsageError
+from bnguard._facts.loaders import LoaderFact, Runs, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bnguard._facts.models import Mode
+
+_LAWFUL = (SequentialSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
+"""Samplers that yield exactly ``len(sampler)`` indices."""
+
+_REPAIRED = ("MergeTailBatchSampler", "BalancedBatchSampler")
+"""The batch samplers of ``bnguard.repair``, which is built on this room and so is not imported here."""
+
+
+class Inspection(NamedTuple):
+    """What is asked of one loader."""
+
+    name: str
+    mode: Mode
+    setup: Setup
+    counting: bool = False
+    progress: Callable[[int], None] | None = None
+
+
+class Inspected(NamedTuple):
+    """The fact, and the setup to re-plan it with; None where the plan is not by law."""
+
+    fact: LoaderFact
+    setup: Setup | None = None
+
+
+def inspect(loader: DataLoader[Any], asked: Inspection) -> Inspected:
+    """Return every batch size of one epoch of the loader, or why it is not known.
+
+    No sample is fetched (unless ``asked.counting`` says so), no worker starts, no state moves.
+    """
+    shared = _recognised(loader, asked.setup, asked)
+    if shared is not None and shared.setup is not None:
+        asked = asked._replace(setup=shared.setup)
+    if shared is not None and shared.setup is None:
+        found = Inspected(_bare(loader, asked, unknown=shared.unknown))
+    elif isinstance(loader.dataset, IterableDataset):
+        found = _iterable(loader, asked)
+    elif loader.batch_sampler is None:
+        found = _unbatched(loader, asked)
+    else:
+        found = _batched(loader, loader.batch_sampler, asked)
+    return found._replace(fact=noted(found.fact, *notes_on(loader)))
+
+
+def _bare(loader: DataLoader[Any], asked: Inspection, **more: Any) -> LoaderFact:  # noqa: ANN401 - fields of the fact
+    fact = LoaderFact(
+        name=asked.name,
+        mode=asked.mode,
+        samples=None,
+        batch_size=loader.batch_size,
+        drop_last=loader.drop_last,
+        streams=(),
+        replicas=asked.setup.replicas,
+        micro_batches=asked.setup.micro_batches,
+    )
+    return replace(fact, **more)
+
+
+# ------------------------------------------------------------------------------------ map-style datasets
+
+
+def _unbatched(loader: DataLoader[Any], asked: Inspection) -> Inspected:
+    if isinstance(loader.sampler, BatchSampler):
+        found = _batched(loader, loader.sampler, asked)
+        note = "batch_size=None with a BatchSampler as sampler: the dataset gets each list of indices"
+        return found._replace(fact=noted(found.fact, note))
+    why = "batch_size=None adds no batch dimension: the size is that of what the dataset returns"
+    return Inspected(_bare(loader, asked, unknown=why))
+
+
+def _batched(loader: DataLoader[Any], batches: Any, asked: Inspection) -> Inspected:  # noqa: ANN401
+    shard = _recognised(batches, asked.setup, asked)
+    inner, setup = (batches, asked.setup) if shard is None else (shard.inner, shard.setup)
+    law = law_of(inner)
+    if setup is None or law is None or (shard is not None and not _divisible(inner, setup)):
+        return _followed(loader, batches, asked, shard)
+    return _plain(loader, inner.sampler, setup._replace(**law), asked)
+
+
+def _divisible(batches: Any, setup: Setup) -> bool:  # noqa: ANN401 - a batch sampler of a known law
+    """Whether a law that divides batches between ranks knows these: torch's own, of samples not divided before."""
+    return behaves_as(batches, (BatchSampler,)) and recognise(batches.sampler, setup) is None
+
+
+def law_of(batch_sampler: Any) -> dict[str, Any] | None:  # noqa: ANN401 - any iterable of lists
+    """Return what a batch sampler does with its sampler's indices, as fields of a Setup; None if that is its own.
+
+    Known are torch's BatchSampler and those of ``bnguard.repair``.
+    """
+    given = batch_sampler
+    if behaves_as(given, (BatchSampler,)):
+        return {"batch_size": given.batch_size, "drop_last": given.drop_last, "tail": "keep"}
+    if any(is_from(given, "bnguard", name) for name in _REPAIRED):
+        return {"batch_size": given.size, "drop_last": False, "tail": given.tail, "min_size": given.min_size}
+    return None
+
+
+def _plain(loader: DataLoader[Any], sampler: Any, setup: Setup, asked: Inspection) -> Inspected:  # noqa: ANN401
+    """Plan batches of a known law over some sampler, such as ``S(len(sampler), batch_size, drop_last)``."""
+    shard = _recognised(sampler, setup, asked)
+    if shard is not None and shard.setup is not None:
+        return Inspected(describe(asked.name, asked.mode, len(shard.inner), shard.setup), shard.setup)
+    try:
+        length = _length(loader, sampler, asked)
+    except CannotCopyError as error:
+        why = f"the {type(sampler).__name__} cannot be copied ({error}), and following it would use it up"
+        return Inspected(_bare(loader, asked, batch_size=setup.batch_size, drop_last=setup.drop_last, unknown=why))
+    if shard is not None:
+        return Inspected(_of_rank(shard, describe(asked.name, asked.mode, length, setup.on_ranks(1))))
+    notes = ["the sampler yields lists of indices: each becomes one item of a batch (meant as batch_sampler=?)"]
+    fact = describe(asked.name, asked.mode, length, setup, notes if isinstance(sampler, BatchSampler) else ())
+    return Inspected(fact, setup)
+
+
+def _of_rank(shard: Recognised, fact: LoaderFact) -> LoaderFact:
+    """Return the fact of a single rank as that of the one that was looked at; the others are not known."""
+    ranks = (shard.rank, shard.rank)
+    lone = replace(fact.first_single, rank=shard.rank) if fact.first_single else None
+    streams = tuple(replace(s, ranks=ranks) for s in fact.streams)
+    return replace(fact, streams=streams, first_single=lone, world_size=shard.world_size, unknown=shard.unknown)
+
+
+def yields_its_length(sampler: object) -> bool:
+    """Whether it is law that the sampler yields ``len(sampler)`` items in every epoch."""
+    if isinstance(sampler, (list, tuple, range)) or behaves_as(sampler, _LAWFUL):
+        return True
+    divided = recognise(sampler, Setup(batch_size=1))
+    return divided.setup is not None if divided else is_from(sampler, "accelerate", "SeedableRandomSampler")
+
+
+def _length(loader: DataLoader[Any], sampler: Any, asked: Inspection) -> int:  # noqa: ANN401 - any iterable
+    """Return how many items a sampler yields: its length where that is law, else by following a copy."""
+    if yields_its_length(sampler):
+        try:
+            return len(sampler)
+        except Exception as error:
+            raise user_error(f"len() of the {type(sampler).__name__}", error) from error
+    if behaves_as(sampler, (BatchSampler,)):
+        length = _length(loader, sampler.sampler, asked)
+        full, rest = divmod(length, int(sampler.batch_size))
+        return full if sampler.drop_last or not rest else full + 1
+    seen = follow(sampler, loader.dataset, lambda _index: 1, asked.progress)
+    if not seen[0].ended:
+        raise _endless(asked.name, "sampler")
+    return sum(count for _, count in seen[0].sizes)
+
+
+def _followed(
+    loader: DataLoader[Any],
+    batches: Any,  # noqa: ANN401 - any iterable of lists
+    asked: Inspection,
+    shard: Recognised | None,
+) -> Inspected:
+    """Any other batch_sampler: the sizes that a copy of it yields, on one rank of those between which it divides."""
+    if asked.setup.world_size > 1:
+        raise UsageError(
+            f"how several ranks share the {type(batches).__name__} of {asked.name} is not known",
+            hint="leave --world-size out",
+        )
+    world, rank = (1, 0) if shard is None else (shard.world_size, shard.rank)
+    bare = _bare(loader, asked, batch_size=None, drop_last=False, world_size=world)
+    try:
+        passes = follow(batches, loader.dataset, _size, asked.progress)
+    except CannotCopyError as error:
+        why = f"the {type(batches).__name__} cannot be copied ({error}), and following it would use it up"
+        return Inspected(replace(bare, unknown=why))
+    seen = _worst(passes)
+    if not seen.ended and not hasattr(batches, "__len__"):
+        raise _endless(asked.name, "batch_sampler")
+    stream = Stream((rank, rank), seen.sizes)
+    fact = summarise(replace(bare, samples=stream.total), Plan((stream,), 0))
+    fact = replace(fact, unused=None, notes=_followed_notes(batches, passes))
+    if not seen.ended:
+        why = f"only the first {stream.steps:,} batches of a longer epoch were looked at"
+        fact = replace(fact, unknown=why, samples=None, steps=None)
+    elif shard is not None and world > 1:
+        fact = replace(fact, unknown=shard.unknown or f"only rank {rank} of {world} was looked at")
+    return Inspected(fact)
+
+
+def _worst(passes: list[Seen]) -> Seen:
+    """Return the first epoch that holds a batch of one, else the first."""
+    return next((seen for seen in passes if any(size == 1 for size, _ in seen.sizes)), passes[0])
+
+
+def _followed_notes(batches: object, passes: list[Seen]) -> tuple[str, ...]:
+    if isinstance(batches, (list, tuple)):
+        return ()
+    kinds = {_tally(seen.sizes) for seen in passes}
+    name = type(batches).__name__
+    if len(kinds) > 1:
+        return (f"the batch sizes of {name} vary from epoch to epoch; {len(passes)} were looked at",)
+    return (f"sizes as {name} yields them; if it shuffles, another epoch may order them differently",)
+
+
+def _tally(sizes: Runs) -> frozenset[tuple[int, int]]:
+    """Return how many batches of each size there are, whatever their order."""
+    found: Counter[int] = Counter()
+    for size, count in sizes:
+        found[size] += count
+    return frozenset(found.items())
+
+
+def _size(batch: Any) -> int:  # noqa: ANN401 - a list, or any iterable of indices
+    return len(batch) if hasattr(batch, "__len__") else sum(1 for _ in batch)
+
+
+def _endless(name: str, what: str) -> TargetError:
+    return TargetError(
+        f"the {what} of {name} did not end within {MOST_BATCHES:,} items, so there is no epoch to audit",
+        hint="audit one round of it, or describe it by numbers: --n 9 --bs 8",
+    )
+
+
+# ------------------------------------------------------------------------------------- iterable datasets
+
+
+def _iterable(loader: DataLoader[Any], asked: Inspection) -> Inspected:
+    """Plan an IterableDataset: each worker batches its own stream, and nobody need know how long it is."""
+    setup, dataset = _stream(loader, asked)
+    if setup is None:
+        why = "batch_size=None: the IterableDataset makes the batches itself, and their sizes are not known"
+        return Inspected(_bare(loader, asked, unknown=why))
+    shard = _recognised(dataset, setup, asked)
+    if shard is not None:
+        if shard.setup is None:
+            return Inspected(_bare(loader, asked, unknown=shard.unknown))
+        setup, dataset = shard.setup, shard.inner
+    check_setup(setup)
+    length, source = _iterable_length(dataset, asked)
+    if length is None:
+        notes = ("drop_last=True: every batch that comes is full",) if loader.drop_last else ()
+        bare = _bare(loader, asked, workers=loader.num_workers, unknown=source, notes=notes)
+        return Inspected(bare)
+    fact = describe(asked.name, asked.mode, length, setup, (source,))
+    return Inspected(fact, setup if fact.unknown is None else None)
+
+
+def _stream(loader: DataLoader[Any], asked: Inspection) -> tuple[Setup | None, Any]:
+    """Return how each worker batches, None if the dataset does that itself, and the dataset that yields samples."""
+    dataset: Any = loader.dataset
+    setup = asked.setup._replace(iterable=True, workers=loader.num_workers)
+    if is_from(dataset, "bnguard", "MergedStream"):
+        setup = setup._replace(batch_size=dataset.size, drop_last=False, tail="merge", min_size=dataset.min_size)
+        return setup, dataset.dataset
+    if loader.batch_size is None:
+        return None, dataset
+    return setup._replace(batch_size=loader.batch_size, drop_last=loader.drop_last), dataset
+
+
+def _iterable_length(dataset: Any, asked: Inspection) -> tuple[int | None, str]:  # noqa: ANN401
+    """Return the number of samples, if known, and how it is known or why not."""
+    try:
+        return len(dataset), "the number of samples is what the dataset's __len__ says"
+    except Exception:  # noqa: BLE001 - a missing __len__ raises TypeError, other people's raise anything
+        pass
+    if not asked.counting:
+        return None, "the IterableDataset has no length (--count reads it once to find out)"
+    try:
+        count, ended = count_items(dataset, asked.progress)
+    except CannotCopyError as error:
+        return None, f"the IterableDataset cannot be copied ({error}), and counting it would use it up"
+    if not ended:
+        return None, f"the IterableDataset did not end within {count:,} samples"
+    return count, "the samples were counted by reading the dataset once, in one process"
+
+
+def _recognised(part: object, setup: Setup, asked: Inspection) -> Recognised | None:
+    """Ask which law is at work in a part of the loader.
+
+    Raises:
+        UsageError: if it has other ranks than were asked for.
+
+    """
+    found = recognise(part, setup)
+    if found is not None and asked.setup.world_size not in (1, found.world_size):
+        raise UsageError(
+            f"--world-size {asked.setup.world_size} contradicts the {type(part).__name__} of {asked.name} "
+            f"({found.world_size} ranks)",
+            hint="leave --world-size out",
+        )
+    return found

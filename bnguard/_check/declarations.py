@@ -1,0 +1,243 @@
+"""What a configuration declares, as plain frozen data without torch: models, loaders, scripts and the bar to pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bnguard._audit_loader.sharding import LAWS
+from bnguard._audit_loader.sharding.workers import WORKER_SHARDINGS
+from bnguard._facts.models import Mode
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model.
+
+    Attributes:
+        name: in the report.
+        target: that names or builds it.
+        inputs: texts such as ``3,224,224``; empty where the loaders or the model are to say.
+        batch_size: at which it is scanned, where no loader feeds it.
+        mode: in which it is scanned then.
+        keep_modes: leave every module's training flag as it is for training loaders.
+        device: whose batch_norm backend to predict.
+        settings: constructor arguments; a table within is one namespace.
+        stubs: packages to stand in for.
+        args: ``sys.argv[1:]`` of the target's file.
+
+    """
+
+    name: str
+    target: str
+    inputs: tuple[str, ...] = ()
+    batch_size: int = 1
+    mode: Mode = "train"
+    keep_modes: bool = False
+    device: str = "cuda"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    stubs: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+
+    @property
+    def entry(self) -> str:
+        """Where it stands in the configuration."""
+        return f"models.{self.name}"
+
+
+@dataclass(frozen=True)
+class LoaderEntry:
+    """One loader, by numbers or live.
+
+    Attributes:
+        name: in the report; the parts of a split follow it after a dot.
+        feeds: names of models.
+        target: that names or makes the live loader; None for numbers.
+        options: keywords of ``bnguard.audit_loader``.
+        stubs: packages to stand in for.
+        args: ``sys.argv[1:]`` of the target's file.
+
+    """
+
+    name: str
+    feeds: tuple[str, ...] = ()
+    target: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    stubs: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+
+    @property
+    def entry(self) -> str:
+        """Where it stands in the configuration."""
+        return f"loaders.{self.name}"
+
+
+@dataclass(frozen=True)
+class ScriptEntry:
+    """One training script, or with ``module`` a module's name, to be run through its first training step."""
+
+    name: str
+    program: str
+    module: bool = False
+    args: tuple[str, ...] = ()
+    timeout: float = 600.0
+
+    @property
+    def entry(self) -> str:
+        """Where it stands in the configuration."""
+        return f"scripts.{self.name}"
+
+
+@dataclass(frozen=True)
+class Declared:
+    """All that one file declares.
+
+    Attributes:
+        file: which file; paths in it are relative to its folder.
+        place: its name and the dotted prefix of its keys, for messages.
+        models: in their order.
+        loaders: in their order.
+        scripts: in their order.
+        select: prefixes of codes to report; empty for all.
+        ignore: prefixes of codes to leave out.
+        fail_on: ``error``, ``warning`` or ``never``.
+
+    """
+
+    file: Path
+    place: str
+    models: tuple[ModelEntry, ...] = ()
+    loaders: tuple[LoaderEntry, ...] = ()
+    scripts: tuple[ScriptEntry, ...] = ()
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    fail_on: str = "error"
+
+    @property
+    def folder(self) -> Path:
+        """The folder that paths are relative to."""
+        return self.file.parent
+
+    def place_of(self, entry: str) -> str:
+        """Return where an entry stands, as messages say it: ``pyproject.toml: tool.bnguard.models.net``."""
+        return f"{self.place}{'' if self.place.endswith(': ') else '.'}{entry}"
+
+
+# ----------------------------------- the keys of a configuration: which there are in each table, and what each may hold
+
+
+class Kind(NamedTuple):
+    """What a key may hold: in words, and how it is read; reading raises ValueError for anything else."""
+
+    words: str
+    read: Callable[[Any], Any]
+
+
+def _only(words: str, *types: type) -> Kind:
+    def read(value: object) -> object:
+        if type(value) in types:  # not isinstance: true and false are integers to Python
+            return value
+        raise ValueError
+
+    return Kind(words, read)
+
+
+def one_of(*words: str) -> Kind:
+    """Return the kind that is one of these words."""
+
+    def read(value: object) -> object:
+        if isinstance(value, str) and value in words:
+            return value
+        raise ValueError
+
+    return Kind(f"one of {', '.join(words)}", read)
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, list) and all(isinstance(v, str) for v in value):
+        return tuple(value)
+    raise ValueError
+
+
+def _text_list(value: object) -> tuple[str, ...]:
+    return _texts(value if isinstance(value, list) else None)
+
+
+def _shapes(value: object) -> tuple[str, ...]:
+    if isinstance(value, list) and value and all(type(v) is int for v in value):
+        return (",".join(map(str, value)),)
+    return _texts(value)
+
+
+def _parts(value: object) -> object:
+    if isinstance(value, str) or (isinstance(value, list) and all(type(v) in (int, float) for v in value)):
+        return value
+    raise ValueError
+
+
+TEXT = _only("a text", str)
+TEXTS = Kind("a text or a list of texts", _texts)
+LIST = Kind("a list of texts", _text_list)
+WHOLE = _only("a whole number", int)
+NUMBER = _only("a number", int, float)
+SWITCH = _only("true or false", bool)
+TABLE = _only("a table", dict)
+SHAPES = Kind('a shape such as "3,224,224", or a list of them', _shapes)
+PARTS = Kind('a text such as "0.8,0.2", or a list of numbers', _parts)
+MODE = one_of("train", "eval")
+
+TOP = {
+    "models": TABLE,
+    "loaders": TABLE,
+    "scripts": TABLE,
+    "select": TEXTS,
+    "ignore": TEXTS,
+    "fail-on": one_of("error", "warning", "never"),
+}
+
+MODEL = {
+    "target": TEXT,
+    "input": SHAPES,
+    "batch-size": WHOLE,
+    "mode": MODE,
+    "keep-modes": SWITCH,
+    "device": one_of("cuda", "cpu"),
+    "set": TABLE,
+    "stub": TEXTS,
+    "args": LIST,
+}
+
+FOR_NUMBERS = {
+    "n": WHOLE,
+    "batch-size": WHOLE,
+    "drop-last": SWITCH,
+    "split": PARTS,
+    "rounding": TEXT,
+    "kfold": WHOLE,
+    "iterable": SWITCH,
+    "workers": WHOLE,
+}
+
+FOR_LIVE = {"target": TEXT, "count": SWITCH, "stub": TEXTS, "args": LIST}
+
+FOR_BOTH = {
+    "feeds": TEXTS,
+    "mode": MODE,
+    "eval": TEXTS,
+    "names": LIST,
+    "world-size": WHOLE,
+    "sharding": one_of(*LAWS),
+    "sampler-drop-last": SWITCH,
+    "uneven": SWITCH,
+    "replicas": WHOLE,
+    "micro-batches": WHOLE,
+    "shard": one_of(*WORKER_SHARDINGS),
+}
+
+LOADER = {**FOR_NUMBERS, **FOR_LIVE, **FOR_BOTH}
+
+SCRIPT = {"script": TEXT, "module": TEXT, "args": LIST, "timeout": NUMBER}

@@ -1,0 +1,158 @@
+"""Carrying out one job: building, tracing, auditing. Whatever the user's code raises becomes a problem of its entry."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from bnguard._check.declarations import LoaderEntry, ModelEntry, ScriptEntry
+from bnguard._check.jobs import Audit, Done, Job, problem, under_name
+from bnguard._errors import BnguardError
+from bnguard._facts.findings import Problem
+from bnguard._facts.models import ModelFact
+from bnguard._forecast.report import Forecast
+from bnguard._untouched import paused_gc, quiet, untouched_process
+
+IN_TOML = ("input = ", '"3,224,224"')
+"""How a configuration gives the input of a model."""
+
+
+def carry_out(job: Job) -> Done:
+    """Do one job in this process; the working folder is that of the configuration.
+
+    Errors of the user's code end up in ``problems``, never here.
+    """
+    if job.script is not None:
+        return _script(job.script)
+    if "torch" not in sys.modules:
+        from bnguard._import_torch import import_torch
+
+        import_torch()
+    import torch
+
+    with untouched_process(), paused_gc():  # one model is not worth walking all others' facts for
+        return replace(_Bench(job).work(), torch=torch.__version__)
+
+
+class _Bench:
+    """One model and its loaders under work."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._audits: dict[str, Audit] = {}
+        self._problems: list[Problem] = []
+
+    def work(self) -> Done:
+        """Audit the loaders, then forecast the model on them; scan it where none feeds it."""
+        loaders = [one for entry in self._job.loaders for one in self._audited(entry)]
+        model = self._job.model
+        forecasts: list[Forecast] = []
+        scanned: list[ModelFact] = []
+        if model is not None:
+            try:
+                if not self._job.loaders:
+                    scanned += _scanned(model)
+                elif loaders:
+                    forecasts += _forecast(model, loaders)
+            except BnguardError as error:
+                self._problems.append(problem(model.entry, error))
+        return Done(tuple(forecasts), tuple(scanned), self._audits, problems=tuple(self._problems))
+
+    def _audited(self, entry: LoaderEntry) -> list[Any]:
+        from bnguard._forecast.request import OneLoader
+
+        known = self._job.audits.get(entry.name)
+        if known is not None:
+            self._audits[entry.name] = known
+            return [OneLoader(fact, None) for fact in known.facts]
+        try:
+            audit, lives = _live(entry)
+        except BnguardError as error:
+            self._problems.append(problem(entry.entry, error))
+            return []
+        self._audits[entry.name] = audit
+        return list(map(OneLoader, audit.facts, lives))
+
+
+def _live(entry: LoaderEntry) -> tuple[Audit, list[Any]]:
+    """Load and audit a live loader, or several in a dict; return them too."""
+    from bnguard._audit_loader import audit_loader
+    from bnguard._audit_loader.live import live_loaders
+    from bnguard._targets import load_object
+
+    assert entry.target is not None, "loaders by numbers are audited before"
+    with quiet():
+        loaded = load_object(entry.target, argv=entry.args, stubs=entry.stubs)
+        lives = [live for _, live in live_loaders(loaded)]
+        options: dict[str, Any] = dict(entry.options)
+        if len(lives) == 1 and "names" not in options:
+            options["name"] = entry.name
+        report = audit_loader(loaded, **options)
+    return under_name(entry, report.loaders, report.suggestions), lives
+
+
+def _forecast(entry: ModelEntry, loaders: list[Any]) -> list[Forecast]:
+    from bnguard._forecast.request import Plan, refuse_checkpoint
+    from bnguard._trace.models import opened
+
+    refuse_checkpoint(entry.target)
+    plan = Plan(_recipe(entry), loaders, entry.keep_modes, entry.device, _silent, IN_TOML)
+    found: list[Forecast] = []
+    settings = _settings(entry.settings)
+    with opened(
+        entry.target, mode=None, device=entry.device, settings=settings, stubs=entry.stubs, argv=entry.args
+    ) as models:
+        for model in models:
+            found += plan.of(replace(model, target=_name(entry, model.target)))
+    return found
+
+
+def _scanned(entry: ModelEntry) -> list[ModelFact]:
+    from bnguard._scan import scan
+
+    report = scan(
+        entry.target,
+        _recipe(entry),
+        batch_size=entry.batch_size,
+        mode=entry.mode,
+        device=entry.device,
+        settings=_settings(entry.settings),
+        stubs=entry.stubs,
+        argv=entry.args,
+    )
+    return [replace(fact, target=_name(entry, fact.target)) for fact in report.models]
+
+
+def _name(entry: ModelEntry, target: str) -> str:
+    """Return the entry's name; of the models of a whole file each adds its own."""
+    return entry.name if target == entry.target else f"{entry.name}.{target.rpartition(':')[2]}"
+
+
+def _recipe(entry: ModelEntry) -> Any:  # noqa: ANN401 - Inputs or None
+    from bnguard._models.inputs import SpecInputs, parse_input
+
+    return SpecInputs(tuple(map(parse_input, entry.inputs)), "given") if entry.inputs else None
+
+
+def _settings(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return constructor arguments; a table among them is read by attribute or by key."""
+    from bnguard._models.resolve import Namespace
+
+    return {k: Namespace(**_settings(v)) if isinstance(v, dict) else v for k, v in table.items()}
+
+
+def _silent(_: str) -> None:
+    """Take a line about something slow: the progress bar says enough."""
+
+
+def _script(entry: ScriptEntry) -> Done:
+    """Run a script through its first training step, in a process of its own."""
+    from bnguard._preflight.launch import preflight
+
+    try:
+        report = preflight(entry.program, entry.args, module=entry.module, timeout=entry.timeout)
+    except BnguardError as error:
+        return Done(problems=(problem(entry.entry, error),))
+    return Done(script=report, name=entry.name)

@@ -1,0 +1,125 @@
+"""``bnguard audit-loader``: which batch sizes will come, from numbers or from live DataLoaders.
+
+Annotations are not postponed here: typer reads them, and compiling two dozen strings takes longer than the audit.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bnguard._audit_loader.sharding import LAWS
+from bnguard._audit_loader.sharding.workers import WORKER_SHARDINGS
+from bnguard._audit_loader.splits import ROUNDINGS
+from bnguard._cli import options
+from bnguard._errors import UsageError
+
+if TYPE_CHECKING:
+    from bnguard._facts.findings import Report
+
+_RANKS, _INSIDE = "Ranks", "Workers and pieces"
+
+
+def _option(names: str, text: str, panel: str = "The loader", metavar: str | None = None) -> Any:  # noqa: ANN401
+    return typer.Option(*names.split(), help=text, rich_help_panel=panel, metavar=metavar)
+
+
+def command(  # noqa: PLR0913 - one parameter for each option
+    ctx: typer.Context,
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TARGET]...", help="Live loaders: train.py:train_loader, train.py:make_loaders()."),
+    ] = None,
+    n: Annotated[str | None, _option("--n", "Samples; 9..40 audits a range.", metavar="N")] = None,
+    batch_size: Annotated[int | None, _option("--bs --batch-size", "Batch size, per rank.")] = None,
+    drop_last: Annotated[bool, _option("--drop-last", "The loader drops its last, shorter batch.")] = False,
+    split: Annotated[str | None, _option("--split", "0.8,0.2 or 5:3:2, or lengths 80,20.", metavar="PARTS")] = None,
+    names: Annotated[str | None, _option("--names", "Of the parts, or of live loaders.", metavar="A,B")] = None,
+    rounding: Annotated[
+        str, _option("--rounding", "How the split rounds.", metavar="|".join(ROUNDINGS))
+    ] = "random-split",
+    kfold: Annotated[int | None, _option("--kfold", "Audit K folds.", metavar="K")] = None,
+    eval_names: Annotated[
+        list[str] | None, _option("--eval", "Runs in eval mode; val, test do anyway.", metavar="NAME")
+    ] = None,
+    count: Annotated[bool, _option("--count", "Read an IterableDataset once to count it.")] = False,
+    world_size: Annotated[int, _option("--world-size", "Ranks.", _RANKS)] = 1,
+    sharding: Annotated[
+        str,
+        _option(
+            "--sharding",
+            "Who divides the samples between ranks.",
+            _RANKS,
+            "|".join(LAWS),
+        ),
+    ] = "distributed-sampler",
+    sampler_drop_last: Annotated[
+        bool, _option("--sampler-drop-last", "DistributedSampler(drop_last=True).", _RANKS)
+    ] = False,
+    uneven: Annotated[bool, _option("--uneven", "Ranks are not made equal by repeating samples.", _RANKS)] = False,
+    replicas: Annotated[int, _option("--replicas", "Devices of nn.DataParallel.", _INSIDE)] = 1,
+    micro_batches: Annotated[int, _option("--micro-batches", "Pieces of each batch in a pipeline.", _INSIDE)] = 1,
+    iterable: Annotated[bool, _option("--iterable", "An IterableDataset: each worker batches.", _INSIDE)] = False,
+    workers: Annotated[int, _option("--workers", "num_workers of the loader.", _INSIDE)] = 0,
+    shard: Annotated[
+        str | None,
+        _option("--shard", "How the dataset divides between workers.", _INSIDE, "|".join(WORKER_SHARDINGS)),
+    ] = None,
+    fmt: options.Format = None,
+    output: options.Output = None,
+    fail_on: options.FailOn = "error",
+    select: options.Select = None,
+    ignore: options.Ignore = None,
+    quiet: options.Quiet = False,
+) -> int:
+    """Predict every batch size of an epoch, and find the batches that hold one sample."""
+    from bnguard._audit_loader import audit_loader
+    from bnguard._report.render import emit
+
+    chosen = options.report_options(fmt, output, fail_on, select, ignore, quiet)
+    keywords: dict[str, Any] = {
+        "names": [part.strip() for part in names.split(",")] if names else None,
+        "eval_names": eval_names or (),
+        "world_size": world_size,
+        "sharding": sharding,
+        "sampler_drop_last": sampler_drop_last,
+        "uneven": uneven,
+        "replicas": replicas,
+        "micro_batches": micro_batches,
+        "shard": shard,
+        "count": count,
+        "n": n,
+        "batch_size": batch_size,
+        "drop_last": drop_last,
+        "split": split,
+        "rounding": rounding,
+        "kfold": kfold,
+        "iterable": iterable,
+        "workers": workers,
+    }
+    report = _audit_targets(targets, ctx.obj or [], keywords, quiet) if targets else audit_loader(**keywords)
+    return emit(report, chosen)
+
+
+def _audit_targets(targets: list[str], argv: list[str], keywords: dict[str, Any], quiet: bool) -> "Report":
+    from bnguard._audit_loader import audit_loader
+    from bnguard._report.console.progress import counter
+    from bnguard._targets import load_object
+
+    if len(set(targets)) != len(targets):
+        raise UsageError("a TARGET is named twice", hint="name each loader once")
+    loaded = {text: load_object(text, argv=argv) for text in targets}
+    with counter("looking at batch indices", quiet=quiet) as progress:
+        if len(targets) > 1:
+            return audit_loader(
+                {_short(text, targets): it for text, it in loaded.items()}, **keywords, progress=progress
+            )
+        only = loaded[targets[0]]
+        single = None if keywords["names"] or isinstance(only, (dict, list, tuple)) else _short(targets[0], targets)
+        return audit_loader(only, **keywords, name=single, progress=progress)
+
+
+def _short(text: str, targets: list[str]) -> str:
+    """Return the attribute of ``train.py:train_loader``, or the whole target where two are alike."""
+    attribute = text.rpartition(":")[2] if "(" not in text else text.partition("(")[0].rpartition(":")[2]
+    same = [other for other in targets if other != text and other.partition("(")[0].endswith(f":{attribute}")]
+    return text if same or not attribute else attribute

@@ -1,0 +1,42 @@
+"""``bnguard explain-error [FILE|-]``: the diagnosis of a pasted log."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from bnguard._errors import InputError, UsageError
+
+
+def command(
+    file: Annotated[
+        str, typer.Argument(metavar="[FILE|-]", help="A log or a traceback; - or nothing for standard input.")
+    ] = "-",
+    fmt: Annotated[str, typer.Option("--format", metavar="console|json", help="How to print.")] = "console",
+) -> int:
+    """Say which layer failed and why, from the text of a traceback alone; nothing is run."""
+    if fmt not in ("console", "json"):
+        raise UsageError(f"--format {fmt!r} is not known", hint="one of console, json")
+    from bnguard import __version__
+    from bnguard._explain_error.logs import MOST, diagnose_text, read_log
+    from bnguard._report.json import render_document
+    from bnguard._report.stdout import checked, write
+
+    log = read_log(file)
+    if log.cut:
+        print(f"bnguard: {log.name} is large: only its last {MOST // 2**20} MiB are read", file=sys.stderr)
+    diagnosis = diagnose_text(log.text)
+    if diagnosis is None:
+        raise InputError(
+            f"{log.name} holds no error that could be explained",
+            hint="paste the traceback with its last line, such as `ValueError: Expected more than 1 value …`",
+        )
+    if fmt == "json":
+        document = {"bnguard": __version__, "schema": 1, "command": "explain-error", "diagnosis": diagnosis.to_dict()}
+        write(render_document(document))
+    else:
+        with checked():
+            print(diagnosis.text())
+    return 0

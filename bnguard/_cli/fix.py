@@ -1,0 +1,129 @@
+"""``bnguard fix FILE…``: an edit to the user's own source, as a diff or written."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from bnguard._errors import FileError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from bnguard._fix import Proposal
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+def command(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Python source that makes DataLoaders.")],
+    write: Annotated[
+        bool, typer.Option("--write", help="Change the files; git or a backup keeps the old text.")
+    ] = False,
+    train: Annotated[
+        list[str] | None, typer.Option("--train", help="This call feeds training.", metavar="NAME|LINE")
+    ] = None,
+    evaluate: Annotated[
+        list[str] | None, typer.Option("--eval", help="This call feeds evaluation.", metavar="NAME|LINE")
+    ] = None,
+) -> int:
+    """Give the DataLoaders that feed training a last batch of two samples or more, in their source.
+
+    The files are read, not run. Prints a diff for `git apply` or `patch -p1`; exits with 1 if there is one.
+    """
+    from bnguard._fix import propose
+
+    said = (*(train or ()), *(evaluate or ()))
+    paths = _distinct(files)
+    if len(paths) > 1 and any(word.isdecimal() for word in said):
+        raise UsageError("a line belongs to one file", hint="give one FILE with --train LINE or --eval LINE")
+    proposals, failed = _each(paths, lambda path: propose(path, train=train or (), evaluate=evaluate or ()))
+    if not failed:
+        _require_met(said, proposals)
+    for proposal in proposals:
+        _say(proposal)
+    changed = [proposal for proposal in proposals if proposal.edits]
+    failed = failed or any(proposal.blocked for proposal in proposals)
+    if write:
+        _, refused = _each(changed, _write)
+        return 2 if failed or refused else 0
+    _show(changed)
+    return 2 if failed else 1 if changed else 0
+
+
+def _distinct(files: Sequence[str]) -> list[str]:
+    """Leave out a file that is named twice, by a link too."""
+    paths: dict[str, str] = {}
+    for file in files:
+        paths.setdefault(os.path.realpath(file), file)
+    return list(paths.values())
+
+
+def _each(items: Iterable[_In], work: Callable[[_In], _Out]) -> tuple[list[_Out], bool]:
+    """Do the work for each item; one that cannot be carried out is said, and does not hide the others."""
+    from bnguard._cli.app import show_error
+
+    done, failed = [], False
+    for item in items:
+        try:
+            done.append(work(item))
+        except FileError as error:
+            show_error(error)
+            failed = True
+    return done, failed
+
+
+def _require_met(said: Sequence[str], proposals: Sequence[Proposal]) -> None:
+    """Refuse a name or line that means no call: it is mistyped, and the edit would not be the one that is wanted."""
+    for word in said:
+        if all(word in proposal.unmatched for proposal in proposals):
+            what = f"line {word}" if word.isdecimal() else word
+            calls = ", ".join(f"{it.line} {it.name}" for p in proposals for it in p.calls)
+            raise UsageError(
+                f"no DataLoader call for {what}", hint=f"there are: {calls}" if calls else "there are none"
+            )
+
+
+def _say(proposal: Proposal) -> None:
+    """Say on stderr what becomes of each call, in the order of the file."""
+    from bnguard._fix import Edit
+
+    if not proposal.calls:
+        unknown = ": nothing in this file says that its DataLoader is torch's" if "DataLoader(" in proposal.old else ""
+        print(f"{proposal.source.path}: no DataLoader call{unknown}", file=sys.stderr)
+    for call in proposal.calls:
+        verdict = f"fix: {call.why}" if isinstance(call, Edit) else f"left: {call.reason}"
+        print(f"{proposal.source.path}:{call.line} {call.name}: {verdict}", file=sys.stderr)
+
+
+def _write(proposal: Proposal) -> None:
+    from bnguard._fix.files import write_new
+    from bnguard._usercode import display_path
+
+    backup = write_new(proposal.source, proposal.new_data)
+    kept = f"; what it was is kept in {display_path(str(backup))}" if backup else ""
+    print(f"{proposal.source.path}: written{kept}", file=sys.stderr)
+
+
+def _show(changed: Sequence[Proposal]) -> None:
+    """Print the diffs: as the bytes of the files into a pipe, with colour on a terminal."""
+    from bnguard._fix.rewrite import is_below_here, unified_diff
+
+    for proposal in changed:
+        diff = unified_diff(proposal)
+        if sys.stdout.isatty():
+            from bnguard._report.console.diff import show_diff
+
+            show_diff(diff.decode(proposal.source.encoding, "replace"))
+        else:
+            sys.stdout.buffer.write(diff)
+    sys.stdout.flush()
+    if changed:
+        count = sum(len(proposal.edits) for proposal in changed)
+        tool = "git apply" if all(is_below_here(proposal.source.real) for proposal in changed) else "patch -p1 -d /"
+        calls = f"{count} call{'s' * (count != 1)} to fix"
+        print(f"bnguard: {calls}: pipe the diff into `{tool}`, or run again with --write", file=sys.stderr)

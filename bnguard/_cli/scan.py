@@ -1,0 +1,73 @@
+"""``bnguard scan TARGET…``: which layers fail at a batch size."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from bnguard._cli import options
+
+
+def command(  # noqa: PLR0913 - one parameter for each option
+    ctx: typer.Context,
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TARGET",
+            help="model.py · model.py:Net · model.py:Net(3) · package.module:attr · weights.pth",
+        ),
+    ],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="3,224,224",
+            help="Shape without the batch dimension; name=3,224,224 for a "
+            "keyword, 128:int64 for a dtype; repeat for several inputs.",
+        ),
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", "--bs", help="Batch size of the forward.")] = 1,
+    mode: Annotated[str, typer.Option("--mode", metavar="train|eval", help="Mode of the model.")] = "train",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A constructor argument; repeat for more."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", metavar="cuda|cpu", help="Whose batch_norm backend to predict.")
+    ] = "cuda",
+    stubs: Annotated[
+        list[str] | None,
+        typer.Option("--stub", metavar="MODULE", help="Stand in for a package that is not installed."),
+    ] = None,
+    fmt: options.Format = None,
+    output: options.Output = None,
+    fail_on: options.FailOn = "error",
+    select: options.Select = None,
+    ignore: options.Ignore = None,
+    quiet: options.Quiet = False,
+) -> int:
+    """Find every BatchNorm layer and name the one that a small batch breaks first."""
+    reporting = options.report_options(fmt, output, fail_on, select, ignore, quiet)
+    from bnguard._import_torch import import_torch
+
+    import_torch()
+    from bnguard._models.inputs import SpecInputs, parse_input
+    from bnguard._models.resolve import parse_settings
+    from bnguard._report.render import emit
+    from bnguard._scan import scan
+
+    recipe = SpecInputs(tuple(map(parse_input, inputs)), "given") if inputs else None
+    report = scan(
+        targets,
+        recipe,
+        batch_size=batch_size,
+        mode=mode,
+        device=device,
+        settings=parse_settings(settings or []),
+        stubs=stubs or [],
+        argv=ctx.obj or [],
+        progress=lambda line: print(line, file=sys.stderr),
+    )
+    return emit(report, reporting)

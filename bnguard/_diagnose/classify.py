@@ -1,0 +1,154 @@
+"""Error texts → causes: the wordings of PyTorch from 0.2 to 2.14 and of cuDNN 5 to 9, in one table. No torch here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bnguard._facts.norm_kinds import KINDS
+from bnguard._rules.runtime import code_of
+
+
+@dataclass(frozen=True)
+class Classified:
+    """What the words of an error say.
+
+    Attributes:
+        cause: such as ``one-value-per-channel``, ``cudnn-not-supported`` or ``unknown``.
+        code: the rule's code, ``RT101`` to ``RT104``, or None where the error is not about normalisation.
+        status: the ``CUDNN_STATUS_…`` word of the text, or None.
+        reliable_place: whether the error comes from the call that the traceback shows; CUDA reports some later.
+        shape: the input's shape, where the text says it.
+
+    """
+
+    cause: str
+    code: str | None = None
+    status: str | None = None
+    reliable_place: bool = True
+    shape: tuple[int, ...] | None = None
+
+
+_STATUS = re.compile(r"\bCUDNN_STATUS_(?!SUCCESS\b)([A-Z0-9_]+)")
+
+_FAMILIES = (
+    "NOT_SUPPORTED",
+    "EXECUTION_FAILED",
+    "BAD_PARAM",
+    "NOT_INITIALIZED",
+    "INTERNAL_ERROR",
+    "ALLOC_FAILED",
+    "MAPPING_ERROR",
+    "ARCH_MISMATCH",
+    "INVALID_VALUE",
+)
+"""cuDNN 9 appends details to these: ``CUDNN_STATUS_NOT_SUPPORTED_LAYOUT``, ``CUDNN_STATUS_EXECUTION_FAILED_CUDART``."""
+
+_DELAYED = ("cudnn-execution-failed", "cudnn-mapping-error", "asynchronous-cuda")
+"""Causes that a kernel launched earlier can leave behind for the next call to report."""
+
+_WORDINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (
+        "one-value-per-channel",
+        tuple(dict.fromkeys(f.refusal for kind in KINDS for f in kind.functions if f.refusal)),
+    ),
+    (
+        "rank-mismatch",
+        (
+            r"expected (?:\d+D(?: or \d+D)?|at least \d+D) input \(got \d+D input\)",
+            r"expected at least 2 dimensions for input tensor but received",
+        ),
+    ),
+    (
+        "channel-mismatch",
+        (
+            r"(?:running_mean|running_var|weight|bias) should contain \d+ elements,? not \d+",
+            r"expected input's size at dim=\d+ to match num_features",
+            r"got \d+-feature tensor, expected",  # 0.1 and 0.2
+            r"expected number of channels in input to be divisible by num_groups",
+            r"to be a vector of size equal to the number of channels in input",
+        ),
+    ),
+    (
+        "dtype-mismatch",
+        (
+            r"mixed dtype \(CPU\)",
+            r"expected scalar type \w+ but found \w+",
+            r"expected object of (?:scalar type|data type|backend and type) .{1,60} but got",
+            r"(?:same type|scalar type).{0,160}while checking arguments for (?:cudnn_|miopen_|native_)?batch_norm",
+            r"[\"']\w*batch_norm\w*[\"'] not implemented for",
+            r"BatchNormalization_updateOutput is not implemented for type",
+        ),
+    ),
+    ("eps-not-positive", (r"batch_norm eps must be positive",)),
+    (
+        "out-of-memory",
+        (
+            r"\b(?:CUDA|HIP|XPU|MPS backend) out of memory",
+            r"(?:CUDA|HIP) error:? out of memory",
+            r"cuda runtime error \(2\)",
+            r"\bOutOfMemoryError\b",
+            r"C[UA]BLAS_STATUS_ALLOC_FAILED",
+            r"DefaultCPUAllocator: (?:can't allocate|not enough) memory",
+        ),
+    ),
+    (
+        "cudnn-not-supported",
+        (
+            r"no valid engine configs",
+            r"no execution plans support the graph",
+            r"\bcudnnGraphNotSupportedError\b",
+            r"unable to find an engine to execute this computation",
+        ),
+    ),
+    (
+        "asynchronous-cuda",
+        (
+            r"kernel errors might be asynchronously reported",
+            r"device-side assert",
+            r"(?:CUDA|HIP) error: ",
+            r"cuda runtime error \(\d+\)",
+        ),
+    ),
+)
+"""Cause and wordings; the first row that matches wins, so the specific rows stand above the general ones."""
+
+_TABLE = tuple((cause, re.compile("|".join(wordings), re.IGNORECASE)) for cause, wordings in _WORDINGS)
+
+_SHAPE = re.compile(r"got input size\s*(?:torch\.Size\()?\[([\d,\s]+)\]")
+
+
+def classify(text: str, exception_type: str | None = None) -> Classified:
+    """Say what an error is about, from its words alone.
+
+    Args:
+        text: the message, alone or with the traceback around it.
+        exception_type: the exception's class name, such as ``OutOfMemoryError``, where it is known.
+
+    """
+    text = " ".join(text.split())  # a log may have wrapped the sentence
+    status = _status(text)
+    if status is not None:
+        cause = _cudnn_cause(status)
+        return Classified(cause, code_of(cause), status, cause not in _DELAYED, _shape(text))
+    words = f"{exception_type}: {text}" if exception_type else text
+    for cause, pattern in _TABLE:
+        if pattern.search(words):
+            return Classified(cause, code_of(cause), None, cause not in _DELAYED, _shape(text))
+    return Classified("unknown", shape=_shape(text))
+
+
+def _status(text: str) -> str | None:
+    found = _STATUS.search(text)
+    return found[0] if found else None
+
+
+def _cudnn_cause(status: str) -> str:
+    word = status.removeprefix("CUDNN_STATUS_")
+    family = next((known for known in _FAMILIES if word.startswith(known)), word)
+    return "cudnn-" + family.lower().strip("_").replace("_", "-")
+
+
+def _shape(text: str) -> tuple[int, ...] | None:
+    found = _SHAPE.search(text)
+    return tuple(int(size) for size in found[1].split(",") if size.strip()) if found else None

@@ -1,0 +1,106 @@
+"""From an exception to its Diagnosis: find the layer, read the words, weigh the evidence, try what would help."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import nn
+
+from bnguard._diagnose.call import replays
+from bnguard._diagnose.classify import Classified, classify
+from bnguard._diagnose.evidence import judge
+from bnguard._diagnose.failed_layer import Found, frames_of
+from bnguard._diagnose.search import find_by_retracing, find_in_backward, find_in_forward, find_in_text
+from bnguard._distributed import rank_and_world_size
+from bnguard._errors import UsageError
+from bnguard._facts.diagnosis import Diagnosis
+from bnguard._run import ranks
+
+
+def diagnose(exc: BaseException, model: nn.Module | None = None, *, replay: bool = True) -> Diagnosis | None:
+    """Say which normalisation layer an exception comes from, and why; for use in an ``except`` block.
+
+    Args:
+        exc: as caught, with its traceback. Without one its words are all there is.
+        model: whose dotted names are wanted; None to find the root in the traceback.
+        replay: whether to repeat the failed call on copies, with one thing changed at a time.
+
+    Returns:
+        The diagnosis, or None where the exception has nothing to do with normalisation.
+
+    Raises:
+        BnguardError: ``exc`` is no exception, or ``model`` is no module.
+
+    """
+    if not isinstance(exc, BaseException):
+        raise UsageError(f"a {type(exc).__name__} is no exception", hint="call diagnose(exc) in an except block")
+    require_module(model)
+    if not isinstance(exc, Exception):  # KeyboardInterrupt, SystemExit
+        return None
+    read = classify(str(exc), type(exc).__name__)
+    found = _find(exc, read, model)
+    if found is None:
+        return None
+    seen = Diagnosis(**{**found.facts(), **_process(found)})
+    if not read.reliable_place and seen.layer is not None:
+        seen = _unsure(seen)
+    elif replay and found.call is not None:
+        cudnn = seen.backend == "cudnn" or read.status is not None
+        tried = replays(found.call, backward=found.place == "backward", cudnn=cudnn)
+        seen = dataclasses.replace(seen, replays=tried)
+    return judge(seen, read)
+
+
+def require_module(model: object) -> None:
+    """Raise a BnguardError unless this is a module or None."""
+    if model is None or isinstance(model, nn.Module):
+        return
+    hint = "write @bnguard.guard(), with parentheses" if callable(model) else "give the model, or nothing"
+    raise UsageError(f"a {type(model).__name__} is no nn.Module", hint=hint)
+
+
+def _find(exc: Exception, read: Classified, model: nn.Module | None) -> Found | None:
+    frames = frames_of(exc)
+    return (
+        find_in_forward(exc, model, known=read.cause != "unknown")
+        or (find_in_backward(frames, model) if read.cause != "unknown" else None)
+        or (find_by_retracing(exc, read, frames) if _is_lost(str(exc), read) else None)
+        or find_in_text(str(exc), read, frames, model)
+    )
+
+
+def _is_lost(text: str, read: Classified) -> bool:
+    """Whether the words are those of a normalisation though no frame is: a wrapper has raised them anew."""
+    return read.cause == "one-value-per-channel" or "batch_norm" in text or "batchnorm" in text
+
+
+def _unsure(seen: Diagnosis) -> Diagnosis:
+    """Turn the layer into a candidate: CUDA may have reported the error of an earlier call here."""
+    name = seen.layer or ""
+    return dataclasses.replace(seen, layer=None, candidates=(name,), place="unknown")
+
+
+def _process(found: Found) -> dict[str, Any]:
+    """Return what is known of the device and of this process among others."""
+    facts: dict[str, Any] = {}
+    rank, world = rank_and_world_size()
+    if rank is None:  # the group is gone, or was never made: its launcher still says it
+        rank, world = ranks.rank(), ranks.world_size()
+    if rank is not None:
+        facts |= {"rank": rank, "world_size": world}
+    if found.call is not None and found.call.input.is_cuda:
+        facts |= _device(found.call.input.device)
+    return facts
+
+
+def _device(device: torch.device) -> dict[str, Any]:
+    try:
+        return {
+            "cudnn_version": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+            "gpu": torch.cuda.get_device_name(device),
+            "free_memory": int(torch.cuda.mem_get_info(device)[0]),
+        }
+    except RuntimeError:  # after an assert on the device every question fails
+        return {}

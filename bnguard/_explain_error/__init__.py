@@ -1,0 +1,1 @@
+"""From a pasted log to a diagnosis, without torch."""

@@ -1,0 +1,214 @@
+"""What a rule finds and what a reporter shows: severities, locations, findings, the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from bnguard._facts.forecasts import ForecastFact
+    from bnguard._facts.loaders import LoaderFact, Suggestion
+    from bnguard._facts.models import ModelFact, SourceLine
+    from bnguard._remedies import Advice
+
+
+class Severity(IntEnum):
+    """How much a finding matters; ordered, so that ``max`` and ``>=`` mean what they say."""
+
+    NOTE = 1
+    WARNING = 2
+    ERROR = 3
+
+    @property
+    def label(self) -> str:
+        """The word used in every report: ``note``, ``warning`` or ``error``."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Consequence:
+    """What follows from a cause.
+
+    Attributes:
+        text: a clause.
+        joint: what stands between the cause and the clause.
+        of_model: whether the clause is about the finding's model, whose name then stands before it.
+
+    """
+
+    text: str
+    joint: str = "; "
+    of_model: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing a rule has to say about one place, in parts; nobody takes the sentence apart again.
+
+    Attributes:
+        code: the rule's code, such as ``BN101``.
+        severity: how much it matters here.
+        cause: a clause: what was found.
+        subject: whom the clause is about, in words: the layer with its class, several layers; '' where the names say
+            it all, as for a loader.
+        consequence: what follows from it, None where the cause says all.
+        remedies: what to do, the first one first.
+        model: the model's target text, or None for a loader's finding.
+        layer: the layer's dotted name, or None.
+        loader: the loader's name, or None for a model's finding.
+        layer_line: the user's line that built the layer, or None.
+        loader_line: the user's line that made the loader, or None.
+
+    """
+
+    code: str
+    severity: Severity
+    cause: str
+    subject: str = ""
+    consequence: Consequence | None = None
+    remedies: tuple[Advice, ...] = ()
+    model: str | None = None
+    layer: str | None = None
+    loader: str | None = None
+    layer_line: SourceLine | None = None
+    loader_line: SourceLine | None = None
+
+    @property
+    def message(self) -> str:
+        """One sentence: whom it is about, what happens, what follows."""
+        after = ""
+        if self.consequence is not None:
+            who = f"{self.model} " if self.consequence.of_model else ""
+            after = f"{self.consequence.joint}{who}{self.consequence.text}"
+        if self.loader is not None:
+            return f"{self.loader}: {self.cause}{after}"
+        return f"{self.subject} {self.cause}{after}.".lstrip()
+
+    @property
+    def fix(self) -> str | None:
+        """The remedies as one sentence, None without any."""
+        if not self.remedies:
+            return None
+        text = "; or ".join(advice.text for advice in self.remedies)
+        return text if self.loader is not None else f"{text[:1].upper()}{text[1:]}."
+
+    @property
+    def location(self) -> SourceLine | None:
+        """Where a reader should look first: the line that built the layer, else the one that made the loader."""
+        return self.layer_line or self.loader_line
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding as JSON-ready values."""
+        return {
+            "code": self.code,
+            "severity": self.severity.label,
+            "message": self.message,
+            "model": self.model,
+            "layer": self.layer,
+            "loader": self.loader,
+            "location": self.location.to_dict() if self.location else None,
+            "fix": self.fix,
+            "remedies": [advice.to_dict() for advice in self.remedies],
+        }
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that was declared and could not be carried out.
+
+    Attributes:
+        entry: where it is declared: ``models.net``.
+        error: one line, why.
+        hint: one line, what to do next, or None.
+        detail: more lines, such as the user's own traceback, or None.
+
+    """
+
+    entry: str
+    error: str
+    hint: str | None = None
+    detail: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the problem as JSON-ready values."""
+        return {"entry": self.entry, "error": self.error, "hint": self.hint, "detail": self.detail}
+
+
+@dataclass(frozen=True)
+class Report:
+    """The one object that every reporter renders.
+
+    Attributes:
+        command: the command that made it: ``scan``, ``audit-loader``, ``forecast`` …
+        models: the scanned models, in the order of their targets.
+        loaders: the audited loaders.
+        suggestions: ways out for the loaders, cheapest first.
+        forecasts: where the epochs of the loaders stop with the models, in the order of models and loaders.
+        findings: what the rules said, in the order of models, loaders and layers.
+        problems: what was declared and could not be carried out.
+        torch: the version of torch that was asked, or None where none was needed.
+        extra: further keys of the JSON document, such as the strip of a range of sizes.
+        select: prefixes of the codes whose findings are kept, none for all.
+        ignore: prefixes of the codes whose findings were left out.
+
+    """
+
+    command: str
+    models: Sequence[ModelFact] = ()
+    loaders: Sequence[LoaderFact] = ()
+    suggestions: Sequence[Suggestion] = ()
+    forecasts: Sequence[ForecastFact] = ()
+    findings: Sequence[Finding] = ()
+    problems: Sequence[Problem] = ()
+    torch: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing of severity error was found, and all was looked at that should be."""
+        return self.worst < Severity.ERROR and not self.problems
+
+    @property
+    def worst(self) -> int:
+        """The highest severity found, 0 where nothing was."""
+        return max((f.severity for f in self.findings), default=0)
+
+    def count(self, severity: Severity) -> int:
+        """Return how many findings have exactly this severity."""
+        return sum(f.severity is severity for f in self.findings)
+
+    def filtered(self, select: Iterable[str] = (), ignore: Iterable[str] = ()) -> Report:
+        """Return the report with only the findings whose code a prefix selects and none ignores."""
+        asked = replace(self, select=tuple(select), ignore=tuple(ignore))
+        return replace(asked, findings=tuple(f for f in self.findings if asked.shows(f.code)))
+
+    def shows(self, code: str) -> bool:
+        """Say whether the findings of this rule are in the report, if there are any."""
+        chosen = not self.select or code.startswith(self.select)
+        return chosen and not (self.ignore and code.startswith(self.ignore))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document of the JSON contract (schema 1)."""
+        from bnguard import __version__
+
+        document: dict[str, Any] = {"bnguard": __version__, "schema": 1, "command": self.command}
+        if self.torch:
+            document["torch"] = self.torch
+        if self.command in ("scan", "check") or self.models:
+            document["models"] = [m.to_dict() for m in self.models]
+        if self.command in ("audit-loader", "check") or self.loaders:
+            document["loaders"] = [loader.to_dict() for loader in self.loaders]
+            document["suggestions"] = [s.to_dict() for s in self.suggestions]
+        if self.command in ("forecast", "preflight", "check") or self.forecasts:
+            document["forecasts"] = [forecast.to_dict() for forecast in self.forecasts]
+        if self.command == "check":
+            document["problems"] = [p.to_dict() for p in self.problems]
+        document.update(self.extra)
+        document["findings"] = [f.to_dict() for f in self.findings]
+        document["summary"] = {f"{s.label}s": self.count(s) for s in sorted(Severity, reverse=True)}
+        return document

@@ -1,0 +1,222 @@
+"""Which line of the user's code created a layer.
+
+While a model is built the creating frame is recorded; for a model that was built before, see ``assigned.py``.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from types import FrameType, FunctionType
+from typing import Any
+
+from torch import nn
+
+from bnguard._facts.models import SourceLine
+from bnguard._trace.layers import norms
+from bnguard._untouched import replaced
+from bnguard._usercode import display_path, whose
+
+
+class Origins:
+    """The recorded lines, by module; holds the modules so that an identity is never reused."""
+
+    def __init__(self) -> None:
+        self._lines: dict[int, tuple[nn.Module, str, int]] = {}
+
+    def record(self, module: nn.Module, frame: FrameType | None) -> None:
+        """Remember the innermost line of user code on this stack, or else the innermost outside torch."""
+        place = _creating_line(module, frame)
+        if place is not None:
+            self._lines.setdefault(id(module), (module, *place))
+
+    def find(self, module: nn.Module) -> SourceLine | None:
+        """Return the line that created the module, or None if it was not watched."""
+        known = self._lines.get(id(module))
+        return None if known is None else SourceLine(display_path(known[1]), known[2])
+
+
+@contextmanager
+def recording(origins: Origins) -> Iterator[None]:
+    """Record the creation of every layer of a known class within the block."""
+    classes = [cls for cls in norms().classes if "__init__" in vars(cls)]
+
+    def watch(original: Any) -> Any:  # noqa: ANN401 - a constructor of any signature
+        def __init__(self: nn.Module, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401, N807
+            origins.record(self, sys._getframe(1))
+            original(self, *args, **kwargs)
+
+        return __init__
+
+    with ExitStack() as stack:
+        for cls in classes:
+            stack.enter_context(replaced(cls, "__init__", watch(cls.__init__)))
+        yield
+
+
+def _creating_line(module: nn.Module, frame: FrameType | None) -> tuple[str, int] | None:
+    fallback: tuple[str, int] | None = None
+    while frame is not None:
+        code = frame.f_code
+        where = whose(code.co_filename)
+        if where == "bnguard" and fallback is not None:
+            break
+        if where in ("user", "library") and not _is_own_constructor(module, frame):
+            if where == "user":
+                return code.co_filename, frame.f_lineno
+            fallback = fallback or (code.co_filename, frame.f_lineno)
+        frame = frame.f_back
+    return fallback
+
+
+def _is_own_constructor(module: nn.Module, frame: FrameType) -> bool:
+    code = frame.f_code
+    return code.co_name == "__init__" and frame.f_locals.get(code.co_varnames[0]) is module
+
+
+# --------------------------------- the line that gave a layer its place, read from the source of the class that owns it
+
+
+_CONTAINERS = ("Sequential", "ModuleList", "ModuleDict")
+
+
+def assignment_line(root: nn.Module, name: str) -> SourceLine | None:
+    """Return the line ``self.attribute = …`` that gave the layer its place, or None where no source tells of it.
+
+    Args:
+        root: the model.
+        name: dotted path of the layer; trailing indices belong to a Sequential or list built on that line.
+
+    """
+    parts = name.split(".")
+    for cut in range(len(parts) - 1, -1, -1):
+        owner, child = _at(root, parts[:cut]), _at(root, parts[: cut + 1])
+        if owner is None or child is None:
+            continue
+        cls: Any = type(owner)  # mypy does not see that a class of modules can be hashed
+        for found in _assignments(cls, parts[cut]):
+            if found.fits(child):
+                return SourceLine(display_path(found.file), found.line(parts[cut + 1 :]))
+    return None
+
+
+def _at(root: nn.Module, parts: Sequence[str]) -> nn.Module | None:
+    try:
+        return root.get_submodule(".".join(parts))
+    except (AttributeError, RuntimeError):  # RuntimeError: TorchScript modules refuse to be asked
+        return None
+
+
+@dataclass(frozen=True)
+class _Assignment:
+    """One statement that sets an attribute: its value, and where the file has it."""
+
+    file: str
+    first: int
+    value: ast.expr
+    names: Mapping[str, Any]
+
+    def fits(self, child: nn.Module) -> bool:
+        """Whether this statement can have made the child: a later one may have put another in its place."""
+        if isinstance(self.value, ast.Constant):
+            return False
+        made = self._class_called()
+        return made is None or isinstance(child, made)
+
+    def _class_called(self) -> type | None:
+        if not isinstance(self.value, ast.Call):
+            return None
+        found: Any = None
+        for i, part in enumerate(ast.unparse(self.value.func).split(".")):
+            found = getattr(found, part, None) if i else self.names.get(part)
+        return found if isinstance(found, type) and issubclass(found, nn.Module) else None
+
+    def line(self, parts: Sequence[str]) -> int:
+        """Return the line of the value, or of what these parts name within it."""
+        value = self.value
+        for part in parts:
+            inner = _element(value, part)
+            if inner is None:
+                break
+            value = inner
+        return self.first + value.lineno - 1
+
+
+@lru_cache(maxsize=4096)
+def _assignments(cls: Any, attribute: str) -> tuple[_Assignment, ...]:  # noqa: ANN401 - see assignment_line
+    for base in cls.__mro__:
+        if base.__module__.split(".")[0] in ("torch", "builtins"):
+            break
+        found = [a for method in vars(base).values() for a in _in_method(method, attribute)]
+        if found:
+            return tuple(found)
+    return ()
+
+
+def _in_method(method: object, attribute: str) -> Iterator[_Assignment]:
+    """Read a method's own source: that is there even where its module is not known any more."""
+    if not isinstance(method, FunctionType):
+        return
+    try:
+        lines, first = inspect.getsourcelines(method)
+        tree = ast.parse(textwrap.dedent("".join(lines)))
+    except (OSError, TypeError, SyntaxError, IndexError):
+        return
+    values = [v for node in ast.walk(tree) for v in _values(node, attribute)]
+    yield from (_Assignment(method.__code__.co_filename, first, v, method.__globals__) for v in values)
+
+
+def _values(node: ast.AST, attribute: str) -> Iterator[ast.expr]:
+    """Yield what a statement puts into the attribute."""
+    if isinstance(node, ast.Assign):
+        for target in node.targets:
+            yield from _unpacked(target, node.value, attribute)
+    elif isinstance(node, ast.AnnAssign) and node.value is not None:
+        yield from _unpacked(node.target, node.value, attribute)
+    elif isinstance(node, ast.Call) and len(node.args) == 2 and isinstance(node.func, ast.Attribute):
+        name = node.args[0]
+        if node.func.attr in ("add_module", "register_module") and isinstance(name, ast.Constant):
+            yield from [node.args[1]] if name.value == attribute else []
+
+
+def _unpacked(target: ast.expr, value: ast.expr, attribute: str) -> Iterator[ast.expr]:
+    if isinstance(target, ast.Attribute) and target.attr == attribute:
+        yield value
+    elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        for one, its in zip(target.elts, value.elts, strict=False):
+            yield from _unpacked(one, its, attribute)
+
+
+def _element(value: ast.expr, part: str) -> ast.expr | None:
+    """Return the expression within ``nn.Sequential(…)`` and its kin that this index or key names."""
+    if not (isinstance(value, ast.Call) and ast.unparse(value.func).endswith(_CONTAINERS)):
+        return None
+    given: list[ast.expr] = value.args
+    if len(given) == 1 and isinstance(given[0], ast.Call) and ast.unparse(given[0].func).endswith("OrderedDict"):
+        given = given[0].args
+    if len(given) == 1 and isinstance(given[0], ast.Dict):
+        pairs = zip(given[0].keys, given[0].values, strict=True)
+        return next((v for k, v in pairs if isinstance(k, ast.Constant) and k.value == part), None)
+    if len(given) == 1 and isinstance(given[0], (ast.List, ast.Tuple)):
+        given = given[0].elts
+    return _by_index(given, int(part)) if part.isdigit() else _by_key(given, part)
+
+
+def _by_index(given: list[ast.expr], index: int) -> ast.expr | None:
+    unclear = any(isinstance(v, (ast.Starred, ast.ListComp, ast.GeneratorExp)) for v in given[: index + 1])
+    return None if unclear or index >= len(given) else given[index]
+
+
+def _by_key(given: list[ast.expr], key: str) -> ast.expr | None:
+    for pair in given:
+        if isinstance(pair, ast.Tuple) and len(pair.elts) == 2:
+            name, value = pair.elts
+            if isinstance(name, ast.Constant) and name.value == key:
+                return value
+    return None

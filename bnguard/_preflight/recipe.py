@@ -1,0 +1,155 @@
+"""The recorded arguments of one forward, and from them those of the same forward at another batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from bnguard._audit_loader.follow import first_sample
+from bnguard._facts.models import InputFact
+from bnguard._models.inputs import Arguments, describe, map_tensors, resize_batch
+from bnguard._preflight.batches import is_ragged
+
+MOST_PIECES = 8
+"""A first dimension of up to this many times the batch is taken for batches that were joined."""
+
+
+@dataclass(frozen=True)
+class RecordedInputs:
+    """Inputs as a training step really gave them.
+
+    Attributes:
+        arguments: positional and keyword arguments, tensors detached.
+        batch_size: samples in the batch that they were made from.
+        source: see ``InputFact``.
+        needs_values: shapes are tried first.
+
+    """
+
+    arguments: Arguments
+    batch_size: int
+    source: str = "recorded"
+    needs_values: bool = False
+
+    def make(self, batch_size: int, device: str) -> Arguments:
+        """Return the arguments with the batch dimension of every tensor at this size.
+
+        On the meta device they are shapes alone; on the CPU the recorded values, repeated or cut.
+        """
+        args, kwargs = self.arguments
+        sized = {k: self._resized(v, batch_size, device) for k, v in kwargs.items()}
+        return tuple(self._resized(v, batch_size, device) for v in args), sized
+
+    def facts(self, batch_size: int) -> tuple[InputFact, ...]:
+        """Describe the tensors that ``make`` gives."""
+        return describe(self.make(batch_size, "meta"), self.source)
+
+    def enlarged(self, factor: int) -> RecordedInputs | None:
+        """Return the same inputs with every image enlarged, or None where there is no image."""
+        if not any(t.dim() > 3 for t in _tensors(self.arguments)):
+            return None
+
+        def grown(t: Tensor) -> Tensor:
+            return t.new_empty((*t.shape[:2], *(n * factor for n in t.shape[2:])), device="meta") if t.dim() > 3 else t
+
+        return RecordedInputs(map_tensors(self.arguments, grown), self.batch_size, self.source)
+
+    @property
+    def follows_batch(self) -> bool:
+        """Whether anything in the arguments grows with the batch; where nothing does, another size says nothing."""
+        now, more = (_tensors(self.make(self.batch_size + n, "meta")) for n in (0, 1))
+        return [t.shape for t in now] != [t.shape for t in more]
+
+    def signature(self) -> str:
+        """Return what tells one call from another: shapes, dtypes, and the other values."""
+        shapes = [f"{tuple(t.shape)} {t.dtype}" for t in _tensors(self.arguments)]
+        return f"{self.batch_size} {shapes} {map_tensors(self.arguments, lambda t: t.new_empty(0, device='meta'))}"
+
+    def _resized(self, value: Any, batch_size: int, device: str) -> Any:  # noqa: ANN401 - any nesting
+        """Change every tensor; a list that holds one item a sample gets as many items as there are samples."""
+        if type(value) in (list, tuple) and self._is_per_sample(value):
+            place = (lambda t: t.to("meta")) if device == "meta" else (lambda t: t.cpu())
+            return type(value)(map_tensors(value[i % len(value)], place) for i in range(batch_size))
+        if type(value) in (list, tuple):
+            return type(value)(self._resized(v, batch_size, device) for v in value)
+        if type(value) is dict:
+            return {k: self._resized(v, batch_size, device) for k, v in value.items()}
+        return map_tensors(value, lambda t: self._tensor(t, batch_size, device))
+
+    def _is_per_sample(self, items: Sequence[Any]) -> bool:
+        """Whether this list holds one item for each sample, such as the images that a detector takes."""
+        if len(items) != self.batch_size or not _tensors(items):
+            return False
+        first = [t.shape[0] for t in _tensors(items) if t.dim()]
+        return is_ragged(items) or (self.batch_size > 1 and self.batch_size not in first)
+
+    def _tensor(self, t: Tensor, batch_size: int, device: str) -> Tensor:
+        dim, pieces = self._batch_dimension(t)
+        if device == "meta":
+            size = list(t.shape)
+            if dim is not None:
+                size[dim] = pieces * batch_size
+            return torch.empty(size, dtype=t.dtype, device="meta")
+        t = t.cpu()
+        if dim is None:
+            return t
+        resized: Tensor = resize_batch(t.transpose(0, dim), pieces * batch_size).transpose(0, dim)
+        return resized
+
+    def _batch_dimension(self, t: Tensor) -> tuple[int | None, int]:
+        """Return which dimension counts samples, and how many batches lie joined in it."""
+        n = self.batch_size
+        if t.dim() and t.shape[0] == n:
+            return 0, 1
+        if t.dim() > 2 and t.shape[1] == n > 1:  # a sequence, whose steps come first
+            return 1, 1
+        if t.dim() > 1 and n > 1 and t.shape[0] % n == 0 and 0 < t.shape[0] // n <= MOST_PIECES:
+            return 0, int(t.shape[0]) // n
+        return None, 1
+
+
+@dataclass(frozen=True)
+class CollatedInputs:
+    """Inputs of a forward that takes the loader's batch as it is, an object that holds tensors, such as PyG's.
+
+    Attributes:
+        arguments: positional and keyword arguments.
+        batch_type: the arguments of this type are the batch.
+        loader: whose collate function makes such a batch from one of its samples, as often as wanted.
+        source: see ``InputFact``.
+        needs_values: what the object does with its tensors is its own affair, so it holds real ones.
+
+    """
+
+    arguments: Arguments
+    batch_type: type
+    loader: DataLoader[Any]
+    source: str = "recorded"
+    needs_values: bool = True
+
+    def make(self, batch_size: int, device: str) -> Arguments:  # noqa: ARG002 - they are on the CPU, see needs_values
+        """Return the arguments with a batch of this size; the forward fails where no sample can be had."""
+        batch = first_sample(self.loader).batch(batch_size)
+        args, kwargs = self.arguments
+        changed = {k: batch if type(v) is self.batch_type else v for k, v in kwargs.items()}
+        return tuple(batch if type(v) is self.batch_type else v for v in args), changed
+
+    def facts(self, batch_size: int) -> tuple[InputFact, ...]:  # noqa: ARG002 - see the protocol
+        """Return nothing: which tensors the object holds is its own affair."""
+        return ()
+
+    def signature(self) -> str:
+        """Return what tells one call from another."""
+        args, kwargs = self.arguments
+        return f"{self.batch_type} {list(map(type, args))} {list(kwargs)}"
+
+
+def _tensors(value: Any) -> list[Tensor]:  # noqa: ANN401 - any nesting
+    found: list[Tensor] = []
+    map_tensors(value, lambda t: found.append(t) or t)  # type: ignore[func-returns-value]
+    return found

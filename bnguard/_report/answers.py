@@ -1,0 +1,233 @@
+"""The answers of a report, one sentence each, as every format for people says them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, get_args
+
+from bnguard._facts.findings import Severity
+from bnguard._report.words import counted, dimensions, named, number
+from bnguard._rules import rule_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bnguard._facts.findings import Finding, Report
+    from bnguard._facts.forecasts import ForecastFact, SizeFact
+    from bnguard._facts.models import LayerFact, ModelFact
+
+State = Literal["breaks", "unknown", "warns", "holds"]
+"""What an answer comes to, the gravest first."""
+
+MOST_SIZES = 6
+"""Batch sizes named in an answer."""
+
+MOST_LOADERS = 12
+"""More loaders than these get one answer together."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the reader asked, answered in one sentence.
+
+    Attributes:
+        state: what it comes to.
+        before: the sentence up to the layer's name, or all of it.
+        layer: the name of the layer that breaks, None where none does.
+        after: what follows the layer's name.
+        subject: the model or the loaders it is about; '' where the sentence speaks for all of them.
+
+    """
+
+    state: State
+    before: str
+    layer: str | None = None
+    after: str = ""
+    subject: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The whole sentence, without its subject."""
+        return self.before + (self.layer or "") + self.after
+
+
+def of_report(report: Report) -> list[Answer]:
+    """Return the answers for all forecasts, and for each model or loader that no forecast speaks of, gravest first.
+
+    A check may hold hundreds of forecasts: there a model has one answer for all loaders on which it does not stop.
+    """
+    gathered = report.command == "check"
+    told = [f for f in report.forecasts if not gathered or f.stops is not False]
+    answers = [replace(of_forecast(f), subject=f.model) for f in told]
+    answers += _holding([f for f in report.forecasts if f.stops is False]) if gathered else []
+    answers += beside_forecasts(report)
+    answers += [Answer("warns", "not checked, see below", subject=p.entry) for p in report.problems]
+    return sorted(answers, key=lambda a: get_args(State).index(a.state))
+
+
+def beside_forecasts(report: Report) -> list[Answer]:
+    """Return the answers for the models and the loaders that no forecast speaks of."""
+    foreseen = {f.model for f in report.forecasts}
+    of_models = [with_counts(model) for model in report.models if model.target not in foreseen]
+    return [*of_models, *_of_other_loaders(report)]
+
+
+def _of_other_loaders(report: Report) -> Iterator[Answer]:
+    fed = {f.loader for f in report.forecasts}
+    others = [x for x in report.loaders if x.name not in fed]
+    if not others:
+        return
+    if "range" in report.extra or len(others) > MOST_LOADERS:
+        yield of_loaders(replace(report, loaders=tuple(others)))
+        return
+    for loader in others:
+        mine = tuple(f for f in report.findings if f.loader == loader.name)
+        answer = of_loaders(replace(report, loaders=(loader,), findings=mine))
+        yield replace(answer, subject=loader.name)
+
+
+# ---------------------------------------------------------------------------------------- models
+
+
+def of_model(model: ModelFact) -> Answer:
+    """Answer whether this batch size breaks a layer of the model, and which first."""
+    mode = "" if model.mode == "train" else " in eval mode"
+    size = f"batch size {model.batch_size}{mode}"
+    if not model.layers:
+        return Answer("holds", f"{size} cannot break a normalisation layer.", subject=model.target)
+    first = next((x for x in model.layers if x.name == model.first_failure and x.verdict == "fails"), None)
+    if first is not None:
+        return Answer("breaks", "", first.label, f" fails first at {size}: {_why(first)}.", model.target)
+    if model.method == "none":
+        return Answer("unknown", f"not known whether {size} breaks a layer.", subject=model.target)
+    if any(x.verdict == "unknown" for x in model.layers):
+        followed = f"no layer fails at {size} as far as the forward could be followed."
+        return Answer("unknown", followed, subject=model.target)
+    return Answer("holds", f"no layer fails at {size}.", subject=model.target)
+
+
+def with_counts(model: ModelFact) -> Answer:
+    """Return the answer of a model, and a second sentence that counts its layers by verdict."""
+    answer = of_model(model)
+    if answer.layer is None:
+        return replace(answer, before=f"{answer.before} {counts(model)}")
+    return replace(answer, after=f"{answer.after} {counts(model)}")
+
+
+def _why(layer: LayerFact) -> str:
+    call = next((c for c in layer.calls if c.raises), None)
+    if call is None and layer.reason:
+        return f"{layer.type} refuses its input ({layer.reason})"
+    if call is None:
+        return f"{layer.type} is refused by PyTorch as it is configured"
+    return (
+        f"{layer.type} gets {dimensions(call.shape)}, {number(call.values_per_statistic, 'value')} per {layer.norm.per}"
+    )
+
+
+def counts(model: ModelFact) -> str:
+    """Return how many layers the model has, by verdict."""
+    if not model.layers:
+        return "It has none."
+    from bnguard._facts.models import Verdict  # an audit of numbers does without the facts of models
+
+    found = Counter(x.verdict for x in model.layers)
+    words = ", ".join(counted(verdict, found[verdict]) for verdict in get_args(Verdict) if found[verdict])
+    return f"{number(len(model.layers), 'normalisation layer')}: {words}."
+
+
+# ---------------------------------------------------------------------------------------- forecasts
+
+
+def of_forecast(forecast: ForecastFact) -> Answer:
+    """Answer whether and where an epoch of this loader stops; the sentence does not name the model."""
+    what = f"{'training' if forecast.mode == 'train' else 'evaluation'} on {forecast.loader}"
+    if forecast.stops is None:
+        return Answer("unknown", f"not known whether {what} stops: {forecast.unknown or ''}")
+    if forecast.stops and forecast.at is not None:
+        return Answer("breaks", f"{what} stops {_place(forecast)}: ", forecast.at.label, f" {meets(forecast.at)}")
+    shown = sizes_text([s.batch_size for s in forecast.sizes])
+    if not shown:
+        return Answer("warns", f"{what} gives no batch")
+    sizes = "sizes" if len(forecast.sizes) > 1 else "size"
+    because = f"no layer fails at the batch {sizes} it gives ({shown})"
+    return Answer("holds", f"{what} does not stop in epoch {forecast.epoch}: {because}")
+
+
+def _holding(forecasts: Sequence[ForecastFact]) -> Iterator[Answer]:
+    """Yield one answer for each model on all loaders on which it does not stop."""
+    for model in dict.fromkeys(f.model for f in forecasts):
+        mine = [f for f in forecasts if f.model == model]
+        sizes = sorted({s.batch_size for f in mine for s in f.sizes}, reverse=True)
+        because = f": no layer fails at batch size{'s' * (len(sizes) > 1)} {sizes_text(sizes)}" if sizes else ""
+        yield Answer("holds", f"does not stop on {', '.join(f.loader for f in mine)}{because}", subject=model)
+
+
+def sizes_text(sizes: Sequence[int]) -> str:
+    """Return batch sizes in a line; of many the first few."""
+    return ", ".join(f"{n:,}" for n in sizes[:MOST_SIZES]) + (", …" if len(sizes) > MOST_SIZES else "")
+
+
+def _place(forecast: ForecastFact) -> str:
+    of = f" of {forecast.steps:,}" if forecast.steps else ""
+    text = f"at step {forecast.step:,}{of} of epoch {forecast.epoch}"
+    low, high = forecast.ranks or (0, 0)
+    if high > low:
+        text += f" on ranks {low:,} to {high:,}"
+    elif forecast.rank:
+        text += f" on rank {forecast.rank:,}"
+    if forecast.micro_batch is not None:
+        text += f", in micro-batch {forecast.micro_batch:,}"
+    if forecast.replica is not None:
+        text += f", in replica {forecast.replica:,}"
+    return text
+
+
+def meets(at: SizeFact) -> str:
+    """Return what the first layer to raise meets, in words that follow its name."""
+    if at.cause == "one-value" and at.shape:
+        return f"gets {dimensions(at.shape)}, one value per {at.per}"
+    return at.sees
+
+
+# ---------------------------------------------------------------------------------------- loaders
+
+
+def of_loaders(report: Report) -> Answer:
+    """Answer for all loaders of the report together whether a batch of one sample comes."""
+    errors = [f for f in report.findings if f.severity is Severity.ERROR]
+    warnings = [f for f in report.findings if f.severity is Severity.WARNING]
+    unknown = [fact for fact in report.loaders if fact.unknown]
+    if errors:
+        return _found("breaks", errors, report)
+    if unknown:
+        sentence = "the batch sizes are not known, so nothing is said to be safe"
+        return Answer("unknown", sentence, subject=named([fact.name for fact in unknown]))
+    if warnings:
+        return _found("warns", warnings, report)
+    smallest = min((fact.smallest for fact in report.loaders if fact.smallest), default=0)
+    hidden = [fact.name for fact in report.loaders if fact.first_single and fact.mode == "train"]
+    if hidden:  # the finding was ignored; the fact remains
+        sentence = "a batch of one sample comes in training, though no finding shows it"
+        return Answer("warns", sentence, subject=named(hidden))
+    lone = [fact.name for fact in report.loaders if fact.first_single]
+    if lone:
+        return Answer("holds", "batches of one sample, safe after model.eval()", subject=named(lone))
+    return Answer("holds", f"no batch of one sample; the smallest holds {smallest:,}")
+
+
+def _found(state: State, findings: Sequence[Finding], report: Report) -> Answer:
+    """Return what the rule of the first finding says, of all loaders of which it says so."""
+    first, rule = findings[0], rule_of(findings[0].code)
+    sentence = rule.headline if rule else first.code
+    found = {f.loader for f in findings}
+    if "range" in report.extra:
+        span = report.extra["range"]
+        broken = len({fact.dataset for fact in report.loaders if fact.name in found})
+        return Answer(state, sentence, subject=f"{broken} of {span['to'] - span['from'] + 1} sizes")
+    lone = next((fact.first_single for fact in report.loaders if fact.name == first.loader), None)
+    if rule and rule.headline_at and lone and len(findings) == 1:
+        sentence = rule.headline_at.format(step=f"{lone.step:,}", steps=f"{lone.steps:,}")
+    alike = dict.fromkeys(f.loader or "" for f in findings if f.code == first.code)
+    return Answer(state, sentence, subject=named(list(alike)))

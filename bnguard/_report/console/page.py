@@ -1,0 +1,134 @@
+"""A page of the console report: lines that never run over the width, and what models and loaders show alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from bnguard._report.console.symbols import SEVERITY_STYLE, STATE_STYLE, Symbols
+from bnguard._report.words import named, short_place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from bnguard._facts.findings import Finding
+    from bnguard._report.answers import Answer
+
+MOST_FINDINGS = 8
+"""The list stops here for each rule; JSON holds all of them."""
+
+MOST_NOTES = 12
+
+NARROW = 30
+"""Text with less room than this beside its lead goes below it."""
+
+
+class Terminal(Console):
+    """A console on stdout that leaves it to ``stdout.checked`` what a reader that has gone means for the exit code."""
+
+    def __init__(self, width: int | None = None) -> None:
+        super().__init__(highlight=False, soft_wrap=False, width=width)
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error, where rich would end the process with 1."""
+        raise BrokenPipeError
+
+
+class Page:
+    """A console, and what it can show."""
+
+    def __init__(self, console: Console, *, several_models: bool = False) -> None:
+        self.console = console
+        self.symbols = Symbols.of(console.encoding)
+        self.several_models = several_models
+        """Whether a finding must say whose it is."""
+
+    def line(self, text: Text, indent: int = 0, hanging: int | None = None, lead: Text | None = None) -> None:
+        """Print text that never runs over the width.
+
+        Args:
+            text: what to wrap.
+            indent: columns before the first line, or before the lead.
+            hanging: columns before the other lines; those of the first where it is None.
+            lead: stands before the first line alone, and the other lines keep clear of it.
+
+        """
+        head = Text(" " * indent) + (self.symbols.text(lead) if lead else Text())
+        if lead and self.console.width - head.cell_len < NARROW:
+            self.console.print(head, soft_wrap=True)
+            head = Text(" " * (indent + 4))
+        left = head.cell_len if hanging is None else hanging
+        plain = self.symbols.text(text)
+        room = max(NARROW - 4, self.console.width - max(left, head.cell_len))
+        for i, part in enumerate(plain.wrap(self.console, room) if plain.plain else [plain]):
+            part.rstrip()
+            self.console.print((head if i == 0 else Text(" " * left)) + part, soft_wrap=True)
+
+    def answer(self, answer: Answer, *, named: bool = True) -> None:
+        """Print an answer: a mark, whose it is (where ``named``), and its sentence."""
+        subject = f"{answer.subject}: " if named and answer.subject else ""
+        colour = STATE_STYLE[answer.state] if answer.layer is None else ""
+        layer = (answer.layer or "", STATE_STYLE["breaks"])
+        sentence = Text.assemble((subject, "bold"), (answer.before, colour), layer, answer.after)
+        self.line(sentence, lead=self.symbols.mark(answer.state))
+
+    def notes(self, said: Iterable[tuple[str, str, str]], everyone: int, most: int = MOST_NOTES) -> int:
+        """Print what else there is to know, each sentence once, and return how many sentences there are.
+
+        Args:
+            said: of whom, what kind of sentence, the sentence.
+            everyone: of how many something could be said; a sentence about all of them names nobody.
+            most: sentences beyond these are counted.
+
+        """
+        whose: dict[tuple[str, str], dict[str, None]] = {}
+        for owner, kind, sentence in said:
+            whose.setdefault((kind, sentence), {})[owner] = None
+        for (kind, sentence), owners in list(whose.items())[:most]:
+            names = "" if len(owners) == everyone else f"{named(list(owners))}: "
+            style = "magenta" if kind == "unknown" else "dim"
+            self.line(Text(f"{names}{sentence}"), indent=2, lead=Text(f"{kind:9}", style))
+        if len(whose) > most:
+            self.line(Text(f"and {len(whose) - most} more notes in --format json", style="dim"), indent=11)
+        return len(whose)
+
+    def findings(self, findings: Iterable[Finding], most: int = MOST_FINDINGS) -> None:
+        """Print the findings, those of one rule together and each remedy once; beyond ``most`` they are counted."""
+        remedy = None
+        for same in _by_rule(findings):
+            # a layer without a remedy of its own repeats the first one's story: its name is enough
+            full = [f for i, f in enumerate(same) if i == 0 or f.fix or not f.layer]
+            brief = [f.layer for i, f in enumerate(same) if i > 0 and not f.fix and f.layer]
+            for finding in full[:most]:
+                self._finding(finding, remedy)
+                remedy = finding.fix
+            left = 2 + len(f"{same[0].severity.label} {same[0].code}  ")
+            if brief:
+                self.line(Text(named(brief, most)), indent=left, lead=Text("as well: ", "bold"))
+            if len(full) > most:
+                more = f"and {len(full) - most} more {same[0].code} in --format json"
+                self.line(Text(more, style="dim"), indent=left)
+
+    def _finding(self, finding: Finding, remedy: str | None) -> None:
+        lead = Text(f"{finding.severity.label} {finding.code}  ", SEVERITY_STYLE[finding.severity])
+        self.line(Text(finding.message), indent=2, lead=lead)
+        place = ", ".join(self._place(finding))
+        if place:
+            self.line(Text(place, style="dim"), indent=2 + lead.cell_len)
+        if finding.fix and finding.fix != remedy:
+            self.line(Text(finding.fix), indent=2 + lead.cell_len, lead=Text("fix: ", "bold"))
+
+    def _place(self, finding: Finding) -> Iterator[str]:
+        if self.several_models and finding.model and finding.layer is not None:
+            yield f"in {finding.model}"
+        if finding.location is not None:
+            yield f"built at {short_place(finding.location)}"
+
+
+def _by_rule(findings: Iterable[Finding]) -> Iterator[list[Finding]]:
+    groups: dict[tuple[str, int], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.code, finding.severity), []).append(finding)
+    yield from groups.values()

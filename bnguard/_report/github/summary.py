@@ -1,0 +1,90 @@
+"""The page that GitHub shows below a job: Markdown."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from bnguard._facts.findings import Severity
+from bnguard._report import answers
+from bnguard._report.characters import visible
+from bnguard._report.words import short_place, totals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bnguard._facts.findings import Finding, Report
+    from bnguard._facts.forecasts import ForecastFact
+    from bnguard._report.formats import Context
+
+MOST_ROWS = 200
+"""Findings on the page: the runner throws a summary above 1 MiB away."""
+
+_MOST_CHARACTERS = 1000
+_SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$])")
+"""What Markdown, GitHub's tables and formulas are made of, inside a line."""
+
+_ICONS = {Severity.ERROR: "🛑", Severity.WARNING: "⚠️", Severity.NOTE: "\N{INFORMATION SOURCE}\ufe0f"}
+_MARKS: dict[answers.State, str] = {"breaks": "🛑", "unknown": "❔", "warns": "⚠️", "holds": "✅"}
+
+
+def render(context: Context) -> str:
+    """Return the page: the counts, the answers, a table of the findings, the ways out."""
+    report = context.report
+    said = list(_answers(report))
+    parts = [f"## bnguard: {totals(report)}", "", *said, *[""] * bool(said), *_table(report), *_ways(report), ""]
+    return "\n".join(parts)
+
+
+def _answers(report: Report) -> Iterator[str]:
+    for problem in report.problems[:MOST_ROWS]:
+        yield f"- ❗ **{_cell(problem.entry)}** could not be checked: {_cell(problem.error)}"
+    yield from map(_forecast, report.forecasts[:MOST_ROWS])
+    for answer in answers.beside_forecasts(report)[:MOST_ROWS]:
+        subject = f"**{_cell(answer.subject)}**: " if answer.subject else ""
+        layer = f"**{_cell(answer.layer)}**" if answer.layer is not None else ""
+        yield f"- {_MARKS[answer.state]} {subject}{_cell(answer.before)}{layer}{_cell(answer.after)}"
+
+
+def _forecast(forecast: ForecastFact) -> str:
+    pair = f"**{_cell(forecast.model)}** on **{_cell(forecast.loader)}**"
+    if forecast.stops is None:
+        return f"- ❔ {pair}: not known ({_cell(forecast.unknown or '')})"
+    if not forecast.stops:
+        return f"- ✅ {pair} does not stop"
+    layer = _cell(forecast.at.label) if forecast.at else "?"
+    error = _cell(forecast.error or "an error")
+    return f"- 🛑 {pair} stops at step {forecast.step} of {forecast.steps}: {error} in **{layer}**"
+
+
+def _table(report: Report) -> Iterator[str]:
+    if not report.findings:
+        return
+    yield "| | rule | where | what |"
+    yield "|---|---|---|---|"
+    worst_first = sorted(report.findings, key=lambda f: -f.severity)
+    yield from map(_row, worst_first[:MOST_ROWS])
+    if len(worst_first) > MOST_ROWS:
+        yield f"\nand {len(worst_first) - MOST_ROWS:,} more"
+
+
+def _row(finding: Finding) -> str:
+    where = finding.layer or finding.loader or finding.model or ""
+    place = f"<br>{_cell(short_place(finding.location))}" if finding.location else ""
+    fix = f"<br>→ {_cell(finding.fix)}" if finding.fix else ""
+    what = f"{_cell(finding.message)}{fix}"
+    return f"| {_ICONS[finding.severity]} | {_cell(finding.code)} | {_cell(where)}{place} | {what} |"
+
+
+def _ways(report: Report) -> Iterator[str]:
+    if report.suggestions:
+        yield "\n**Ways out, cheapest first**\n"
+    for way in report.suggestions[:MOST_ROWS]:
+        yield f"1. {_cell(way.loader)}: {_cell(way.detail)}"
+
+
+def _cell(text: str) -> str:
+    """Return text that stays what it is in a table of GitHub's Markdown."""
+    plain = visible(text[:_MOST_CHARACTERS]) + ("…" if len(text) > _MOST_CHARACTERS else "")
+    plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(r"\\\1", plain)

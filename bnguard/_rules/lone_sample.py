@@ -1,0 +1,117 @@
+"""The first lone sample of a loader: what it is, where it comes, and why; what the DL rules say is made of this."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bnguard._facts.findings import Consequence, Finding, Severity
+from bnguard._facts.loaders import TIMES, LoaderFact
+
+if TYPE_CHECKING:
+    from bnguard._remedies import Advice
+    from bnguard._rules.registry import Rule
+
+AFTER_EVAL = Consequence("safe only after model.eval()", joint=": ")
+"""What is said of an evaluation loader as long as no model is in view."""
+
+
+def finding_of(
+    fact: LoaderFact, rule: Rule, cause: str, *remedies: Advice, severity: Severity | None = None
+) -> Finding:
+    """Return what a rule says of a loader; of a lone sample in evaluation, what it says without a model in view."""
+    alone = fact.mode == "eval" and fact.first_single is not None
+    return Finding(
+        rule.code,
+        rule.severity if severity is None else severity,
+        cause,
+        consequence=AFTER_EVAL if alone else None,
+        remedies=remedies,
+        loader=fact.name,
+        loader_line=fact.source,
+    )
+
+
+def gravity_of(fact: LoaderFact, rule: Rule) -> Severity:
+    """Return a warning in evaluation: a lone sample is no error there as long as model.eval() may be called."""
+    return Severity.WARNING if fact.mode == "eval" else rule.severity
+
+
+def samples_text(count: int) -> str:
+    """Return a number of samples in words."""
+    return f"{count:,} sample{'s' * (count != 1)}"
+
+
+def place_of(fact: LoaderFact) -> str:
+    """Return the place of the first lone sample: ``step 2 of 2 on each of 4 ranks``."""
+    lone = fact.first_single
+    assert lone is not None
+    text = f"step {lone.step:,} of {lone.steps:,}"
+    if fact.world_size > 1:
+        stream = next(s for s in fact.streams if s.ranks[0] <= lone.rank <= s.ranks[1])
+        everyone = stream.ranks == (0, fact.world_size - 1)
+        each = f"each of {fact.world_size:,} ranks"
+        text += f" on {each if everyone else f'rank {lone.rank:,} of {fact.world_size:,}'}"
+    if lone.worker is not None:
+        text += f", from worker {lone.worker},"
+    return text
+
+
+def _per_rank(fact: LoaderFact) -> int:
+    """Return how many samples the rank with the first lone sample gets in all."""
+    lone = fact.first_single
+    return sum(s.total * s.width for s in fact.streams if lone and s.ranks[0] <= lone.rank <= s.ranks[1])
+
+
+def arithmetic_of(fact: LoaderFact) -> str:
+    """Return the arithmetic behind a tail of one, where there is one batch size."""
+    if not fact.batch_size or fact.batch_size == 1 or fact.samples is None:
+        return "as the batch sampler yields it"
+    if fact.divided:
+        return f"{fact.samples:,} samples in batches of {fact.batch_size:,} for all ranks together"
+    mine = _per_rank(fact)
+    if mine % fact.batch_size != 1 or any(s.steps > 1 and len(s.batches) > 2 for s in fact.streams):
+        return f"{fact.samples:,} samples, batch size {fact.batch_size:,}"
+    of = f" of the {fact.samples:,}" if fact.world_size > 1 and mine != fact.samples else ""
+    if mine == 1:
+        return f"it is the only sample{of and ' of this rank'}"
+    full = mine // fact.batch_size
+    return f"{mine:,} samples{of} are {full:,} {TIMES} {fact.batch_size:,} + 1"
+
+
+def is_in_a_piece(fact: LoaderFact) -> bool:
+    """Whether the lone sample is a replica's, a micro-batch's or a rank's share of a larger batch."""
+    lone = fact.first_single
+    return lone is not None and (lone.size > 1 or (fact.divided and samples_of_the_step(fact) > 1))
+
+
+def samples_of_the_step(fact: LoaderFact) -> int:
+    """Return how many samples all ranks together get at the step of the first lone sample."""
+    lone = fact.first_single
+    total = 0
+    for stream in fact.streams:
+        before = 0
+        for size, count in stream.batches:
+            if lone and before < lone.step <= before + count:
+                total += size * (stream.ranks[1] - stream.ranks[0] + 1)
+            before += count
+    return total
+
+
+def only_batches_of_one(fact: LoaderFact) -> bool:
+    """Whether every batch holds one sample because of the batch size, not because few are left."""
+    if fact.unknown or not fact.streams or any(size != 1 for s in fact.streams for size, _ in s.batches):
+        return False
+    if fact.divided:
+        return False  # a rank's share of a larger batch: DL104
+    steps = max(s.steps for s in fact.streams)
+    return steps > 0 and (fact.batch_size == 1 or (fact.batch_size is None and steps > 1))
+
+
+def is_a_tail(fact: LoaderFact) -> bool:
+    """Whether the lone sample is a batch of its own, left over at the end."""
+    return fact.first_single is not None and not is_in_a_piece(fact) and not only_batches_of_one(fact)
+
+
+def is_from_a_worker(fact: LoaderFact) -> bool:
+    """Whether the lone sample comes from a worker that makes batches of its own."""
+    return fact.first_single is not None and fact.first_single.worker is not None

@@ -1,0 +1,187 @@
+"""One rule is frozen data, declared once: the catalogue, ``--select``, the docs and the reports read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from bnguard._errors import UsageError, did_you_mean
+from bnguard._facts.findings import Consequence, Finding, Severity
+
+if TYPE_CHECKING:
+    from bnguard._facts.forecasts import ForecastFact
+    from bnguard._facts.loaders import LoaderFact
+    from bnguard._facts.models import LayerFact, ModelFact
+    from bnguard._remedies import Advice, Remedy
+
+ModelCheck = Callable[["ModelFact", "Rule"], Iterable[Finding]]
+LoaderCheck = Callable[["LoaderFact", "Rule"], Iterable[Finding]]
+ForecastCheck = Callable[["LoaderFact", "ForecastFact", "Rule"], Iterable[Finding]]
+
+Needs = Literal["configuration", "batch-size", "statistics", "loader", "run"]
+"""What must be known for a rule to judge: how a layer is configured; what a forward does at a batch size; the values of
+the running statistics; the batches of a loader; a failure while a script runs."""
+
+ToldBy = Literal["nothing", "forecast", "stop", "stop-at-the-layer", "training"]
+"""What in a report of forecasts says already what a finding says: nothing; any forecast (it knows the sizes that really
+come); one that stops at a lone sample; one that stops at this very layer; one that the model is trained in."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A few lines in which the rule speaks, and the same lines mended; tests execute both.
+
+    They define ``model`` and its input ``x``, or a loader; a rule of failures raises in them.
+    """
+
+    wrong: str
+    right: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One entry of the catalogue: all that is known of a rule.
+
+    Attributes:
+        code: what users select and ignore, such as ``BN101``.
+        name: a short kebab-case name.
+        severity: of a finding unless the check says otherwise.
+        summary: one line, what the rule finds.
+        why: paragraphs: what PyTorch does and what it means for the user.
+        fix: paragraphs: what to do, and what to mind.
+        needs: what must be known to judge.
+        example: wrong and right.
+        remedies: the ways out, the cheapest first.
+        headline: what an answer says where this rule speaks first; the summary where it is not given.
+        headline_at: the same of one batch, with ``{step}`` and ``{steps}`` for its place in the epoch; '' where the
+            headline is as good.
+        told_by: what else in a report of forecasts says the same.
+        tells_unused: whether its findings count the samples that an epoch never shows.
+        causes: of failures at run time that this rule speaks of; one that ends in ``-`` stands for all that begin so.
+        check_model: judges a model's facts, None for rules of other groups.
+        check_loader: judges a loader's facts, None for rules of other groups.
+        check_forecast: judges a loader with a model in view, in the place of ``check_loader``; None for rules to which
+            the model makes no difference.
+
+    """
+
+    code: str
+    name: str
+    severity: Severity
+    summary: str
+    why: str
+    fix: str
+    needs: Needs
+    example: Example
+    remedies: tuple[Remedy, ...] = ()
+    headline: str = ""
+    headline_at: str = ""
+    told_by: ToldBy = "nothing"
+    tells_unused: bool = False
+    causes: tuple[str, ...] = ()
+    check_model: ModelCheck | None = None
+    check_loader: LoaderCheck | None = None
+    check_forecast: ForecastCheck | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "headline", self.headline or self.summary)
+
+    @property
+    def subject(self) -> Literal["model", "loader", "run"]:
+        """What the rule judges: the layers of a model, the batches of a loader, or what a run met."""
+        return "model" if self.check_model else "loader" if self.check_loader else "run"
+
+    def about(
+        self,
+        model: ModelFact,
+        layer: LayerFact,
+        cause: str,
+        *remedies: Advice,
+        subject: str | None = None,
+        consequence: str | None = None,
+        severity: Severity | None = None,
+    ) -> Finding:
+        """Return what this rule says of one layer of a model, at the line that built it.
+
+        Args:
+            model: whose layer it is.
+            layer: which one.
+            cause: a clause that follows the subject.
+            *remedies: what to do.
+            subject: whom the clause is about; the layer's name where None.
+            consequence: a clause, what follows.
+            severity: the rule's own where None.
+
+        """
+        return Finding(
+            self.code,
+            self.severity if severity is None else severity,
+            cause,
+            subject=layer.label if subject is None else subject,
+            consequence=Consequence(consequence) if consequence else None,
+            remedies=remedies,
+            model=model.target,
+            layer=layer.name,
+            layer_line=layer.source,
+        )
+
+
+class Catalogue:
+    """All rules by code, in code order; refuses a code or a name that is taken."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._rules: dict[str, Rule] = {}
+        names: set[str] = set()
+        for rule in sorted(rules, key=lambda r: r.code):
+            if rule.code in self._rules or rule.name in names:
+                raise ValueError(f"rule {rule.code} ({rule.name}) is declared twice")
+            self._rules[rule.code] = rule
+            names.add(rule.name)
+
+    def __iter__(self) -> Iterator[Rule]:
+        return iter(self._rules.values())
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+    def find(self, code: str) -> Rule | None:
+        """Return the rule with exactly this code, or None."""
+        return self._rules.get(code)
+
+    def get(self, code: str) -> Rule:
+        """Return the rule with this code or name (in any case), or raise UsageError with the near ones."""
+        wanted = code.strip()
+        for rule in self._rules.values():
+            if wanted.upper() == rule.code or wanted.lower() == rule.name:
+                return rule
+        words = [*self._rules, *(r.name for r in self._rules.values())]
+        hint = did_you_mean(wanted, words) or "`bnguard rules` lists them all"
+        raise UsageError(f"there is no rule {wanted!r}", hint=hint)
+
+    def require_prefixes(self, prefixes: Iterable[str]) -> None:
+        """Raise UsageError for the first prefix that matches no rule (a typing error would hide findings)."""
+        for prefix in prefixes:
+            if not any(code.startswith(prefix) for code in self._rules):
+                raise UsageError(f"no rule code starts with {prefix!r}", hint="`bnguard rules` lists the codes")
+
+    def judge(self, models: Iterable[ModelFact] = (), loaders: Iterable[LoaderFact] = ()) -> tuple[Finding, ...]:
+        """Return what every rule says of these facts, worst first within a model or loader."""
+        found: list[Finding] = []
+        for model in models:
+            said = [f for r in self._rules.values() if r.check_model for f in r.check_model(model, r)]
+            found += sorted(said, key=lambda f: -f.severity)
+        for loader in loaders:
+            said = [f for r in self._rules.values() if r.check_loader for f in r.check_loader(loader, r)]
+            found += sorted(said, key=lambda f: -f.severity)
+        return tuple(found)
+
+    def judge_in_view(self, loader: LoaderFact, forecasts: Iterable[ForecastFact]) -> tuple[Finding, ...]:
+        """Return what every rule says of a loader and the forecasts made with it, worst first."""
+        found: list[Finding] = []
+        for rule in self._rules.values():
+            if rule.check_forecast:
+                found += [f for forecast in forecasts for f in rule.check_forecast(loader, forecast, rule)]
+            elif rule.check_loader:
+                found += rule.check_loader(loader, rule)
+        return tuple(sorted(found, key=lambda f: -f.severity))

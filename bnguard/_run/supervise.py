@@ -1,0 +1,157 @@
+"""A program of the user's, run to its end: its own traceback as Python prints it, and below it what bnguard knows.
+
+torch is not imported before the program does so itself: what a program sets first, such as ``OMP_NUM_THREADS``, still
+takes effect.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from bnguard._facts.norm_kinds import BATCH
+from bnguard._guard import Watch
+from bnguard._run import ranks
+from bnguard._run.script import Program
+from bnguard._trace.layers import find_layers
+from bnguard._usercode import one_line, without_launchers
+
+if TYPE_CHECKING:
+    from bnguard._facts.diagnosis import Diagnosis
+
+
+def supervise(program: Program, *, replay: bool = True, watch: bool = False) -> int:
+    """Run the program; return the exit code that Python would give it.
+
+    Args:
+        program: from ``bnguard._run.script``.
+        replay: whether to repeat a failed call on copies, with one thing changed at a time.
+        watch: whether to count single-sample batches that pass BatchNorm without an error.
+
+    Raises:
+        SystemExit: the program's own.
+
+    """
+    _watch_threads(replay)
+    if watch:
+        from bnguard._run.supervise import watching_all_models
+
+        with watching_all_models():
+            return _run(program, replay)
+    return _run(program, replay)
+
+
+def _run(program: Program, replay: bool) -> int:
+    try:
+        program()
+    except SystemExit:
+        raise
+    except KeyboardInterrupt as interrupt:
+        _show(interrupt)
+        return 130
+    except BaseException as error:  # noqa: BLE001 - Python's own outermost frame does the same
+        _show(error)
+        explain(error, replay=replay)
+        return 1
+    return 0
+
+
+def _show(error: BaseException) -> None:
+    """Print the traceback as Python does; where several ranks write, in one piece."""
+    error.__traceback__ = without_launchers(error.__traceback__)
+    hook = sys.excepthook
+    if hook is sys.__excepthook__ and ranks.rank() is not None:
+        sys.stderr.write("".join(traceback.format_exception(error)))
+        return
+    try:
+        hook(type(error), error, error.__traceback__)
+    except Exception as own:  # noqa: BLE001 - a hook of the user's that fails: Python says so in the same words
+        own.__context__, own.__traceback__ = None, without_launchers(own.__traceback__)
+        sys.stderr.write("Error in sys.excepthook:\n")
+        sys.__excepthook__(type(own), own, own.__traceback__)
+        sys.stderr.write("\nOriginal exception was:\n")
+        sys.__excepthook__(type(error), error, error.__traceback__)
+
+
+def _watch_threads(replay: bool) -> None:
+    """Explain what ends a thread as well; Python prints it and goes on."""
+    before = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        before(args)
+        if args.exc_value is not None:
+            explain(args.exc_value, replay=replay)
+
+    threading.excepthook = hook
+
+
+def explain(error: BaseException, *, replay: bool = True) -> None:
+    """Write the diagnosis of an error that has just been printed to stderr; never raises."""
+    if "torch" not in sys.modules or getattr(error, "bnguard", None) is not None:
+        return  # no layer can have failed, or a guard of the program's own has said it all
+    try:
+        diagnosis = _diagnose(error, replay)
+        if diagnosis is not None:
+            sys.stderr.write(_one_report(diagnosis) + "\n")
+    except Exception as own:  # noqa: BLE001 - the user's error matters, ours does not
+        sys.stderr.write(f"bnguard: the error above could not be diagnosed ({one_line(own)})\n")
+
+
+def _diagnose(error: BaseException, replay: bool) -> Diagnosis | None:
+    from bnguard._diagnose.diagnose import diagnose
+
+    found = diagnose(error, replay=replay)
+    if found is None or found.layer is not None or "Traceback" not in str(error):
+        return found
+    from bnguard._explain_error.logs import diagnose_text
+
+    told = diagnose_text(str(error))  # from a process that was spawned only the text of its traceback arrives
+    if told is None or (found.candidates and told.layer is None):
+        return found
+    return replace(told, rank=found.rank, world_size=found.world_size)
+
+
+def _one_report(diagnosis: Diagnosis) -> str:
+    reporting = ranks.claim_report()
+    if reporting is None or reporting == ranks.rank():
+        return f"\n{diagnosis.text()}"
+    layer = "a normalisation layer" if diagnosis.layer is None else diagnosis.layer or "the model itself"
+    mine = f"rank {ranks.rank()} of {ranks.world_size()}"
+    return f"bnguard: {mine}: {layer} failed here as well; the report is that of rank {reporting}"
+
+
+# --------------------------------------------------------------- watching the models of a program that nobody has named
+
+
+@contextmanager
+def watching_all_models() -> Iterator[None]:
+    """Watch every model that is called within the block; write the summaries to stderr at its end."""
+    watches: list[Watch] = []
+    known: set[nn.Module] = set()
+
+    def meet(module: nn.Module, args: tuple[object, ...]) -> None:  # noqa: ARG001 - torch's signature
+        """Take the first module that is called for the model: its parts are called after it."""
+        if module in known:
+            return
+        known.update(module.modules())
+        if any(layer.kind is BATCH for layer in find_layers(module)):
+            watch = Watch(module)
+            watch.start()
+            watch.steps += module.training  # this call has begun: the model's own hook comes too late for it
+            watches.append(watch)
+
+    handle = register_module_forward_pre_hook(meet)
+    try:
+        yield
+    finally:
+        handle.remove()
+        for watch in watches:
+            watch.stop()

@@ -1,0 +1,130 @@
+"""A model ready to be traced at any batch size: found or built once, copied once, its layers' lines looked up once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from bnguard import _private_torch as private
+from bnguard import _targets as targets
+from bnguard._errors import TargetError, UsageError
+from bnguard._facts.models import LayerFact, Mode, SourceLine, StatisticsFact
+from bnguard._models.origin import Origins, assignment_line
+from bnguard._models.resolve import Built, models_of
+from bnguard._scan.checkpoint import statistics_fact
+from bnguard._trace.copies import unwrap
+from bnguard._trace.layer_facts import layer_facts
+from bnguard._trace.layers import running_statistics
+from bnguard._trace.trace import Subject, Trace
+
+
+@dataclass(frozen=True)
+class Opened:
+    """One model under its target's name.
+
+    Attributes:
+        target: what the report calls it.
+        subject: runs it, or a copy of it.
+        prefix: before each layer's name, such as ``module.`` for a DataParallel model.
+        namespace: of the user's file; empty for a live model.
+        origins: which line created each layer, as recorded while it was built.
+        statistics: what the running statistics of a live model hold, by layer.
+        notes: what the reader should know of how it was built.
+
+    """
+
+    target: str
+    subject: Subject
+    prefix: str = ""
+    namespace: Mapping[str, Any] = field(default_factory=dict)
+    origins: Origins = field(default_factory=Origins)
+    statistics: Mapping[str, StatisticsFact | None] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    _lines: dict[str, SourceLine | None] = field(default_factory=dict, repr=False)
+
+    def layers(self, trace: Trace) -> tuple[LayerFact, ...]:
+        """Return what this trace says of each layer."""
+        if not self._lines:
+            model = self.subject.model
+            for layer in self.subject.layers:
+                self._lines[layer.name] = self.origins.find(layer.module) or assignment_line(model, layer.name)
+        if trace.layer_facts is None:
+            trace.layer_facts = layer_facts(trace, self.prefix, self._lines, self.statistics)
+        return trace.layer_facts
+
+    def refusing(self, trace: Trace) -> str | None:
+        """Return the name of the normalisation layer within which the trace's error was raised, if it was in one."""
+        return None if trace.failed_in is None else self.prefix + trace.stage.names[id(trace.failed_in)]
+
+
+def check_device(device: str) -> None:
+    """Raise UsageError for a device whose backends nobody knows."""
+    if device not in ("cuda", "cpu"):
+        raise UsageError(f"device {device!r} is not known", hint="one of cuda, cpu")
+
+
+@contextmanager
+def opened(
+    model: nn.Module | str | Path,
+    *,
+    mode: Mode | None,
+    device: str,
+    settings: Mapping[str, Any] | None = None,
+    stubs: Sequence[str] = (),
+    argv: Sequence[str] = (),
+) -> Iterator[Iterable[Opened]]:
+    """Open a live model, or every model that a target names; the user's import paths stay within the block.
+
+    Args:
+        model: an ``nn.Module``, which is left as it is, or a target.
+        mode: what is called on the root before a trace; None leaves every module's flag as it is.
+        device: whose batch_norm backend to predict.
+        settings: constructor arguments for a target.
+        stubs: packages to replace by stand-ins.
+        argv: ``sys.argv[1:]`` of the target's file.
+
+    Raises:
+        BnguardError: the target cannot be found or built, or is neither.
+
+    """
+    if isinstance(model, nn.Module):
+        yield (open_live(model, mode, device),)
+    elif isinstance(model, (str, Path)):
+        with models_of(targets.parse(str(model)), settings=settings, argv=argv, stubs=stubs) as built:
+            yield (_open_built(one, mode, device) for one in built)
+    else:
+        raise TargetError(
+            f"a {type(model).__name__} is neither a model nor a target",
+            hint="give an nn.Module or text such as model.py:Net",
+        )
+
+
+def open_live(model: nn.Module, mode: Mode | None, device: str) -> Opened:
+    """Open a model that the caller holds."""
+    inner, prefix = unwrap(model)
+    subject = Subject(inner, owned=False, mode=mode, device=device)
+    statistics = {x.name: _statistics(x.module) for x in subject.layers}
+    return Opened(type(inner).__name__, subject, prefix, statistics=statistics)
+
+
+def _open_built(built: Built, mode: Mode | None, device: str) -> Opened:
+    inner, prefix = unwrap(built.model)
+    subject = Subject(inner, owned=True, mode=mode, device=device, rebuild=lambda: unwrap(built.rebuild())[0])
+    origins = built.construction.origins
+    return Opened(built.target, subject, prefix, built.namespace, origins, notes=tuple(_notes(built)))
+
+
+def _statistics(module: nn.Module) -> StatisticsFact | None:
+    pair = running_statistics(module)
+    return None if pair is None else statistics_fact(*pair, private.own_tensor(module, "num_batches_tracked"))
+
+
+def _notes(built: Built) -> Iterator[str]:
+    yield from built.notes
+    if built.construction.skipped:
+        yield "pretrained weights were asked for and not downloaded: shapes need none"

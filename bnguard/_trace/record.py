@@ -1,0 +1,273 @@
+"""Watching every normalisation call of a forward, and letting the forward go on past those that would raise."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from types import FrameType, FunctionType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function
+
+from bnguard import _private_torch as private
+from bnguard._facts.models import NormCall
+from bnguard._facts.norm_kinds import NormKind
+from bnguard._models.build import exchange_code
+from bnguard._trace.layers import Bound, Call, Layer, is_torch_batch_norm, norms
+from bnguard._trace.shapes import ShapeAnswers
+
+DEFAULT_EPS = 1e-5
+
+_STATISTICS = ("running_mean", "running_var")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One normalisation call: of which kind, by which module, and with what.
+
+    Attributes:
+        features: the number of values in weight, bias and running statistics.
+        entered: whether no call was seen, but that a layer with code of its own was given this shape: what it did with
+            it is found out later.
+
+    """
+
+    kind: NormKind
+    owner: nn.Module | None
+    call: NormCall
+    features: int | None
+    affine: bool = False
+    tracks: bool = False
+    momentum: float | None = None
+    eps: float = 0.0
+    num_groups: int | None = None
+    entered: bool = False
+
+
+class NormRecorder(TorchFunctionMode):
+    """A mode under which a model's forward is watched.
+
+    Args:
+        layer_of: finds a layer by the identity of its running mean or weight.
+        names: the names of the model's modules by identity; others on the stack are passed over.
+        device: ``cuda`` or ``cpu``: whose backend the calls predict.
+        compute: whether tensors have values (a real forward); otherwise shapes alone are asked.
+
+    """
+
+    def __init__(
+        self, layer_of: Mapping[int, nn.Module], names: Mapping[int, str], device: str, *, compute: bool
+    ) -> None:
+        super().__init__()
+        self._names = names
+        self.calls: list[Recorded] = []
+        self._layer_of = layer_of
+        self._device = device
+        self._compute = compute
+        self._answers = ShapeAnswers()
+        self._functions: Mapping[Any, Bound] = {}
+        self._stack = ExitStack()
+
+    def renew(self, layer_of: Mapping[int, nn.Module]) -> None:
+        """Take another map of layers, after their tensors were exchanged."""
+        self._layer_of = layer_of
+
+    def __enter__(self) -> NormRecorder:
+        known = norms()
+        self._functions = {**known.functions, **self._stack.enter_context(overridable(known.foreign))}
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._stack.close()
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Record a normalisation call, else answer as torch does."""
+        kwargs = kwargs or {}
+        bound = self._functions.get(func)
+        if bound is not None:
+            return self._normalise(bound.call(args, kwargs))
+        return func(*args, **kwargs) if self._compute else self._answers.ask(func, args, kwargs)
+
+    def note(self, layer: Layer, shape: tuple[int, ...]) -> None:
+        """Record that a layer with code of its own was given this shape; what it did is found out later."""
+        features = shape[1] if len(shape) > 1 else None
+        self.calls.append(Recorded(layer.kind, layer.module, NormCall(shape, 0, False), features, entered=True))
+
+    def _normalise(self, call: Call) -> Tensor:
+        """Record the call, and return what lets the forward go on."""
+        if not call.fits():
+            call.raise_as_torch()
+        fact = call.fact()
+        if is_torch_batch_norm(call):
+            fact = _as_batch_norm_sees_it(call, fact, self._device)
+        self._record(call, fact)
+        if not self._compute:
+            return call.input
+        if fact.stops:
+            return call.input.clone()
+        return call.changed(**{n: t.clone() for n in _STATISTICS if (t := call.tensor(n)) is not None}).run()
+
+    def _record(self, call: Call, fact: NormCall) -> None:
+        known = (self._layer_of.get(id(t)) for t in call.owners())
+        self.calls.append(
+            Recorded(
+                call.kind,
+                next((m for m in known if m is not None), None) or self._calling_module(),
+                fact,
+                call.features,
+                call.tensor("weight") is not None or call.tensor("bias") is not None,
+                call.tensor("running_mean") is not None,
+                call.momentum,
+                call.eps,
+                call.arguments.get("num_groups"),
+            )
+        )
+
+    def _calling_module(self) -> nn.Module | None:
+        """Return the innermost module of the model whose method is on the stack: it made the functional call."""
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None:
+            code = frame.f_code
+            if code.co_argcount:
+                first = frame.f_locals.get(code.co_varnames[0])
+                if isinstance(first, nn.Module) and id(first) in self._names:
+                    return first
+            frame = frame.f_back
+        return None
+
+
+@contextmanager
+def overridable(functions: Sequence[Bound]) -> Iterator[Mapping[Any, Bound]]:
+    """Let a ``TorchFunctionMode`` be told of other packages' functions too, under every name that they have.
+
+    Yields:
+        The functions by what the mode is given for them.
+
+    """
+    seen: dict[Any, Bound] = {}
+    with ExitStack() as stack:
+        for bound in functions:
+            if isinstance(bound.live, FunctionType) and bound.live.__closure__ is None:
+                original = _copied(bound.live)
+                seen[original] = replace(bound, live=original)
+                exchange_code(stack, bound.live, _telling(original))
+        yield seen
+
+
+def _telling(original: FunctionType) -> FunctionType:
+    def answer(*args: Any, **kwargs: Any) -> Any:
+        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        if has_torch_function(tensors):  # a mode is on
+            return handle_torch_function(original, tensors, *args, **kwargs)
+        return original(*args, **kwargs)
+
+    def instead(*args: Any, _answer: Callable[..., Any] = answer, **kwargs: Any) -> Any:
+        return _answer(*args, **kwargs)  # runs with the other module's globals, so that it brings what it needs
+
+    return instead  # type: ignore[return-value]
+
+
+def _copied(function: FunctionType) -> FunctionType:
+    copied = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    copied.__kwdefaults__ = function.__kwdefaults__
+    return copied
+
+
+# ------------------------------------------------------------------------- what is special to torch's batch_norm
+
+
+def _as_batch_norm_sees_it(call: Call, fact: NormCall, device: str) -> NormCall:
+    """Add what batch_norm alone has: a choice of backend, and dtypes and an eps that it rejects."""
+    weight, mean = call.tensor("weight"), call.tensor("running_mean")
+    backend = partial(
+        private.batch_norm_backend,
+        call.shape,
+        call.input.dtype,
+        None if weight is None or call.tensor("bias") is None else weight.dtype,
+        None if mean is None or call.tensor("running_var") is None else mean.dtype,
+        call.batch_statistics,
+        device=device,
+    )
+    affine = weight if weight is not None else call.tensor("bias")
+    refused = _rejected(call.input.dtype, _dtype(affine), _dtype(mean)) or _bad_eps(call)
+    return replace(
+        fact,
+        backend=backend(call.eps),
+        eps_avoids_cudnn=0 < call.eps < DEFAULT_EPS and backend(call.eps) != "cudnn" == backend(DEFAULT_EPS),
+        rejected=refused.message if refused else None,
+        error=fact.error or (refused.error if refused else None),
+    )
+
+
+class _Refusal(NamedTuple):
+    """How torch refuses a call: the name of the exception's type, and the first line of its message."""
+
+    error: str
+    message: str
+
+    @classmethod
+    def of(cls, error: Exception) -> _Refusal:
+        return cls(type(error).__name__, str(error).splitlines()[0])
+
+
+_REJECTED: dict[tuple[Any, ...], _Refusal | None] = {}
+
+
+def _rejected(input_dtype: torch.dtype, param: torch.dtype | None, stats: torch.dtype | None) -> _Refusal | None:
+    """Return torch's own words when batch_norm refuses this mix of dtypes, asked once of two values."""
+    if (param is None or param is input_dtype) and (stats is None or stats is input_dtype):
+        return None
+    key = (input_dtype, param, stats)
+    if key not in _REJECTED:
+
+        def ones(dtype: torch.dtype | None) -> Tensor | None:
+            return None if dtype is None else torch.ones(1, dtype=dtype)
+
+        try:
+            with private.no_modes(), torch.no_grad():
+                torch.batch_norm(
+                    torch.ones(2, 1, dtype=input_dtype),
+                    ones(param),
+                    ones(param),
+                    ones(stats),
+                    ones(stats),
+                    True,
+                    0.1,
+                    1e-5,
+                    False,
+                )
+        except RuntimeError as error:
+            _REJECTED[key] = _Refusal.of(error)
+        else:
+            _REJECTED[key] = None
+    return _REJECTED[key]
+
+
+def _bad_eps(call: Call) -> _Refusal | None:
+    """Return torch's words for an eps that it rejects; which ones it rejects differs between releases."""
+    if call.eps > 0:
+        return None
+    try:
+        with private.no_modes(), torch.no_grad():
+            one = torch.ones(1)
+            call.changed(input=torch.ones(2, 1), running_mean=one, running_var=one, weight=None, bias=None).run()
+    except (ValueError, RuntimeError) as error:
+        return _Refusal.of(error)
+    return None
+
+
+def _dtype(tensor: Tensor | None) -> torch.dtype | None:
+    return None if tensor is None else tensor.dtype

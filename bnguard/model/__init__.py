@@ -1,5 +1,0 @@
-"""Models: from a target or a live ``nn.Module`` to facts about its normalisation layers."""
-
-from bnguard.model.scanner import scan
-
-__all__ = ["scan"]

@@ -1,0 +1,239 @@
+"""Giving one module another behaviour without replacing it: its class becomes a subclass of what it was.
+
+Parameters, buffers, hooks, names and the state dict stay as they are, and ``isinstance`` and ``torch.compile`` see the
+class that was there. The module is copied and pickled as that class and what was added.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from torch import Tensor, nn
+
+from bnguard._distributed import rank_and_world_size
+from bnguard._errors import RepairError
+from bnguard._trace.layers import Layer
+from bnguard.repair._apply import ALREADY, Only, Repair, Steps, apply, why_fixed
+
+Class = Any
+"""A class of modules; mypy does not see that one can be hashed."""
+
+
+class Added:
+    """The base of what is added to a class of modules; a subclass overrides ``forward`` or ``train``."""
+
+    label: str
+    """What ``print(model)`` shows of it."""
+
+    def extra_repr(self) -> str:
+        """Show what was added, so that a printed model does not hide it."""
+        shown: str = super().extra_repr()  # type: ignore[misc]
+        labels = ", ".join(added.label for added in _added(type(self)))
+        return f"{shown}, {labels}" if shown else labels
+
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        """Copy and pickle by what can be imported: the class that was there, and the classes added to it."""
+        return _new, (base_class(type(self)), _added(type(self))), self.__dict__.copy()
+
+
+def add(module: nn.Module, added: type[Added]) -> None:
+    """Add a behaviour to this one module."""
+    kind = type(module)
+    if added not in _added(kind):
+        module.__class__ = _combined(base_class(kind), (added, *_added(kind)))
+
+
+def remove(module: nn.Module, added: type[Added]) -> None:
+    """Take a behaviour away again, whichever others were added since."""
+    kind = type(module)
+    module.__class__ = _combined(base_class(kind), tuple(a for a in _added(kind) if a is not added))
+
+
+def has(module: nn.Module, added: type[Added]) -> bool:
+    """Whether the behaviour is there."""
+    return added in _added(type(module))
+
+
+def base_class(kind: Class) -> Class:
+    """Return the class without what was added."""
+    base: Class = getattr(kind, "_bnguard_base", kind)
+    return base
+
+
+def _added(kind: Class) -> tuple[type[Added], ...]:
+    added: tuple[type[Added], ...] = getattr(kind, "_bnguard_added", ())
+    return added
+
+
+@lru_cache(maxsize=1024)
+def _combined(base: Class, added: tuple[type[Added], ...]) -> Class:
+    if not added:
+        return base
+    # the name and module of the class that was there: tools that treat torch's own layers as units still do
+    space = {"__module__": base.__module__, "__doc__": base.__doc__, "_bnguard_base": base, "_bnguard_added": added}
+    return type(base)(base.__name__, (*added, base), space)
+
+
+def _new(base: Class, added: tuple[type[Added], ...]) -> Any:  # noqa: ANN401 - a module of such a class
+    kind = _combined(base, added)
+    return kind.__new__(kind)
+
+
+# ---------------------------------- batchNorm whose running statistics stand still, whatever mode the model is put into
+
+
+def freeze(
+    model: nn.Module,
+    affine: bool = True,
+    only: Only = None,
+    *,
+    inputs: Any = None,  # noqa: ANN401 - see bnguard.scan
+    verify: bool = True,
+) -> Repair:
+    """Let BatchNorm layers use their running statistics in training too, and leave them as they are.
+
+    ``model.eval()`` on a layer is undone by the next ``model.train()``; this is not. The state dict is unchanged.
+
+    Args:
+        model: is changed in place.
+        affine: freeze weight and bias as well; they then require no gradient.
+        only: layers, or modules above them, by dotted name or pattern such as ``backbone``; None for all.
+        inputs: what the model takes, as for :func:`bnguard.scan`, for the verification.
+        verify: scan the model again at batch size 1, and raise if a chosen layer still fails.
+
+    Returns:
+        What was changed; ``undo()`` lets the layers learn again.
+
+    Raises:
+        RepairError: no layer keeps running statistics, one still fails, or the model is wrapped in
+            DistributedDataParallel, which waits for the gradients that ``affine`` takes away. Nothing is changed then.
+
+    """
+    if affine and any(isinstance(m, nn.parallel.DistributedDataParallel) for m in model.modules()):
+        raise RepairError(
+            "DistributedDataParallel waits for the gradient of every parameter that it was built with",
+            hint="freeze the model before it is wrapped, or use freeze(model, affine=False)",
+        )
+    return apply(
+        "freeze",
+        model,
+        lambda layer, steps: _freeze_layer(model, layer, affine, steps),
+        only=only,
+        inputs=inputs,
+        verify=verify,
+    )
+
+
+def _freeze_layer(model: nn.Module, layer: Layer, affine: bool, steps: Steps) -> str | None:
+    module = layer.module
+    why = why_not_running(layer)
+    if why is None and has(module, Frozen):
+        why = ALREADY
+    if why is not None:
+        return why
+    follows, mode = module.training == model.training, module.training
+    steps.done(lambda: _thaw(module, model.training if follows else mode))
+    add(module, Frozen)
+    module.training = False
+    for parameter in module.parameters(recurse=False) if affine else ():
+        steps.done(lambda p=parameter, needed=parameter.requires_grad: p.requires_grad_(needed))  # type: ignore[misc]
+        parameter.requires_grad_(False)
+    return None
+
+
+def _thaw(module: nn.Module, mode: bool) -> None:
+    remove(module, Frozen)
+    module.training = mode
+
+
+class Frozen(Added):
+    """Added to a BatchNorm class: the layer itself stays in eval mode."""
+
+    label = "frozen"
+
+    def train(self, mode: bool = True) -> Any:  # noqa: ANN401 - the module itself
+        """Set the mode of what the layer holds, such as a fused dropout; its own stays."""
+        super().train(mode)  # type: ignore[misc]
+        self.training = False
+        return self
+
+
+# ----------------------------------------------------------------------------------- batchNorm that takes a lone sample
+
+
+def allow_single_sample(
+    model: nn.Module,
+    *,
+    only: Only = None,
+    inputs: Any = None,  # noqa: ANN401 - see bnguard.scan
+    verify: bool = True,
+) -> Repair:
+    """Let BatchNorm layers take a training batch that has one value per channel.
+
+    Such a batch is normalised by the running statistics, which it does not move; every other batch is treated as
+    before. Gradients flow as in eval mode. Until a first real batch has come the running statistics are 0 and 1.
+
+    The layers keep their class, parameters and state dict; ``torch.compile``, DistributedDataParallel and half
+    precision work as before. SyncBatchNorm that counts several ranks is left to PyTorch. TorchScript does not read the
+    added code: take it back with ``undo()`` before scripting; an eval-mode model needs it no more.
+
+    Args:
+        model: is changed in place.
+        only: layers, or modules above them, by dotted name or pattern; None for all.
+        inputs: what the model takes, as for :func:`bnguard.scan`, for the verification.
+        verify: scan the model again at batch size 1, and raise if a chosen layer still fails.
+
+    Returns:
+        What was changed; ``undo()`` takes it back.
+
+    Raises:
+        RepairError: no layer keeps running statistics, or one still fails. The model is then as it was.
+
+    """
+    return apply("allow_single_sample", model, _allow_in_layer, only=only, inputs=inputs, verify=verify)
+
+
+def _allow_in_layer(layer: Layer, steps: Steps) -> str | None:
+    module = layer.module
+    why = why_not_running(layer)
+    if why is None and has(module, SingleSample):
+        why = ALREADY
+    if why is None:
+        steps.done(lambda: remove(module, SingleSample))
+        add(module, SingleSample)
+    return why
+
+
+def why_not_running(layer: Layer) -> str | None:
+    """Return why this layer cannot use running statistics, or None if it can."""
+    if why_fixed(layer) is None and not layer.track_running_stats:
+        return "keeps no running statistics (track_running_stats=False)"
+    return why_fixed(layer)
+
+
+class SingleSample(Added):
+    """Added to a BatchNorm class: one value per channel is normalised as in eval mode."""
+
+    label = "single_sample=running"
+    training: bool
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - what the class below returns
+        """Run the class's own forward, in eval mode for a batch that has no variance."""
+        if not self.training or not _is_lone(x) or _counts_other_ranks(self):
+            return super().forward(x, *args, **kwargs)  # type: ignore[misc]
+        self.training = False  # of this module alone: a fused dropout goes on training
+        try:
+            return super().forward(x, *args, **kwargs)  # type: ignore[misc]
+        finally:
+            self.training = True
+
+
+def _is_lone(x: Tensor) -> bool:
+    """Whether there is one value per channel, as ``torch.nn.functional`` counts before it raises."""
+    return x.dim() > 1 and x.numel() == x.size(1)
+
+
+def _counts_other_ranks(module: Any) -> bool:  # noqa: ANN401 - a BatchNorm
+    """Whether the layer takes its statistics over several ranks; then all of them must take part."""
+    return isinstance(module, nn.SyncBatchNorm) and rank_and_world_size(module.process_group)[1] > 1
