@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 import bnguard
-from bnguard._explain_error.logs import diagnose_text
+from bnguard._explain_error import diagnose_text
 
 FAILED = """\
 Traceback (most recent call last):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bnguard._forecast import forecast
     from bnguard._guard import guard, install
     from bnguard._preflight.launch import preflight
-    from bnguard._scan import scan
+    from bnguard._scan.scanner import scan
 
 _PUBLIC = {
     "BnguardError": "bnguard._errors",
@@ -36,7 +36,7 @@ _PUBLIC = {
     "guard": "bnguard._guard",
     "install": "bnguard._guard",
     "preflight": "bnguard._preflight.launch",
-    "scan": "bnguard._scan",
+    "scan": "bnguard._scan.scanner",
 }
 
 __all__ = [

@@ -20,9 +20,9 @@ from bnguard._errors import UsageError
 from bnguard._facts.findings import Finding
 from bnguard._facts.models import SourceLine
 from bnguard._facts.norm_kinds import BATCH
+from bnguard._models.layers import find_layers
 from bnguard._models.origin import assignment_line
 from bnguard._rules.runtime import silent_single_sample
-from bnguard._trace.layers import find_layers
 from bnguard._usercode import one_line
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -147,7 +147,7 @@ def uninstall() -> None:
     _replaced.clear()
 
 
-# --------------------------- counting single-sample batches that pass BatchNorm in training mode without a word (RT105)
+# ------------------------------------ counting single-sample batches that pass BatchNorm in training mode without a word
 
 
 @dataclass
@@ -199,7 +199,7 @@ class Watch:
         most = max(p.times for p in self.passed.values())
         count = len(self.passed)
         return (
-            f"bnguard: RT105 {most} single-sample {'batch' if most == 1 else 'batches'} in training mode passed "
+            f"bnguard: {self.findings[0].code} {most} single-sample {'batch' if most == 1 else 'batches'} in training mode passed "
             f"{count} BatchNorm {'layer' if count == 1 else 'layers'}, first in step {first.first_step} "
             f"of {self.steps} ({first.name or 'the model itself'})"
         )

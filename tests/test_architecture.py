@@ -1,4 +1,4 @@
-"""Who may import whom, and which commands stay without torch."""
+"""The house: who may import whom, what stands in one place alone, and which commands stay without torch."""
 
 from __future__ import annotations
 
@@ -9,27 +9,55 @@ import re
 import subprocess
 import sys
 from collections import namedtuple
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "bnguard"
-FACTS = {
-    "bnguard._errors",
-    "bnguard._facts.models",
-    "bnguard._facts.loaders",
-    "bnguard._facts.forecasts",
-    "bnguard._facts.findings",
+ROOMS = (
+    "_errors _whole_file _private_torch _untouched _import_torch _usercode _ranks",
+    "_remedies _facts",
+    "_rules",
+    "_targets",
+    "_models",
+    "_trace",
+    "_scan _audit_loader",
+    "_forecast",
+    "_diagnose",
+    "_guard _explain_error",
+    "_run repair _fix",
+    "_preflight",
+    "_check",
+    "_report",
+    "_cli",
+)
+"""From the ground up: a room imports from those below its floor, and on the ground floor from those before it."""
+
+NOT_WANTED = {
+    "_report": {
+        "_targets",
+        "_models",
+        "_trace",
+        "_scan",
+        "_audit_loader",
+        "_forecast",
+        "_diagnose",
+        "repair",
+        "_check",
+    },
+    "_rules": {"_untouched", "_private_torch"},
+    "_forecast": {"repair"},
+    "_trace": {"_rules"},
+    "_models": {"_rules"},
+    "_fix": {"_targets", "_models", "_trace", "_scan", "_forecast", "_rules"},
 }
-WITHOUT_TORCH = (
-    "classify", "diagnosis", "evidence", "logfile", "logs", "logtext", "module_path", "ranks", "script", "supervise",
-)  # fmt: skip
-BEFORE_THE_SCRIPT = ("launch", "outcome", "gather", "stop", "processes", "evaluating")
-CHECKING_WITHOUT_TORCH = (
-    "assemble", "config", "declared", "init", "jobs", "keys", "locate", "pool", "run", "sources", "table",
-)  # fmt: skip
-PURE = {"bnguard._rules", "bnguard._report"}
+"""What a room does without though it stands below: a reporter reads the report, a trace has no opinion."""
+
+MAKES_FINDINGS = {"_rules", "_facts"}
+RULE_CODE = re.compile(r"\b(?:BN|DL|RT)[0-9]+\b")
+MOST_LINES, MOST_FILES = 400, 12
 
 
 def imports(path: Path) -> set[str]:
@@ -53,78 +81,120 @@ def uses(path: Path, *packages: str) -> set[str]:
     return {i for i in imports(path) for p in packages if i == p or i.startswith(f"{p}.")}
 
 
-@pytest.mark.parametrize(
-    ("place", "forbidden"),
-    [
-        ("errors.py", ["bnguard.", "torch", "rich", "typer"]),
-        (
-            "facts.py",
-            ["bnguard._scan", "bnguard._audit_loader", "bnguard._rules", "bnguard._report", "torch", "rich", "typer"],
-        ),
-        (
-            "forecast_facts.py",
-            ["bnguard._scan", "bnguard._audit_loader", "bnguard._rules", "bnguard._report", "torch", "rich", "typer"],
-        ),
-        (
-            "findings.py",
-            ["bnguard._scan", "bnguard._audit_loader", "bnguard._rules", "bnguard._report", "torch", "rich", "typer"],
-        ),
-        (
-            "rules",
-            ["bnguard._scan", "bnguard._audit_loader", "bnguard._report", "bnguard._cli", "torch", "rich", "typer"],
-        ),
-        ("report", ["bnguard._scan", "bnguard._audit_loader", "bnguard._cli", "torch", "typer"]),
-        ("model", ["bnguard._audit_loader", "bnguard._forecast", "bnguard._report", "bnguard._cli", "rich", "typer"]),
-        ("loader", ["bnguard._scan", "bnguard._forecast", "bnguard._report", "bnguard._cli", "typer"]),
-        ("forecasting", ["bnguard._diagnose", "bnguard._report", "bnguard._cli", "rich", "typer"]),
-        ("runtime", ["bnguard._audit_loader", "bnguard._cli", "typer"]),
-        ("runtime", ["bnguard._audit_loader", "bnguard._report", "bnguard._cli", "rich", "typer"]),
-        ("rehearsal", ["bnguard._report", "bnguard._cli", "rich", "typer"]),
-        *[(f"rehearsal/{name}.py", ["torch", "bnguard._scan", "bnguard._audit_loader"]) for name in BEFORE_THE_SCRIPT],
-        ("repair", ["bnguard._diagnose", "bnguard._report", "bnguard._cli", "rich", "typer"]),
-        *[(f"{room}", ["bnguard.repair"]) for room in ("rules", "report", "model", "loader", "runtime")],
-        *[(f"runtime/{name}.py", ["torch"]) for name in WITHOUT_TORCH],
-        ("edit", ["bnguard._scan", "bnguard._report", "bnguard._rules", "bnguard._cli", "torch", "rich", "typer"]),
-        ("wholefile.py", ["bnguard.", "torch", "rich", "typer"]),
-        ("distributed.py", ["bnguard."]),
-        ("checking", ["bnguard._diagnose", "bnguard.repair", "bnguard._cli", "rich", "typer"]),
-        *[(room, ["bnguard._check"]) for room in ("rules", "report", "model", "loader", "forecasting", "runtime")],
-        *[(f"checking/{name}.py", ["torch", "bnguard._scan"]) for name in CHECKING_WITHOUT_TORCH],
-        (
-            "usercode.py",
-            ["bnguard._scan", "bnguard._audit_loader", "bnguard._rules", "bnguard._report", "rich", "typer"],
-        ),
-    ],
-)
-def test_nothing_flows_back(place: str, forbidden: list[str]) -> None:
-    for path in files(place):
-        assert not uses(path, *forbidden), path
+def room_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else module
+
+
+def rooms_of(path: Path) -> set[str]:
+    """The rooms of bnguard that a file imports from."""
+    return {room_of(name) for name in imports(path) if name.startswith("bnguard.") and room_of(name) in FLOOR}
+
+
+FLOOR = {room: (i, j) for i, floor in enumerate(ROOMS) for j, room in enumerate(floor.split())}
+HOUSE = [(path, room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))) for path in PACKAGE.rglob("*.py")]
+
+
+def test_every_room_has_its_floor() -> None:
+    assert {room for _, room in HOUSE} - {"__init__", "__main__"} == set(FLOOR)
+
+
+@pytest.mark.parametrize(("path", "room"), [x for x in HOUSE if x[1] in FLOOR], ids=lambda x: str(x)[-40:])
+def test_nothing_flows_back(path: Path, room: str) -> None:
+    for other in rooms_of(path) - {room}:
+        assert FLOOR[other] < FLOOR[room], (path, other)
+        assert other not in NOT_WANTED.get(room, ()), (path, other)
+
+
+def test_no_file_imports_its_own_importer() -> None:
+    """Within a room as well: what a module imports when it is imported itself forms no circle."""
+    names = {
+        ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in PACKAGE.rglob("*.py")
+    }
+    graph = {name: {i for i in at_import(path, names) if i in names and i != name} for name, path in names.items()}
+    while graph:
+        leaves = {name for name, needs in graph.items() if not needs & graph.keys()}
+        assert leaves, sorted(graph)
+        graph = {name: needs for name, needs in graph.items() if name not in leaves}
+
+
+def at_import(path: Path, modules: Collection[str]) -> set[str]:
+    """What a file imports at once: not within functions, and not for types alone."""
+    found: set[str] = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{a.name}" for a in node.names}
+            found |= inner & set(modules) or {node.module}
+    return found - {"bnguard"}
+
+
+@pytest.mark.parametrize("path", [path for path, _ in HOUSE], ids=lambda x: str(x)[-40:])
+def test_a_file_is_read_at_one_sitting(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+def test_a_folder_is_seen_at_one_glance() -> None:
+    for folder in {path.parent for path, _ in HOUSE}:
+        assert len(list(folder.glob("*.py"))) <= MOST_FILES, folder
+
+
+def test_codes_of_rules_stand_in_the_rules_alone() -> None:
+    for path, room in HOUSE:
+        if room != "_rules":
+            assert not [t for t in texts(path) if RULE_CODE.search(t)], path
+
+
+def texts(path: Path) -> list[str]:
+    """Every text of a file that is no docstring and no explanation below a constant."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    docs = {id(n.value) for n in nodes if isinstance(n, ast.Expr)}
+    return [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in docs]
+
+
+SENTENCES = {
+    "message",
+    "fix",
+    "detail",
+    "does",
+    "clause",
+    "consequence",
+    "headline",
+    "summary",
+    "unknown",
+}
+"""Attributes that hold what one part says to the reader: other parts pass them on, and never look into them."""
+
+SURGERY = {
+    "replace",
+    "removeprefix",
+    "removesuffix",
+    "startswith",
+    "endswith",
+    "partition",
+    "rpartition",
+    "split",
+    "index",
+    "find",
+}
+
+
+@pytest.mark.parametrize(("path", "room"), [x for x in HOUSE if x[1] != "_facts"], ids=lambda x: str(x)[-40:])
+def test_no_sentence_is_taken_apart(path: Path, room: str) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in SURGERY:
+            of = node.func.value
+            assert not (isinstance(of, ast.Attribute) and of.attr in SENTENCES), (path, node.lineno)
+        if isinstance(node, ast.Compare) and any(isinstance(op, (ast.In, ast.NotIn)) for op in node.ops):
+            within = node.comparators[-1]
+            assert not (isinstance(within, ast.Attribute) and within.attr in SENTENCES), (path, node.lineno)
 
 
 def test_only_the_console_reporter_knows_rich() -> None:
     draws = [path for path in PACKAGE.rglob("*.py") if uses(path, "rich")]
-    assert {path.parent for path in draws} == {PACKAGE / "report/console"}
-
-
-def test_reporters_read_the_report_and_the_catalogue_alone() -> None:
-    allowed = {
-        *FACTS,
-        "bnguard",
-        "bnguard.__version__",
-        "bnguard._rules",
-        "bnguard._rules.CATALOGUE",
-        "bnguard._rules.Rule",
-        "bnguard._rules.rule_of",
-    }
-    writing = {"bnguard._whole_file", "bnguard._whole_file.write_whole"}
-    for path in files("report"):
-        for name in uses(path, "bnguard"):
-            own = name.startswith("bnguard._report") or name in allowed or name.rpartition(".")[0] in FACTS
-            assert own or (path.name == "render.py" and name in writing), (path, name)
+    assert {path.parent for path in draws} == {PACKAGE / "_report/console"}
 
 
 def test_only_the_page_knows_jinja() -> None:
-    assert [p for p in files(".") if uses(p, "jinja2", "markupsafe")] == [PACKAGE / "report/html/__init__.py"]
+    assert [p for p in files(".") if uses(p, "jinja2", "markupsafe")] == [PACKAGE / "_report/html/__init__.py"]
 
 
 def test_jinja_is_imported_for_a_page_alone() -> None:
@@ -141,7 +211,7 @@ def test_jinja_is_imported_for_a_page_alone() -> None:
 def test_only_the_room_that_edits_knows_libcst() -> None:
     for path in PACKAGE.rglob("*.py"):
         if uses(path, "libcst"):
-            assert path.parent.name == "edit", path
+            assert path.parent.name == "_fix", path
 
 
 @pytest.fixture(scope="module")
@@ -178,13 +248,13 @@ def private_uses(source: str, names: set[str]) -> set[str]:
             imported = "" if module.startswith("bnguard") else ".".join([module, *(a.name for a in node.names)])
             found |= set(imported.split("."))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
-            found |= set(re.findall(r"\b_[A-Za-z]\w*", node.value))
+            found |= set(re.findall(r"\b_[A-Za-z]\w*", re.sub(r"\bbnguard[.\w]*", "", node.value)))
     return found & names
 
 
 def test_private_parts_of_torch_stand_behind_one_file(private_names: set[str]) -> None:
     for path in PACKAGE.rglob("*.py"):
-        if path.name != "private.py":
+        if path.name != "_private_torch.py":
             assert not private_uses(path.read_text(encoding="utf-8"), private_names), path
 
 
@@ -222,10 +292,10 @@ def attributes(path: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("names", "place"),
     [
-        ({"get_close_matches"}, "errors.py"),
-        ({"get_rank", "get_world_size"}, "distributed.py"),
-        ({"extract_tb", "format_tb", "tb_frame", "tb_next"}, "usercode.py"),
-        ({"getstate", "get_rng_state", "fork_rng", "redirect_stdout"}, "untouched.py"),
+        ({"get_close_matches"}, "_errors.py"),
+        ({"get_rank", "get_world_size"}, "_ranks.py"),
+        ({"extract_tb", "format_tb", "tb_frame", "tb_next"}, "_usercode.py"),
+        ({"getstate", "get_rng_state", "fork_rng", "redirect_stdout"}, "_untouched.py"),
     ],
 )
 def test_each_of_these_is_done_in_one_place(names: set[str], place: str) -> None:

@@ -38,7 +38,7 @@ def other(n: int) -> int:
         ("/venv/lib/python3.11/site-packages/timm/layers/norm.py", "library"),
         ("/usr/lib/python3/dist-packages/yaml/__init__.py", "library"),
         (str(Path(torch.__file__).parent / "nn/modules/module.py"), "torch"),
-        (str(Path(bnguard.__file__).parent / "errors.py"), "bnguard"),
+        (str(Path(bnguard.__file__).parent / "_errors.py"), "bnguard"),
         (f"{sysconfig.get_path('stdlib')}/json/decoder.py", "python"),
         ("<frozen importlib._bootstrap>", "python"),
         ("<string>", "python"),

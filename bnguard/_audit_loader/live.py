@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
 
+from bnguard._audit_loader.names import mode_of
 from bnguard._audit_loader.numbers import check_setup
 from bnguard._audit_loader.one_loader import Inspected, Inspection, inspect
 from bnguard._audit_loader.suggest import suggest
@@ -18,8 +18,6 @@ from bnguard._remedies import loader_variable
 from bnguard._rules import judge_loaders
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from bnguard._audit_loader.plan import Setup
     from bnguard._facts.models import Mode
 
@@ -114,44 +112,3 @@ def _no_loader(value: object) -> TargetError:
     if isinstance(value, (list, tuple, Mapping)):
         return TargetError(f"this {what} holds no DataLoader", hint="give torch.utils.data.DataLoader objects")
     return TargetError(f"a {what} is no DataLoader", hint="give a torch.utils.data.DataLoader, or several in a dict")
-
-
-# ----------------------------------------- which loaders the model trains on: told by their names, as people write them
-
-
-_EVAL_WORDS = {
-    "val", "valid", "validate", "validation", "validating", "test", "testing", "eval", "evaluate", "evaluation",
-    "dev", "holdout", "predict", "inference",
-}  # fmt: skip
-_TRAIN_WORDS = {"train", "training", "trainval", "fit"}
-_TAILS = re.compile(r"(?<=\w)(data_?loaders?|loaders?|datasets?|sets?|dl|ds|iter|data|split)$")
-
-
-def mode_of(name: str, eval_names: Collection[str] = ()) -> Mode:
-    """Return ``eval`` for names such as ``val``, ``test_loader`` or ``validloader``, else ``train``.
-
-    A name that says both (``train_val``) or neither counts as training: there one sample is an error, and
-    an error that is none is easier to see than a warning that should have been one.
-
-    Args:
-        name: the split's or loader's name.
-        eval_names: names that the user declared to run in eval mode.
-
-    """
-    return "eval" if name in eval_names else stated_mode(name) or "train"
-
-
-def stated_mode(name: str) -> Mode | None:
-    """Return what the name says, ``train`` or ``eval``; None where it says both or neither."""
-    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
-    known = {form for word in words for form in (word, _TAILS.sub("", word).rstrip("_"))}
-    trains, evaluates = bool(known & _TRAIN_WORDS), bool(known & _EVAL_WORDS)
-    if trains == evaluates:
-        return None
-    return "train" if trains else "eval"
-
-
-def default_names(count: int) -> tuple[str, ...]:
-    """Return the usual names of the parts of a split: train, val, test, then numbers."""
-    usual = ("train",) if count == 1 else ("train", "val") if count == 2 else ("train", "val", "test")
-    return usual + tuple(f"part {i}" for i in range(len(usual) + 1, count + 1))

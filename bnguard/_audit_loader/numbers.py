@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bnguard._audit_loader.live import default_names, mode_of
+from bnguard._audit_loader.names import default_names, mode_of
 from bnguard._audit_loader.sharding import law_for, law_named
 from bnguard._audit_loader.sharding.workers import worker_sharding
 from bnguard._audit_loader.splits import LARGEST, ROUNDINGS, Split, float_sum_notes, fold_sizes, split_sizes

@@ -110,7 +110,7 @@ def _forecast(entry: ModelEntry, loaders: list[Any]) -> list[Forecast]:
 
 
 def _scanned(entry: ModelEntry) -> list[ModelFact]:
-    from bnguard._scan import scan
+    from bnguard._scan.scanner import scan
 
     report = scan(
         entry.target,
@@ -138,7 +138,7 @@ def _recipe(entry: ModelEntry) -> Any:  # noqa: ANN401 - Inputs or None
 
 def _settings(table: Mapping[str, Any]) -> dict[str, Any]:
     """Return constructor arguments; a table among them is read by attribute or by key."""
-    from bnguard._models.resolve import Namespace
+    from bnguard._models.named import Namespace
 
     return {k: Namespace(**_settings(v)) if isinstance(v, dict) else v for k, v in table.items()}
 

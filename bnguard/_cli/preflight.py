@@ -31,9 +31,9 @@ def command(  # noqa: PLR0913 - one parameter for each option
 
     No weight moves, and the script's own output goes to stderr. Options of bnguard stand before the script.
     """
+    from bnguard import _ranks as ranks
     from bnguard._preflight.launch import preflight
     from bnguard._report.render import emit
-    from bnguard._run import ranks
 
     reporting = options.report_options(fmt, output, fail_on, select, ignore, quiet)
     name, *arguments = program

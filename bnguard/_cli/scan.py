@@ -54,9 +54,9 @@ def command(  # noqa: PLR0913 - one parameter for each option
 
     import_torch()
     from bnguard._models.inputs import SpecInputs, parse_input
-    from bnguard._models.resolve import parse_settings
+    from bnguard._models.named import parse_settings
     from bnguard._report.render import emit
-    from bnguard._scan import scan
+    from bnguard._scan.scanner import scan
 
     recipe = SpecInputs(tuple(map(parse_input, inputs)), "given") if inputs else None
     report = scan(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bnguard import _private_torch as private
 from bnguard._facts.diagnosis import CONTROL, Replay
-from bnguard._trace.layers import TENSORS, Call, Layer, dtype_name, is_torch_batch_norm, keeps, norms
+from bnguard._models.layers import TENSORS, Call, Layer, dtype_name, is_torch_batch_norm, keeps, norms
 from bnguard._usercode import one_line
 
 

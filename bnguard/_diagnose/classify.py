@@ -28,6 +28,11 @@ class Classified:
     reliable_place: bool = True
     shape: tuple[int, ...] | None = None
 
+    @property
+    def of_cudnn(self) -> bool:
+        """Whether cuDNN said so, whose words tell no cause."""
+        return self.cause.startswith("cudnn-")
+
 
 _STATUS = re.compile(r"\bCUDNN_STATUS_(?!SUCCESS\b)([A-Z0-9_]+)")
 

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from bnguard import _ranks as ranks
 from bnguard._diagnose.call import replays
 from bnguard._diagnose.classify import Classified, classify
 from bnguard._diagnose.evidence import judge
 from bnguard._diagnose.failed_layer import Found, frames_of
 from bnguard._diagnose.search import find_by_retracing, find_in_backward, find_in_forward, find_in_text
-from bnguard._distributed import rank_and_world_size
 from bnguard._errors import UsageError
 from bnguard._facts.diagnosis import Diagnosis
-from bnguard._run import ranks
+from bnguard._ranks import rank_and_world_size
 
 
 def diagnose(exc: BaseException, model: nn.Module | None = None, *, replay: bool = True) -> Diagnosis | None:

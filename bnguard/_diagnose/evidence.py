@@ -32,7 +32,7 @@ def judge(seen: Diagnosis, read: Classified) -> Diagnosis:
 
     """
     known = replace(seen, cause=read.cause, code=read.code, status=read.status)
-    if read.cause.startswith("cudnn-"):
+    if read.of_cudnn:
         return _judge_cudnn(known, read)
     evidence = (*_evidence(known), *_about_the_place(known, read))
     confidence = 0.0 if read.cause == "unknown" else SURE if read.reliable_place else LIKELY

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from bnguard._diagnose.call import facts_of
 from bnguard._facts.diagnosis import Place
 from bnguard._facts.models import Mode, NormCall, SourceLine
+from bnguard._models.layers import Call, Layer, find_layers, layers_by_tensor, names_by_module
 from bnguard._models.origin import assignment_line
-from bnguard._trace.layers import Call, Layer, find_layers, layers_by_tensor, names_by_module
 from bnguard._usercode import whose
 
 

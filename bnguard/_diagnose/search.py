@@ -26,13 +26,13 @@ from bnguard._diagnose.failed_layer import (
     owner_of,
     root_with,
 )
-from bnguard._explain_error.module_path import UNKNOWN, find_norm
-from bnguard._explain_error.text import read_errors
+from bnguard._diagnose.log_text import read_errors
+from bnguard._diagnose.module_path import UNKNOWN, find_norm
 from bnguard._facts.models import SourceLine
 from bnguard._facts.norm_kinds import KINDS, place_of
 from bnguard._models.inputs import ExampleInputs
+from bnguard._models.layers import Call, Layer, find_layers, names_by_module, norms
 from bnguard._trace.copies import unwrap
-from bnguard._trace.layers import Call, Layer, find_layers, names_by_module, norms
 from bnguard._trace.record import Recorded
 from bnguard._trace.trace import Subject, Trace
 from bnguard._untouched import untouched_process

@@ -1,1 +1,1 @@
-"""What is true of models, loaders, forecasts and failures, as frozen dataclasses without torch; and the table of kinds."""
+"""What is true of models, loaders, forecasts and failures: frozen dataclasses without torch; the table of kinds."""

@@ -1,7 +1,7 @@
 """What the program knows of normalisation, in one table: a kind of layer is one entry of it. No torch here.
 
 An entry says by which classes and functions a kind is known, over what its statistics are taken, when PyTorch refuses,
-and what helps. ``bnguard._trace.layers`` finds the classes and functions in the running process; what is not there is
+and what helps. ``bnguard._models.layers`` finds the classes and functions in the running process; what is not there is
 passed over, so that an entry may name another package, which need not be installed.
 
 LayerNorm, RMSNorm and LocalResponseNorm are not in the table on purpose: their statistics stay within one sample, and

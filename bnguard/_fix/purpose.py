@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 from libcst import matchers as m
 
-from bnguard._audit_loader.live import stated_mode
+from bnguard._audit_loader.names import stated_mode
 from bnguard._fix.calls import bindings, functions, literal_text, words
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from bnguard._errors import BnguardError
 from bnguard._facts.loaders import TIMES, LoaderFact
 from bnguard._facts.models import InputFact, Mode
 from bnguard._forecast.outcomes import MOST_REAL_SAMPLES
-from bnguard._models.guess import first_that_runs, own_inputs, parameters
+from bnguard._models.guess import parameters
 from bnguard._models.inputs import Arguments, Inputs, describe, map_tensors
-from bnguard._trace.models import Opened
+from bnguard._trace.models import Opened, first_that_runs, own_inputs
 from bnguard._trace.trace import Progress
 from bnguard._untouched import quiet
 from bnguard._usercode import one_line

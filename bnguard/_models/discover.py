@@ -6,7 +6,8 @@ import ast
 import builtins
 import inspect
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import FunctionType, ModuleType
 from typing import Any, Literal
@@ -16,8 +17,9 @@ from torch import nn
 from bnguard._errors import BnguardError, TargetError
 from bnguard._models.build import Construction
 from bnguard._models.guess import accepts, parameters, required, set_line
-from bnguard._models.resolve import Built, build_named, unknown_setting
-from bnguard._targets import Target
+from bnguard._models.named import Built, attempt, build_named, unknown_setting
+from bnguard._targets import Target, environment, import_module
+from bnguard._untouched import quiet
 
 
 @dataclass(frozen=True)
@@ -296,3 +298,34 @@ def _nothing_buildable(target: Target, offered: list[Candidate]) -> BnguardError
         f"no model in {target.place} can be built without arguments",
         hint="give them; the candidates are\n" + "\n".join(lines),
     )
+
+
+# ---------------------------------------------------------------------------------- from a target to built models
+
+
+@contextmanager
+def models_of(
+    target: Target,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    argv: Sequence[str] = (),
+    stubs: Sequence[str] = (),
+) -> Iterator[list[Built]]:
+    """Build every model the target names; the user's import paths stay in place within the block.
+
+    Args:
+        target: a file, a file and an expression, or a module and an expression.
+        settings: constructor arguments by name (``--set``).
+        argv: becomes ``sys.argv[1:]`` of the user's file.
+        stubs: packages to replace by stand-ins.
+
+    Raises:
+        BnguardError: nothing can be built; the message says what is missing.
+
+    """
+    with environment(target, argv=argv, stubs=stubs), quiet():
+        module, construction = attempt(lambda: import_module(target), target)
+        if target.expression is not None:
+            yield [build_named(target, module, construction, settings or {})]
+        else:
+            yield build_roots(target, module, construction, settings or {})

@@ -13,10 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from bnguard._models.inputs import DetectionInputs, Inputs, SpecInputs, TensorSpec, declared
-from bnguard._trace.layers import WEIGHTED
-from bnguard._trace.models import Opened
-from bnguard._trace.trace import Progress, Stage, Subject, Trace
+from bnguard._models.inputs import DetectionInputs, Inputs, SpecInputs, TensorSpec
+from bnguard._models.layers import WEIGHTED
 
 IMAGE_SIZES = (224, 299, 64, 32, 28, 512, 256, 128, 96, 48, 16, 8)
 SEQUENCE_LENGTHS = (1024, 128, 16, 2500)
@@ -245,43 +243,3 @@ def _part(node: ast.AST) -> Iterator[tuple[str, str]]:
         key = node.slice.value if isinstance(node.slice, ast.Constant) else None
         if isinstance(key, str):
             yield node.value.id, key
-
-
-# ------------------------------------------ of several descriptions of a model's input the first that its forward takes
-
-
-def own_inputs(model: Opened, batch_size: int, progress: Progress) -> tuple[Inputs | None, Trace]:
-    """Trace with what the model or its file declares, or with the first guess that runs; None where there is none."""
-    subject = model.subject
-    named = next(declared(subject.model, model.namespace), None)
-    if named is not None:
-        return named, subject.best_trace(named, batch_size, progress)
-    found = first_that_runs(subject, guesses(subject.model), batch_size, progress)
-    return found or (None, Trace("none", Stage.unready(subject.model)))
-
-
-def first_that_runs(
-    subject: Subject, candidates: Iterable[Inputs], batch_size: int, progress: Progress
-) -> tuple[Inputs, Trace] | None:
-    """Return the first inputs that lead through the forward, else the first tried; None where there are none.
-
-    Shapes alone are tried first for all of them; of those that shapes were not enough for, the first few are then
-    looked at with values.
-    """
-    first: tuple[Inputs, Trace] | None = None
-    unsure: list[Inputs] = []
-    for inputs in candidates:
-        if inputs.needs_values:
-            trace = subject.best_trace(inputs, batch_size, progress)
-        else:
-            trace = subject.trace(inputs, batch_size, "meta")
-        if trace.error is None:
-            return inputs, trace
-        if trace.shapes_were_not_enough:
-            unsure.append(inputs)
-        first = first or (inputs, trace)
-    for inputs in unsure[:3]:
-        trace = subject.best_trace(inputs, batch_size, progress)
-        if trace.error is None:
-            return inputs, trace
-    return first

@@ -19,7 +19,7 @@ from typing import Any
 from torch import nn
 
 from bnguard._facts.models import SourceLine
-from bnguard._trace.layers import norms
+from bnguard._models.layers import norms
 from bnguard._untouched import replaced
 from bnguard._usercode import display_path, whose
 

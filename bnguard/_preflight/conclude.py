@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from bnguard._audit_loader.live import stated_mode
+from bnguard._audit_loader.names import stated_mode
 from bnguard._audit_loader.plan import Setup
 from bnguard._diagnose.diagnose import diagnose
 from bnguard._errors import BnguardError

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from bnguard import _ranks as ranks
 from bnguard._errors import BnguardError, UsageError
 from bnguard._facts.findings import Report
 from bnguard._preflight import outcome
 from bnguard._preflight.gather import merged
-from bnguard._run import ranks
 
 SECONDS_TO_END = 20.0
 """How long a script may take for its way out after its first training step, and other ranks to come to theirs."""

@@ -16,13 +16,13 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from bnguard import _private_torch as private
-from bnguard._distributed import rank_and_world_size
 from bnguard._facts.models import Mode, SourceLine
 from bnguard._models.inputs import map_tensors
 from bnguard._preflight.batches import SeenLoader, feeding, tensors_in
 from bnguard._preflight.evaluating import trained_by_library
 from bnguard._preflight.recipe import CollatedInputs, RecordedInputs
 from bnguard._preflight.stop import MOST_REFUSALS, Stop
+from bnguard._ranks import rank_and_world_size
 
 Recipe = RecordedInputs | CollatedInputs
 

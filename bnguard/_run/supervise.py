@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from bnguard import _ranks as ranks
 from bnguard._facts.norm_kinds import BATCH
 from bnguard._guard import Watch
-from bnguard._run import ranks
+from bnguard._models.layers import find_layers
 from bnguard._run.script import Program
-from bnguard._trace.layers import find_layers
 from bnguard._usercode import one_line, without_launchers
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _diagnose(error: BaseException, replay: bool) -> Diagnosis | None:
     found = diagnose(error, replay=replay)
     if found is None or found.layer is not None or "Traceback" not in str(error):
         return found
-    from bnguard._explain_error.logs import diagnose_text
+    from bnguard._explain_error import diagnose_text
 
     told = diagnose_text(str(error))  # from a process that was spawned only the text of its traceback arrives
     if told is None or (found.candidates and told.layer is None):

@@ -1,5 +1,1 @@
-"""Models: from a target or a live ``nn.Module`` to facts about its normalisation layers."""
-
-from bnguard._scan.scanner import scan
-
-__all__ = ["scan"]
+"""``bnguard.scan``: from a target or a live model to facts about its normalisation layers, judged by the rules."""

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from bnguard._errors import TargetError
-from bnguard._facts.models import LayerFact, Mode, ModelFact, StatisticsFact
+from bnguard._facts.models import LayerFact, Mode, ModelFact
 from bnguard._facts.norm_kinds import BATCH
 from bnguard._targets import no_file
+from bnguard._trace.layer_facts import statistics_fact
 from bnguard._usercode import display_path, one_line
 
 ENDINGS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
@@ -140,30 +141,3 @@ def _load_safetensors(path: Path) -> Mapping[str, Tensor]:
             f"{display_path(str(path))} is no readable checkpoint ({one_line(error)})",
             hint="it may be cut off, or of another kind",
         ) from error
-
-
-# ------------------------------------------ what the running statistics of a layer hold, where their values are at hand
-
-
-COLLAPSED = 1e-8
-"""A variance below this is none: a live channel of any trained network is orders of magnitude above."""
-
-
-def statistics_fact(mean: Tensor, var: Tensor, tracked: Tensor | None) -> StatisticsFact | None:
-    """Summarise running mean and variance (any shape, one value a channel); None without values."""
-    if mean.is_meta or var.is_meta or mean.numel() == 0:
-        return None
-    with torch.no_grad():
-        finite = (
-            torch.isfinite(mean.float()) & torch.isfinite(var.float())
-            if mean.shape == var.shape
-            else (torch.isfinite(var.float()))
-        )
-        count = int(tracked) if tracked is not None and not tracked.is_meta else None
-        fresh = bool((mean == 0).all()) and bool((var == 1).all())
-        return StatisticsFact(
-            nonfinite=int((~finite | (var.float() < 0)).sum()),
-            never_updated=fresh and not count,
-            collapsed=float((var.float().abs() < COLLAPSED).float().mean()),
-            batches_tracked=count,
-        )

@@ -13,12 +13,12 @@ from torch import nn
 from bnguard._errors import UsageError
 from bnguard._facts.findings import Report
 from bnguard._facts.models import LayerFact, Method, Mode, ModelFact
-from bnguard._models.guess import as_wanted, own_inputs
+from bnguard._models.guess import as_wanted
 from bnguard._models.inputs import Inputs, as_recipe
 from bnguard._rules import CATALOGUE
 from bnguard._scan import checkpoint
 from bnguard._trace.layer_facts import first_failure, smallest_batches
-from bnguard._trace.models import Opened, check_device, opened
+from bnguard._trace.models import Opened, check_device, opened, own_inputs
 from bnguard._trace.trace import Progress, Trace
 from bnguard._untouched import untouched_process
 

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from bnguard import _private_torch as private
-from bnguard._distributed import rank_and_world_size
 from bnguard._errors import BnguardError
 from bnguard._models.build import to_meta
+from bnguard._ranks import rank_and_world_size
 
 
 def twin(model: nn.Module, storage: Literal["meta", "shared"]) -> nn.Module:

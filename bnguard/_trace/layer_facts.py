@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bnguard import _private_torch as private
 from bnguard._facts.models import THIN_VALUES, LayerFact, NormCall, SourceLine, StatisticsFact, Verdict
 from bnguard._facts.norm_kinds import NormKind
-from bnguard._trace.layers import Layer
+from bnguard._models.layers import Layer
 from bnguard._trace.record import Recorded
 from bnguard._trace.trace import Trace
 
@@ -254,3 +254,30 @@ def _values(name: str, tensor: Tensor) -> Tensor:
     fresh = torch.ones if "var" in name or "std" in name or "weight" in name or "gamma" in name else torch.zeros
     value = fresh(tensor.shape, dtype=tensor.dtype)
     return nn.Parameter(value, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else value
+
+
+# ----------------------------------------------------------------------------------- what running statistics hold
+
+
+COLLAPSED = 1e-8
+"""A variance below this is none: a live channel of any trained network is orders of magnitude above."""
+
+
+def statistics_fact(mean: Tensor, var: Tensor, tracked: Tensor | None) -> StatisticsFact | None:
+    """Summarise running mean and variance (any shape, one value a channel); None without values."""
+    if mean.is_meta or var.is_meta or mean.numel() == 0:
+        return None
+    with torch.no_grad():
+        finite = (
+            torch.isfinite(mean.float()) & torch.isfinite(var.float())
+            if mean.shape == var.shape
+            else (torch.isfinite(var.float()))
+        )
+        count = int(tracked) if tracked is not None and not tracked.is_meta else None
+        fresh = bool((mean == 0).all()) and bool((var == 1).all())
+        return StatisticsFact(
+            nonfinite=int((~finite | (var.float() < 0)).sum()),
+            never_updated=fresh and not count,
+            collapsed=float((var.float().abs() < COLLAPSED).float().mean()),
+            batches_tracked=count,
+        )

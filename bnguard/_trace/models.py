@@ -14,13 +14,15 @@ from bnguard import _private_torch as private
 from bnguard import _targets as targets
 from bnguard._errors import TargetError, UsageError
 from bnguard._facts.models import LayerFact, Mode, SourceLine, StatisticsFact
+from bnguard._models.discover import models_of
+from bnguard._models.guess import guesses
+from bnguard._models.inputs import Inputs, declared
+from bnguard._models.layers import running_statistics
+from bnguard._models.named import Built
 from bnguard._models.origin import Origins, assignment_line
-from bnguard._models.resolve import Built, models_of
-from bnguard._scan.checkpoint import statistics_fact
 from bnguard._trace.copies import unwrap
-from bnguard._trace.layer_facts import layer_facts
-from bnguard._trace.layers import running_statistics
-from bnguard._trace.trace import Subject, Trace
+from bnguard._trace.layer_facts import layer_facts, statistics_fact
+from bnguard._trace.trace import Progress, Stage, Subject, Trace
 
 
 @dataclass(frozen=True)
@@ -128,3 +130,43 @@ def _notes(built: Built) -> Iterator[str]:
     yield from built.notes
     if built.construction.skipped:
         yield "pretrained weights were asked for and not downloaded: shapes need none"
+
+
+# ------------------------------------------------ of several descriptions of the input the first that the forward takes
+
+
+def own_inputs(model: Opened, batch_size: int, progress: Progress) -> tuple[Inputs | None, Trace]:
+    """Trace with what the model or its file declares, or with the first guess that runs; None where there is none."""
+    subject = model.subject
+    named = next(declared(subject.model, model.namespace), None)
+    if named is not None:
+        return named, subject.best_trace(named, batch_size, progress)
+    found = first_that_runs(subject, guesses(subject.model), batch_size, progress)
+    return found or (None, Trace("none", Stage.unready(subject.model)))
+
+
+def first_that_runs(
+    subject: Subject, candidates: Iterable[Inputs], batch_size: int, progress: Progress
+) -> tuple[Inputs, Trace] | None:
+    """Return the first inputs that lead through the forward, else the first tried; None where there are none.
+
+    Shapes alone are tried first for all of them; of those that shapes were not enough for, the first few are then
+    looked at with values.
+    """
+    first: tuple[Inputs, Trace] | None = None
+    unsure: list[Inputs] = []
+    for inputs in candidates:
+        if inputs.needs_values:
+            trace = subject.best_trace(inputs, batch_size, progress)
+        else:
+            trace = subject.trace(inputs, batch_size, "meta")
+        if trace.error is None:
+            return inputs, trace
+        if trace.shapes_were_not_enough:
+            unsure.append(inputs)
+        first = first or (inputs, trace)
+    for inputs in unsure[:3]:
+        trace = subject.best_trace(inputs, batch_size, progress)
+        if trace.error is None:
+            return inputs, trace
+    return first

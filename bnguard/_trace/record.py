@@ -18,7 +18,7 @@ from bnguard import _private_torch as private
 from bnguard._facts.models import NormCall
 from bnguard._facts.norm_kinds import NormKind
 from bnguard._models.build import exchange_code
-from bnguard._trace.layers import Bound, Call, Layer, is_torch_batch_norm, norms
+from bnguard._models.layers import Bound, Call, Layer, is_torch_batch_norm, norms
 from bnguard._trace.shapes import ShapeAnswers
 
 DEFAULT_EPS = 1e-5

@@ -4,7 +4,7 @@ Asking PyTorch's meta kernels costs 50 to 200 us an operator, most of it Python.
 input; convolutions, linear layers, concatenations and global pools follow one formula each, used where nothing unusual
 is asked of them; every other pure operator is asked once per distinct shape and remembered as long as the trace lasts.
 Values do not exist on the meta device, so that one tensor may stand for several.
-``tests/model/test_shapes.py`` holds each answer against PyTorch's own.
+``tests/trace/test_shapes.py`` holds each answer against PyTorch's own.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from bnguard import _private_torch as private
 from bnguard._errors import BnguardError
 from bnguard._facts.models import LayerFact, Method, Mode
 from bnguard._models.inputs import Arguments, Inputs, map_tensors
+from bnguard._models.layers import Layer, find_layers, layers_among, layers_by_tensor, names_by_module
 from bnguard._trace.copies import meta_like, parameter_count, twin, without_ranks
-from bnguard._trace.layers import Layer, find_layers, layers_among, layers_by_tensor, names_by_module
 from bnguard._trace.record import NormRecorder, Recorded
 from bnguard._untouched import paused_gc, quiet, replaced
 from bnguard._usercode import one_line, user_traceback

@@ -16,9 +16,9 @@ from bnguard import _private_torch as private
 from bnguard._errors import BnguardError, RepairError, TargetError, UsageError, did_you_mean
 from bnguard._facts.models import LayerFact, ModelFact
 from bnguard._facts.norm_kinds import BATCH
+from bnguard._models.layers import Layer, find_layers
 from bnguard._remedies import KEEP_BATCH_DIMENSION, MERGE_TAIL
-from bnguard._scan import scan
-from bnguard._trace.layers import Layer, find_layers
+from bnguard._scan.scanner import scan
 
 ALREADY = "has this fix already"
 

@@ -17,9 +17,9 @@ from torch.utils.weak import WeakIdKeyDictionary
 from bnguard import _private_torch as private
 from bnguard._errors import InputError, RepairError
 from bnguard._models.inputs import Arguments, Inputs, SpecInputs, TensorSpec, given, map_tensors
-from bnguard._scan import scan
+from bnguard._models.layers import WEIGHTED, Layer
+from bnguard._scan.scanner import scan
 from bnguard._trace.copies import twin, unwrap
-from bnguard._trace.layers import WEIGHTED, Layer
 from bnguard._untouched import untouched_process
 from bnguard._usercode import one_line
 from bnguard.repair._apply import Only, Steps, batch_norm_layers, label, lost_dimension, put

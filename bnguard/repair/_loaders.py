@@ -13,8 +13,8 @@ from bnguard._audit_loader.follow import CannotCopyError, follow
 from bnguard._audit_loader.one_loader import Inspection, inspect, law_of, yields_its_length
 from bnguard._audit_loader.plan import Setup
 from bnguard._audit_loader.sharding import make_plan
-from bnguard._distributed import rank_and_world_size
 from bnguard._errors import RepairError, TargetError
+from bnguard._ranks import rank_and_world_size
 from bnguard.repair._batches import (
     BalancedBatchSampler,
     FlatIndices,

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
 from bnguard import _private_torch as private
-from bnguard._distributed import rank_and_world_size
 from bnguard._errors import RepairError, UsageError
 from bnguard._facts.models import THIN_VALUES, ModelFact
-from bnguard._trace.layers import Layer
+from bnguard._models.layers import Layer
+from bnguard._ranks import rank_and_world_size
 from bnguard._untouched import untouched_process
 from bnguard.repair import _retype as retype
 from bnguard.repair._apply import ALREADY, Only, Repair, label, replace_layers, traced, why_fixed

@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bnguard._distributed import rank_and_world_size
 from bnguard._errors import RepairError
-from bnguard._trace.layers import Layer
+from bnguard._models.layers import Layer
+from bnguard._ranks import rank_and_world_size
 from bnguard.repair._apply import ALREADY, Only, Repair, Steps, apply, why_fixed
 
 Class = Any

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from checking.folder import make
+from configurations import make
 
 from bnguard._cli.app import run
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forecasting import nets
+from forecast import nets
 from report.test_console_models import Mixed
 from torch import nn
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from forecasting import nets
+from forecast import nets
 from rich.console import Console
 from torch import nn
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torchvision
-from forecasting import nets
+from forecast import nets
 from hypothesis import given
 from hypothesis import strategies as st
 from report.pages import large

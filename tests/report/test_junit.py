@@ -8,7 +8,7 @@ from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
-from forecasting import nets
+from forecast import nets
 from hypothesis import HealthCheck, given, settings
 from report.examples import reports, sample, schema_file
 from torch import nn

@@ -96,6 +96,6 @@ def test_a_code_that_no_rule_has_is_its_own_headline() -> None:
 
 
 def test_no_reporter_knows_a_rule_by_its_code() -> None:
-    room = Path(bnguard.__file__).parent / "report"
+    room = Path(bnguard.__file__).parent / "_report"
     for path in (p for p in room.rglob("*") if p.suffix in (".py", ".html", ".js", ".css")):
         assert not re.search(r"\b(BN|DL|RT)\d|[\"'](BN|DL|RT)[\"']", path.read_text(encoding="utf-8")), path

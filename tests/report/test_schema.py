@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SCHEMA, without_further_keys
-from forecasting import nets
+from forecast import nets
 from hypothesis import HealthCheck, given, settings
 from report.examples import reports, sample
 from torch import nn

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from runtime.wordings import OLD, refusing
+from diagnose.wordings import OLD, refusing
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, get_worker_info
 

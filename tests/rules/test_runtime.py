@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from runtime.wordings import OLD, refusing
+from diagnose.wordings import OLD, refusing
 from torch import nn
 
 import bnguard

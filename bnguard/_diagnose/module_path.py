@@ -1,0 +1,151 @@
+"""The frames of a traceback, as text → the dotted path of the module that failed: ``layer4.*.bn1``. No torch here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from bnguard._diagnose.log_text import Frame
+from bnguard._facts.norm_kinds import KINDS, NormKind, place_of
+
+UNKNOWN = "*"
+"""Stands for a step whose name the text does not hold: the index in a Sequential, a layer in a local variable."""
+
+
+def _file_and_name(name: str) -> tuple[str, str]:
+    module, attribute = place_of(name)
+    return f"{module.replace('.', '/')}.py", attribute.rpartition(".")[2]
+
+
+_LAYER_FILES = {_file_and_name(name)[0] for kind in KINDS for name in kind.classes}
+_FUNCTIONS = {_file_and_name(f.name): kind for kind in KINDS for f in kind.functions if "." in place_of(f.name)[0]}
+"""The kinds of the functions of Python, by the end of their file's path and their name."""
+
+_STEPS = ("training_step", "validation_step", "test_step", "predict_step")
+_WRAPPERS = (
+    "/torch/", "/pytorch_lightning/", "/lightning/pytorch/", "/lightning/fabric/", "/lightning_fabric/", "/accelerate/",
+    "/deepspeed/", "/ignite/", "/composer/",
+)  # fmt: skip
+"""Their frames stand between the user's; the ``self.model`` and ``self.module`` in them are no part of a name."""
+
+_CALLED = re.compile(r"\bself\.([A-Za-z_]\w*(?:\.[A-Za-z_]\w*|\[[^\]]*\])*)\(")
+_INDEX = re.compile(r"\[([^\]]*)\]")
+_NORM_NAME = re.compile(r"(?i)bn|norm")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The failing module as the frames show it.
+
+    Attributes:
+        path: from the outermost module in sight; ``*`` for each step without a name.
+        exact: whether ``path`` is the whole name: no step is missing, and the outermost module is the model.
+        caller: the last frame outside PyTorch: the line that called the layer.
+        kind: of the failing function, None without one.
+
+    """
+
+    path: str
+    exact: bool
+    caller: Frame | None
+    kind: NormKind | None
+
+
+def find_norm(frames: Sequence[Frame]) -> Found | None:
+    """Return the normalisation layer in these frames, or None where they pass through none."""
+    at = next((i for i, frame in enumerate(frames) if _is_norm(frame)), None)
+    if at is None:
+        return None
+    above = frames[:at]
+    telling = [frame for frame in above if _tells(frame)]
+    steps = list(_steps([*telling, frames[at]] if _is_layer(frames[at]) else telling))
+    caller = next((frame for frame in reversed(telling) if not _is_container(frame)), None)
+    kind = next((kind for frame in frames[at:] if (kind := _kind(frame))), None)
+    path = ".".join(steps)
+    exact = bool(path) and UNKNOWN not in path.split(".") and _starts_at_the_model(frames, telling)
+    return Found(path, exact, caller, kind)
+
+
+def last_layer_file(frames: Sequence[Frame]) -> str | None:
+    """Return the name of the last file of ``torch.nn.modules`` that the error passed, such as ``conv``, or None."""
+    for frame in reversed(frames):
+        if _in(frame, "torch/nn/modules/") and not frame.file.endswith(("module.py", "container.py")):
+            return _slashes(frame).rpartition("/")[2].removesuffix(".py")
+    return None
+
+
+def in_backward(frames: Sequence[Frame]) -> bool:
+    """Whether the error came out of autograd."""
+    return any(_in(frame, "torch/autograd/") for frame in frames)
+
+
+def _steps(frames: Sequence[Frame]) -> Iterator[str]:
+    """Yield the attribute by which each module calls the next.
+
+    A frame calls a module where the next frame is a ``forward``. Above the first module there is the user's loop,
+    whose ``self.model(x)`` is an attribute of a trainer, and no part of the name.
+    """
+    inside = False
+    for frame, following in pairwise(frames):
+        inside = inside or frame.function in ("forward", *_STEPS)
+        if inside and following.function == "forward":
+            yield UNKNOWN if _is_container(frame) else _called(frame, following)
+
+
+def _called(frame: Frame, following: Frame) -> str:
+    """Return the attribute that the line calls; with several, the underlined one, or one that fits the next frame."""
+    names = _CALLED.findall(frame.call) or _CALLED.findall(frame.source)
+    names = [name for name in names if not name.removeprefix("_").startswith("forward")]
+    if frame.call and frame.call.startswith("self.") and names:
+        return _dotted(names[0])
+    fitting = [name for name in names if bool(_NORM_NAME.search(name)) == _is_norm(following)]
+    return _dotted((fitting or names)[0]) if len(fitting or names) == 1 else UNKNOWN
+
+
+def _dotted(name: str) -> str:
+    """Write an attribute as a module's name: ``layers[0].bn`` → ``layers.0.bn``; ``layers[i]`` → ``layers.*``."""
+
+    def index(found: re.Match[str]) -> str:
+        inside = found[1].strip("\"' ")
+        literal = inside.isdecimal() or found[1].strip()[:1] in ("'", '"')
+        return f".{inside if literal else UNKNOWN}"
+
+    return _INDEX.sub(index, name)
+
+
+def _starts_at_the_model(frames: Sequence[Frame], telling: Sequence[Frame]) -> bool:
+    """Whether somebody outside the modules is seen to call the first of them.
+
+    Under autograd the first module is the one that is recomputed by activation checkpointing, some way down.
+    """
+    return bool(telling) and telling[0].function != "forward" and not in_backward(frames)
+
+
+def _is_norm(frame: Frame) -> bool:
+    return _is_layer(frame) or _kind(frame) is not None
+
+
+def _is_layer(frame: Frame) -> bool:
+    return frame.function == "forward" and any(_in(frame, file) for file in _LAYER_FILES)
+
+
+def _kind(frame: Frame) -> NormKind | None:
+    return next((k for (file, name), k in _FUNCTIONS.items() if frame.function == name and _in(frame, file)), None)
+
+
+def _is_container(frame: Frame) -> bool:
+    return _in(frame, "torch/nn/modules/container.py")
+
+
+def _tells(frame: Frame) -> bool:
+    return not any(_in(frame, wrapper) for wrapper in _WRAPPERS) or _is_container(frame)
+
+
+def _in(frame: Frame, part: str) -> bool:
+    return part in _slashes(frame)
+
+
+def _slashes(frame: Frame) -> str:
+    return frame.file.replace("\\", "/")

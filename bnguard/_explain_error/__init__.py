@@ -1,1 +1,0 @@
-"""From a pasted log to a diagnosis, without torch."""
