@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from bnguard.facts import Mode
     from bnguard.findings import Report
 
-__all__ = ["audit_loader"]
-
 
 def audit_loader(  # noqa: PLR0913 - one keyword for each option of the command line
     loader: object = None,

@@ -12,8 +12,6 @@ from bnguard.model.roots import build_roots
 from bnguard.target import Target, environment, import_module
 from bnguard.untouched import quiet
 
-__all__ = ["Built", "models_of"]
-
 
 @contextmanager
 def models_of(

@@ -99,18 +99,15 @@ def _add_note(error: Exception, text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-_replaced: dict[str, Any] = {}
-
-
 def install(model: nn.Module | None = None, *, replay: bool = True) -> None:
     """Diagnose every uncaught exception of this process and its threads before it is printed.
 
-    Calling it again does nothing; ``uninstall`` takes the hooks back.
+    Calling it again does nothing.
     """
     require_module(model)
-    if _replaced:
-        return
     before, before_thread = sys.excepthook, threading.excepthook
+    if getattr(before, "__module__", None) == __name__:  # it is ours already
+        return
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if isinstance(error, Exception):
@@ -122,17 +119,4 @@ def install(model: nn.Module | None = None, *, replay: bool = True) -> None:
             annotate(args.exc_value, model, replay=replay)
         before_thread(args)
 
-    _replaced.update(main=(hook, before), thread=(thread_hook, before_thread))
     sys.excepthook, threading.excepthook = hook, thread_hook
-
-
-def uninstall() -> None:
-    """Put back the hooks that ``install`` replaced, unless somebody has replaced them since."""
-    if not _replaced:
-        return
-    (hook, before), (thread_hook, before_thread) = _replaced["main"], _replaced["thread"]
-    if sys.excepthook is hook:
-        sys.excepthook = before
-    if threading.excepthook is thread_hook:
-        threading.excepthook = before_thread
-    _replaced.clear()
