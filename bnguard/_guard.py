@@ -108,18 +108,15 @@ def _add_note(error: Exception, text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-_replaced: dict[str, Any] = {}
-
-
 def install(model: nn.Module | None = None, *, replay: bool = True) -> None:
     """Diagnose every uncaught exception of this process and its threads before it is printed.
 
-    Calling it again does nothing; ``uninstall`` takes the hooks back.
+    Calling it again does nothing.
     """
     require_module(model)
-    if _replaced:
-        return
     before, before_thread = sys.excepthook, threading.excepthook
+    if getattr(before, "__module__", None) == __name__:  # it is ours already
+        return
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if isinstance(error, Exception):
@@ -131,23 +128,10 @@ def install(model: nn.Module | None = None, *, replay: bool = True) -> None:
             annotate(args.exc_value, model, replay=replay)
         before_thread(args)
 
-    _replaced.update(main=(hook, before), thread=(thread_hook, before_thread))
     sys.excepthook, threading.excepthook = hook, thread_hook
 
 
-def uninstall() -> None:
-    """Put back the hooks that ``install`` replaced, unless somebody has replaced them since."""
-    if not _replaced:
-        return
-    (hook, before), (thread_hook, before_thread) = _replaced["main"], _replaced["thread"]
-    if sys.excepthook is hook:
-        sys.excepthook = before
-    if threading.excepthook is thread_hook:
-        threading.excepthook = before_thread
-    _replaced.clear()
-
-
-# ------------------------------------ counting single-sample batches that pass BatchNorm in training mode without a word
+# ----------------------------------- counting single-sample batches that pass BatchNorm in training mode without a word
 
 
 @dataclass
@@ -199,8 +183,8 @@ class Watch:
         most = max(p.times for p in self.passed.values())
         count = len(self.passed)
         return (
-            f"bnguard: {self.findings[0].code} {most} single-sample {'batch' if most == 1 else 'batches'} in training mode passed "
-            f"{count} BatchNorm {'layer' if count == 1 else 'layers'}, first in step {first.first_step} "
+            f"bnguard: {self.findings[0].code} {most} single-sample {'batch' if most == 1 else 'batches'} in training "
+            f"mode passed {count} BatchNorm {'layer' if count == 1 else 'layers'}, first in step {first.first_step} "
             f"of {self.steps} ({first.name or 'the model itself'})"
         )
 

@@ -150,12 +150,6 @@ def base_of(cls: type) -> type:
     return next(kin, cls)
 
 
-def nothing_incompatible() -> object:
-    """Return what ``load_state_dict`` gives when every key fits."""
-    kind = getattr(torch.nn.modules.module, "_IncompatibleKeys", None)
-    return kind([], []) if kind is not None else ([], [])
-
-
 def is_registered(module: torch.nn.Module, name: str) -> bool:
     """Whether the module has a parameter, buffer or child of this name, also where there is None in its place."""
     own = module.__dict__  # of a module whose constructor has not yet run, it lacks them all
@@ -187,11 +181,6 @@ def replace_tensor(module: torch.nn.Module, name: str, tensor: torch.Tensor) -> 
     """Put a tensor in the place of a parameter or buffer, whatever its class (a FakeTensor is no Parameter)."""
     space = module._parameters if name in module._parameters else module._buffers
     space[name] = tensor  # type: ignore[assignment]
-
-
-def own_buffers(module: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
-    """Return the module's own buffers by name."""
-    return [(name, buffer) for name, buffer in module._buffers.items() if buffer is not None]
 
 
 def has_values(tensor: torch.Tensor) -> bool:

@@ -19,7 +19,7 @@ from torch import nn
 
 import bnguard
 from bnguard import _guard as guard_module
-from bnguard._guard import install, uninstall
+from bnguard._guard import install
 
 ROOT = Path(__file__).parents[1]
 LONE = torch.randn(1, 4)
@@ -294,27 +294,22 @@ def test_an_exception_that_is_dropped_frees_its_tensors() -> None:
 # ---------------------------------------------------------------------------------------- hooks of Python
 
 
-@pytest.fixture
-def installed():
-    before = (sys.excepthook, threading.excepthook)
-    yield install
-    uninstall()
-    assert (sys.excepthook, threading.excepthook) == before
-
-
-def test_install_hooks_both_and_uninstall_puts_them_back(installed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_install_hooks_both_once(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[BaseException | None] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, traceback: shown.append(error))
     monkeypatch.setattr(threading, "excepthook", lambda args: shown.append(args.exc_value))
-    ours = threading.excepthook
-    installed()
-    installed()
+    install()
+    hooks = (sys.excepthook, threading.excepthook)
+    install()
+    assert (sys.excepthook, threading.excepthook) == hooks
     thread = threading.Thread(target=lambda: models.Deep()(LONE))
     thread.start()
     thread.join()
-    assert shown[0].bnguard.layer == "blocks.0.norm"
-    uninstall()
-    uninstall()
-    assert threading.excepthook is ours
+    try:
+        models.Deep()(LONE)
+    except ValueError as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+    assert [error.bnguard.layer for error in shown] == ["blocks.0.norm"] * 2
 
 
 def run_script(tmp_path: Path, body: str) -> subprocess.CompletedProcess[str]:

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from bnguard._facts.findings import Report
     from bnguard._facts.models import Mode
 
-__all__ = ["audit_loader"]
-
 
 def audit_loader(  # noqa: PLR0913 - one keyword for each option of the command line
     loader: object = None,

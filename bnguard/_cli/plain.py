@@ -28,7 +28,7 @@ class _PlainParameters:
             if getattr(param, "_runtime_param", "older typer") is None:
                 convert = _CONVERTERS.get(_bare(param.type_descriptor.annotation))
                 if convert:
-                    param._runtime_param = _Plain(convert)
+                    param._runtime_param = _Plain(convert)  # noqa: SLF001 - tests say when it moves
         return params
 
 

@@ -124,14 +124,12 @@ class StatisticsFact:
         nonfinite: number of channels with NaN or infinity in mean or variance, or a variance below 0.
         never_updated: counter at 0, mean 0 and variance 1 everywhere.
         collapsed: share of the channels, 0 to 1, whose variance has fallen towards 0.
-        batches_tracked: the counter, None where the layer has none.
 
     """
 
     nonfinite: int
     never_updated: bool
     collapsed: float
-    batches_tracked: int | None
 
 
 @dataclass(frozen=True)

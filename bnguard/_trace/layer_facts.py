@@ -273,11 +273,10 @@ def statistics_fact(mean: Tensor, var: Tensor, tracked: Tensor | None) -> Statis
             if mean.shape == var.shape
             else (torch.isfinite(var.float()))
         )
-        count = int(tracked) if tracked is not None and not tracked.is_meta else None
+        counted = tracked is not None and not tracked.is_meta and int(tracked) > 0
         fresh = bool((mean == 0).all()) and bool((var == 1).all())
         return StatisticsFact(
             nonfinite=int((~finite | (var.float() < 0)).sum()),
-            never_updated=fresh and not count,
+            never_updated=fresh and not counted,
             collapsed=float((var.float().abs() < COLLAPSED).float().mean()),
-            batches_tracked=count,
         )

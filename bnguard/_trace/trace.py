@@ -273,7 +273,7 @@ def _placed(value: Any, device: torch.device) -> Any:  # noqa: ANN401 - any argu
 
 def _buffers_to_meta(model: nn.Module) -> None:
     for module in model.modules():
-        for name, buffer in private.own_buffers(module):
+        for name, buffer in list(module.named_buffers(recurse=False, remove_duplicate=False)):
             if not buffer.is_meta:
                 private.replace_tensor(module, name, meta_like(buffer))
 
