@@ -76,15 +76,12 @@ def beside_forecasts(report: Report) -> list[Answer]:
 def _of_other_loaders(report: Report) -> Iterator[Answer]:
     fed = {f.loader for f in report.forecasts}
     others = [x for x in report.loaders if x.name not in fed]
-    if not others:
-        return
-    if "range" in report.extra or len(others) > MOST_LOADERS:
-        yield of_loaders(replace(report, loaders=tuple(others)))
-        return
-    for loader in others:
-        mine = tuple(f for f in report.findings if f.loader == loader.name)
-        answer = of_loaders(replace(report, loaders=(loader,), findings=mine))
-        yield replace(answer, subject=loader.name)
+    together = "range" in report.extra or len(others) > MOST_LOADERS
+    for loaders in [others] if together and others else [[loader] for loader in others]:
+        names = {loader.name for loader in loaders}
+        mine = tuple(f for f in report.findings if f.loader in names)
+        answer = of_loaders(replace(report, loaders=loaders, findings=mine))
+        yield answer if together else replace(answer, subject=loaders[0].name)
 
 
 # ---------------------------------------------------------------------------------------- models

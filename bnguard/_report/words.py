@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from bnguard._facts.findings import Severity
 from bnguard._facts.loaders import TIMES
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ def named(names: Sequence[str], most: int = 3) -> str:
 
 def totals(report: Report) -> str:
     """Return how many findings there are of each severity: ``1 error, 0 warnings, 2 notes``."""
-    from bnguard._facts.findings import Severity
-
     text = ", ".join(number(report.count(s), s.label) for s in sorted(Severity, reverse=True))
     return f"{text}, {len(report.problems):,} not carried out" if report.problems else text
 
