@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from bnguard.distributed import rank_and_world_size
 from bnguard.model.layers import Layer
+from bnguard.model.norms import norms
 from bnguard.repair import retype
 from bnguard.repair.apply import ALREADY, apply, why_fixed
 from bnguard.repair.choose import Only
@@ -51,6 +52,8 @@ def _change(layer: Layer, steps: Steps) -> str | None:
     why = why_not_running(layer)
     if why is None and retype.has(module, SingleSample):
         why = ALREADY
+    if why is None and norms().is_synchronised(module) and not isinstance(module, nn.SyncBatchNorm):
+        why = f"({layer.type}) takes its statistics over all ranks, which would wait for the one with the lone sample"
     if why is None:
         steps.done(lambda: retype.remove(module, SingleSample))
         retype.add(module, SingleSample)
