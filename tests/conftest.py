@@ -5,12 +5,19 @@ from __future__ import annotations
 import functools
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+with suppress(ImportError):  # it comes with the extra `test`
+    from hypothesis import settings
+
+    settings.register_profile("any machine", deadline=None)  # a hang is what pytest-timeout is for
+    settings.load_profile("any machine")
 os.environ.setdefault("COLUMNS", "80")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors: a second thread only waits for the other core
 GOLDEN = Path(__file__).parent / "golden"
@@ -44,6 +51,19 @@ def without_further_keys(schema: Any) -> Any:
         return schema
     strict = {k: without_further_keys(v) for k, v in schema.items()}
     return {**strict, "additionalProperties": False} if "required" in strict and "properties" in strict else strict
+
+
+@pytest.fixture(scope="session", autouse=True)
+def in_the_foreground() -> Iterator[None]:
+    """Take interrupts also where the suite is a background job: shells start those with interrupts ignored.
+
+    Every process that a test starts would ignore them as well.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -197,6 +197,33 @@ def test_what_is_no_part_of_torch_is_not_found(source: str, private_names: set[s
     assert not private_uses(source, private_names)
 
 
+def attributes(path: Path) -> set[str]:
+    """Return every attribute and imported name that the file uses."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    imported = {a.name for n in nodes if isinstance(n, ast.ImportFrom) for a in n.names}
+    return imported | {n.attr for n in nodes if isinstance(n, ast.Attribute)}
+
+
+@pytest.mark.parametrize(
+    ("names", "place"),
+    [
+        ({"get_close_matches"}, "errors.py"),
+        ({"get_rank", "get_world_size"}, "distributed.py"),
+        ({"extract_tb", "format_tb", "tb_frame", "tb_next"}, "usercode.py"),
+        ({"getstate", "get_rng_state", "fork_rng", "redirect_stdout"}, "untouched.py"),
+    ],
+)
+def test_each_of_these_is_done_in_one_place(names: set[str], place: str) -> None:
+    assert [p.name for p in PACKAGE.rglob("*.py") if names & attributes(p)] == [place]
+
+
+def test_no_test_reads_the_clock() -> None:
+    """A machine may be as slow as it likes: speed is measured in benchmarks, a hang ends by pytest-timeout."""
+    clocks = {"monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "process_time_ns"}
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert not clocks & attributes(path), path
+
+
 @pytest.mark.parametrize(
     ("argv", "code"),
     [

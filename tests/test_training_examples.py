@@ -53,7 +53,6 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         env=ENVIRONMENT,
         check=False,
-        timeout=280,
         stdin=subprocess.DEVNULL,
     )
 

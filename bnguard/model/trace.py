@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -248,12 +249,11 @@ class Subject:
 
 def _layer_of(error: BaseException, stage: Stage) -> nn.Module | None:
     layers = {id(x.module): x.module for x in stage.layers}
-    step, found = error.__traceback__, None
-    while step is not None:
-        code = step.tb_frame.f_code
-        owner = step.tb_frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+    found = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        code = frame.f_code
+        owner = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
         found = layers.get(id(owner), found)
-        step = step.tb_next
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Sequence
 from types import FrameType
 
@@ -20,12 +21,7 @@ def frames_of(error: BaseException) -> list[FrameType]:
 
 def lines_of(error: BaseException) -> dict[FrameType, int]:
     """Return the line at which each frame was left; ``f_lineno`` has moved on where a ``with`` block was closed."""
-    found = {}
-    traceback = error.__traceback__
-    while traceback is not None:
-        found[traceback.tb_frame] = traceback.tb_lineno
-        traceback = traceback.tb_next
-    return found
+    return dict(traceback.walk_tb(error.__traceback__))
 
 
 def module_of(frame: FrameType) -> nn.Module | None:

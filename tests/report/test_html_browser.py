@@ -171,5 +171,8 @@ def test_ten_thousand_layers_load(browser, tmp_path: Path) -> None:
     path = tmp_path / "large.html"
     path.write_text(render_as("html", large()), encoding="utf-8")
     browser.get(path.as_uri())
-    assert browser.execute_script("scrollBy(0, 20000); return document.documentElement.scrollHeight") > 20_000
+    height = "return document.documentElement.scrollHeight"
+    assert browser.execute_script(height) > 100_000
+    browser.execute_script("scrollBy(0, 100000)")
+    assert browser.execute_script("return scrollY") > 50_000
     assert browser.get_log("browser") == []

@@ -394,7 +394,7 @@ def test_two_ranks_under_torchrun(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
     result = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=200, cwd=tmp_path,
+        command, capture_output=True, text=True, check=False, cwd=tmp_path,
         env={**__import__("os").environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert result.stdout.split("FOUND")[1:] == [" module.1 1 2 True\n"], result.stderr[-2000:]

@@ -41,7 +41,7 @@ LOOK = (
 def python(*arguments: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     environment = {**__import__("os").environ, "PYTHONPATH": str(ROOT), **settings}
     command = [sys.executable, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

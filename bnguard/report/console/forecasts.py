@@ -21,7 +21,7 @@ MOST_PICTURES = 24
 
 def print_forecasts(report: Report, console: Console, *, quiet: bool) -> None:
     """Print the forecasts of a report, and what else was checked; see ``console.draw``."""
-    page = LoaderPage(console, several_models=len(report.models) > 1)
+    page = LoaderPage(console, several_models=len({m.target for m in report.models}) > 1)
     if not quiet:
         answers = of_report(report)
         named = report.command == "check" or len({answer.subject for answer in answers}) > 1
