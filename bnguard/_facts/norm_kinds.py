@@ -11,7 +11,7 @@ no batch size makes them raise. Listing them would be noise.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -54,9 +54,10 @@ class NormFunction:
 
     Attributes:
         name: where it is found, such as ``torch.nn.functional:batch_norm``.
-        parameters: their names in order, with blanks between them. Those that mean something here are ``input``,
-            ``running_mean``, ``running_var``, ``weight``, ``bias``, ``batch_statistics``, ``momentum``, ``eps``,
-            ``channels_last``, and the options of the kind.
+        parameters: their names in order, with blanks between them; that of the function itself, if it is one of
+            Python, goes before. Those that mean something here are ``input``, ``running_mean``, ``running_var``,
+            ``weight``, ``bias``, ``batch_statistics``, ``momentum``, ``eps``, ``channels_last``, and the options of the
+            kind.
         refusal: a pattern for the words with which it refuses one value per statistic; None if it takes that.
         batch_statistics: whether it uses the statistics of its own input where the call does not say.
 
@@ -66,6 +67,11 @@ class NormFunction:
     parameters: str
     refusal: str | None = None
     batch_statistics: bool = True
+
+    def with_parameters(self, names: Sequence[str]) -> NormFunction:
+        """Return it with the parameters that it has in this release, if they can be read."""
+        found = replace(self, parameters=" ".join(names))
+        return found if "input" in found.names else self
 
     @cached_property
     def names(self) -> Mapping[str, str]:
@@ -102,6 +108,8 @@ class NormKind:
         classes: where they are found, such as ``torch.nn.modules.batchnorm:BatchNorm2d``; subclasses belong to them,
             and with a class of torch those of the private class under it.
         functions: the first one is what a layer is taken to call.
+        synchronised: classes whose statistics are those of all ranks, where there are several. All must take part.
+        refusing_alone: those of them that refuse one value of their own rank all the same.
         options: what a call says besides tensors and counts depend on, such as ``num_groups``.
         measured: whether classes that nobody knows are of this kind if they keep running statistics. What they do is
             then found out by running them.
@@ -122,12 +130,19 @@ class NormKind:
     checked: Count | None = None
     classes: tuple[str, ...] = ()
     functions: tuple[NormFunction, ...] = ()
+    synchronised: tuple[str, ...] = ()
+    refusing_alone: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     measured: bool = False
     crosses_samples: bool = False
     grows_with_batch: bool = False
     running_statistics: bool = False
     remedies: frozenset[str] = frozenset()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names of classes and functions in the entry."""
+        return (*self.classes, *self.synchronised, *self.refusing_alone, *(f.name for f in self.functions))
 
     def refuses(self, function: NormFunction, shape: Shape, arguments: Mapping[str, Any]) -> bool:
         """Whether the function raises because a statistic would be taken over one value."""
@@ -174,12 +189,13 @@ class NormKinds:
             yield "has neither a class nor a function, so that nothing would be of this kind"
         if kind.measured and any(k.measured for k in self):
             yield "is measured, as another kind is"
-        names = [*kind.classes, *(f.name for f in kind.functions)]
-        taken = {n for k in self for n in (*k.classes, *(f.name for f in k.functions))}
-        for name in names:
+        for name in kind.names:
             if not all(place_of(name)):
                 yield f"{name!r} is no name such as package.module:name"
-            if name in taken or names.count(name) > 1:
+        known = [*kind.classes, *(f.name for f in kind.functions)]
+        taken = {n for k in self for n in (*k.classes, *(f.name for f in k.functions))}
+        for name in known:
+            if name in taken or known.count(name) > 1:
                 yield f"{name} is there twice"
         for function in kind.functions:
             yield from self._faults_of(function, kind)
@@ -245,16 +261,22 @@ BATCH = NormKind(
         NormFunction(
             "torch:batch_norm", "input weight bias running_mean running_var training momentum eps cudnn_enabled"
         ),
-        # these two and the next count the samples of their own rank before they ask the others, unlike SyncBatchNorm
         NormFunction("inplace_abn.functions:inplace_abn", _INPLACE_ABN, refusal=_ONE_SAMPLE),
         NormFunction("inplace_abn.functions:inplace_abn_sync", f"{_INPLACE_ABN} group", refusal=_ONE_SAMPLE),
         NormFunction(
             "apex.parallel.optimized_sync_batchnorm_kernel:SyncBatchnormFunction.forward",
-            "ctx input weight bias running_mean running_variance eps track_running_stats momentum process_group "
-            "channel_last",
+            "ctx input z weight bias running_mean running_variance eps track_running_stats momentum process_group "
+            "channel_last fuse_relu",
             refusal=_ONE_VALUE,
         ),
     ),
+    synchronised=(
+        "torch.nn.modules.batchnorm:SyncBatchNorm",
+        "inplace_abn.abn:InPlaceABNSync",
+        "apex.parallel.optimized_sync_batchnorm:SyncBatchNorm",
+        "apex.parallel.sync_batchnorm:SyncBatchNorm",
+    ),
+    refusing_alone=("inplace_abn.abn:InPlaceABNSync",),
     crosses_samples=True,
     grows_with_batch=True,
     running_statistics=True,

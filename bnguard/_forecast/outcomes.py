@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from torch import nn
-
 from bnguard._facts.forecasts import Cause, SizeFact
 from bnguard._facts.models import LayerFact, Method, NormCall
 from bnguard._models.inputs import Inputs
+from bnguard._models.layers import norms
 from bnguard._trace.models import Opened
 from bnguard._trace.trace import Progress, Stage, Trace
 
@@ -110,8 +109,8 @@ class Outcomes:
         """Return the layers that count the samples of all ranks, and so never see one value where there are two."""
         if self.world_size < 2:
             return set()
-        modules = (x for x in trace.stage.layers if isinstance(x.module, nn.SyncBatchNorm) and x.module.training)
-        return {self.model.prefix + x.name for x in modules}
+        counts = norms().counts_all_ranks
+        return {self.model.prefix + x.name for x in trace.stage.layers if counts(x.module) and x.module.training}
 
     def _ended(self, inputs: Inputs, trace: Trace, layers: Sequence[LayerFact], batch_size: int) -> SizeFact:
         """Judge a forward that raised by itself: within a normalisation layer, or elsewhere."""

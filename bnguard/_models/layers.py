@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from operator import attrgetter
@@ -299,7 +299,7 @@ class Norms:
 
     def __init__(self) -> None:
         bound = [
-            Bound(kind, function, live)
+            Bound(kind, _as_it_is(function, live), live)
             for kind in KINDS
             for function in kind.functions
             if callable(live := _found(function.name))
@@ -313,6 +313,8 @@ class Norms:
         }
         self._scripted = {place_of(name)[1]: kind for name, kind in classes if name.startswith("torch")}
         self._measured = next((kind for kind in KINDS if kind.measured), None)
+        self._synchronised = _all_found(name for kind in KINDS for name in kind.synchronised)
+        self._refusing_alone = _all_found(name for kind in KINDS for name in kind.refusing_alone)
         self._known: dict[Any, NormKind | None] = {}
 
     def kind_of_class(self, cls: Any) -> NormKind | None:  # noqa: ANN401 - mypy does not see that a class can be hashed
@@ -327,6 +329,14 @@ class Norms:
     def kind_of_scripted(self, name: str) -> NormKind | None:
         """Return the kind of a TorchScript module, by the name of the class that it was made of."""
         return self._scripted.get(name)
+
+    def is_synchronised(self, module: nn.Module) -> bool:
+        """Whether the layer takes its statistics over all ranks, which must then all take part."""
+        return isinstance(module, self._synchronised)
+
+    def counts_all_ranks(self, module: nn.Module) -> bool:
+        """Whether the layer takes one value of its own rank where others have more."""
+        return self.is_synchronised(module) and not isinstance(module, self._refusing_alone)
 
     def first(self, kind: NormKind) -> Bound:
         """Return the function that a layer of this kind is taken to call: one's own normaliser does as BatchNorm."""
@@ -346,8 +356,7 @@ def _norms(*_: object) -> Norms:
 
 @lru_cache(maxsize=4)
 def _modules(_: int) -> tuple[str, ...]:
-    names = {n for kind in KINDS for n in (*kind.classes, *(f.name for f in kind.functions))}
-    return tuple(sorted({place_of(name)[0] for name in names}))
+    return tuple(sorted({place_of(name)[0] for kind in KINDS for name in kind.names}))
 
 
 def _found(name: str) -> Any:  # noqa: ANN401 - a class or a function
@@ -357,6 +366,15 @@ def _found(name: str) -> Any:  # noqa: ANN401 - a class or a function
         return attrgetter(attribute)(sys.modules[module])
     except (KeyError, AttributeError):
         return None
+
+
+def _all_found(names: Iterable[str]) -> tuple[type, ...]:
+    return tuple(cls for name in names if isinstance(cls := _found(name), type))
+
+
+def _as_it_is(function: NormFunction, live: Any) -> NormFunction:  # noqa: ANN401 - a function of Python or C++
+    code = getattr(live, "__code__", None)
+    return function if code is None else function.with_parameters(code.co_varnames[: code.co_argcount])
 
 
 def is_torch_batch_norm(call: Call) -> bool:

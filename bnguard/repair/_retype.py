@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bnguard._errors import RepairError
-from bnguard._models.layers import Layer
+from bnguard._models.layers import Layer, norms
 from bnguard._ranks import rank_and_world_size
 from bnguard.repair._apply import ALREADY, Only, Repair, Steps, apply, why_fixed
 
@@ -199,6 +199,8 @@ def _allow_in_layer(layer: Layer, steps: Steps) -> str | None:
     why = why_not_running(layer)
     if why is None and has(module, SingleSample):
         why = ALREADY
+    if why is None and norms().is_synchronised(module) and not isinstance(module, nn.SyncBatchNorm):
+        why = f"({layer.type}) takes its statistics over all ranks, which would wait for the one with the lone sample"
     if why is None:
         steps.done(lambda: remove(module, SingleSample))
         add(module, SingleSample)

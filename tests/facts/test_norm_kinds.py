@@ -263,10 +263,10 @@ class SyncBatchNorm(_BatchNorm):
         super().__init__(num_features)
         self.channel_last = channel_last
 
-    def forward(self, input):
+    def forward(self, input, z=None):
         return SyncBatchnormFunction.apply(
-            input, self.weight, self.bias, self.running_mean, self.running_var, self.eps,
-            self.training or not self.track_running_stats, 0.1, None, self.channel_last,
+            input, z, self.weight, self.bias, self.running_mean, self.running_var, self.eps,
+            self.training or not self.track_running_stats, 0.1, None, self.channel_last, False,
         )
 """,
     "parallel/optimized_sync_batchnorm_kernel.py": """
@@ -274,8 +274,8 @@ from torch.autograd.function import Function
 
 class SyncBatchnormFunction(Function):
     @staticmethod
-    def forward(ctx, input, weight, bias, running_mean, running_variance, eps, track_running_stats=True,
-                momentum=1.0, process_group=None, channel_last=False):
+    def forward(ctx, input, z, weight, bias, running_mean, running_variance, eps, track_running_stats=True,
+                momentum=1.0, process_group=None, channel_last=False, fuse_relu=False):
         if input.is_meta:
             raise RuntimeError("this kernel takes CUDA tensors alone")
         if track_running_stats and input.numel() // input.size(-1 if channel_last else 1) == 1:
@@ -430,6 +430,31 @@ def test_fixes_take_them_or_say_why_not() -> None:
 
     with pytest.raises(bnguard.BnguardError, match=r"\(Plain\) is no BatchNorm of torch's"):
         to_sync(nn.Sequential(nn.Conv2d(3, 4, 1), Plain(4)), verify=False)
+
+
+@pytest.mark.usefixtures("packages")
+def test_another_release_may_have_other_parameters(tmp_path: Path) -> None:
+    for name in ("optimized_sync_batchnorm.py", "optimized_sync_batchnorm_kernel.py"):
+        path = tmp_path / "site-packages/apex/parallel" / name
+        path.write_text(path.read_text().replace("input, z,", "input,").replace(", False,\n", ",\n"))
+    model = nn.Sequential(nn.Linear(4, 4), made("SyncBatchNorm"))
+    (layer,) = bnguard.scan(model, (4,)).models[0].layers
+    assert (layer.verdict, layer.name, layer.eps) == ("fails", "1", 1e-5)
+    with torch.no_grad():
+        assert model(torch.randn(2, 4)).shape == (2, 4)
+    assert bnguard.scan(model, (4,), mode="eval").models[0].layers[0].verdict == "frozen"
+
+
+@pytest.mark.usefixtures("packages")
+def test_who_counts_the_samples_of_all_ranks() -> None:
+    """Apex asks the others before it refuses, as torch's SyncBatchNorm does; InPlaceABNSync looks at its own first."""
+    one_each = {"n": 18, "batch_size": 8, "world_size": 2}
+    for name, stops in (("SyncBatchNorm", False), ("InPlaceABNSync", True), ("InPlaceABN", True)):
+        report = bnguard.forecast(nn.Sequential(nn.Linear(4, 4), made(name)), one_each, inputs=(4,))
+        assert (name, report.forecasts[0].stops) == (name, stops)
+    for name in ("SyncBatchNorm", "InPlaceABNSync"):
+        with pytest.raises(bnguard.BnguardError, match="takes its statistics over all ranks"):
+            allow_single_sample(nn.Sequential(nn.Linear(4, 4), made(name)), inputs=(4,))
 
 
 class GBN(nn.Module):
