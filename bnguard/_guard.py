@@ -7,12 +7,14 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
 from bnguard._diagnose.diagnose import diagnose, require_module
@@ -207,3 +209,29 @@ class Watch:
         if name not in self.passed:
             self.passed[name] = Passed(name, assignment_line(self._model, name), max(self.steps, 1))
         self.passed[name].times += 1
+
+
+@contextmanager
+def watching_all_models() -> Iterator[None]:
+    """Watch every model that is called within the block; write the summaries to stderr at its end."""
+    watches: list[Watch] = []
+    known: set[nn.Module] = set()
+
+    def meet(module: nn.Module, args: tuple[object, ...]) -> None:  # noqa: ARG001 - torch's signature
+        """Take the first module that is called for the model: its parts are called after it."""
+        if module in known:
+            return
+        known.update(module.modules())
+        if any(layer.kind is BATCH for layer in find_layers(module)):
+            watch = Watch(module)
+            watch.start()
+            watch.steps += module.training  # this call has begun: the model's own hook comes too late for it
+            watches.append(watch)
+
+    handle = register_module_forward_pre_hook(meet)
+    try:
+        yield
+    finally:
+        handle.remove()
+        for watch in watches:
+            watch.stop()

@@ -9,18 +9,10 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from torch import nn
-from torch.nn.modules.module import register_module_forward_pre_hook
-
 from bnguard import _ranks as ranks
-from bnguard._facts.norm_kinds import BATCH
-from bnguard._guard import Watch
-from bnguard._models.layers import find_layers
 from bnguard._run.script import Program
 from bnguard._usercode import one_line, without_launchers
 
@@ -42,7 +34,7 @@ def supervise(program: Program, *, replay: bool = True, watch: bool = False) -> 
     """
     _watch_threads(replay)
     if watch:
-        from bnguard._run.supervise import watching_all_models
+        from bnguard._guard import watching_all_models
 
         with watching_all_models():
             return _run(program, replay)
@@ -126,32 +118,3 @@ def _one_report(diagnosis: Diagnosis) -> str:
     layer = "a normalisation layer" if diagnosis.layer is None else diagnosis.layer or "the model itself"
     mine = f"rank {ranks.rank()} of {ranks.world_size()}"
     return f"bnguard: {mine}: {layer} failed here as well; the report is that of rank {reporting}"
-
-
-# --------------------------------------------------------------- watching the models of a program that nobody has named
-
-
-@contextmanager
-def watching_all_models() -> Iterator[None]:
-    """Watch every model that is called within the block; write the summaries to stderr at its end."""
-    watches: list[Watch] = []
-    known: set[nn.Module] = set()
-
-    def meet(module: nn.Module, args: tuple[object, ...]) -> None:  # noqa: ARG001 - torch's signature
-        """Take the first module that is called for the model: its parts are called after it."""
-        if module in known:
-            return
-        known.update(module.modules())
-        if any(layer.kind is BATCH for layer in find_layers(module)):
-            watch = Watch(module)
-            watch.start()
-            watch.steps += module.training  # this call has begun: the model's own hook comes too late for it
-            watches.append(watch)
-
-    handle = register_module_forward_pre_hook(meet)
-    try:
-        yield
-    finally:
-        handle.remove()
-        for watch in watches:
-            watch.stop()

@@ -46,7 +46,7 @@ def scan_checkpoint(text: str, batch_size: int, mode: Mode) -> ModelFact:
         inputs=(),
         method="none",
         layers=layers,
-        notes=(f"running statistics of {len(layers)} layers looked at, for BN301 to BN303",),
+        notes=(f"running statistics of {len(layers)} layers looked at",),
         trace_error="a checkpoint holds weights, not the forward: scan the file that defines the model as well",
     )
 
