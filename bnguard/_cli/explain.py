@@ -20,7 +20,7 @@ def rules(
 
 
 def explain(
-    code: Annotated[str, typer.Argument(help="A code such as BN101, or a rule's name.", metavar="CODE")],
+    code: Annotated[str, typer.Argument(help="A code or a name, as `bnguard rules` lists them.", metavar="CODE")],
 ) -> int:
     """Explain one rule: what it finds, why it matters, how to fix it."""
     from bnguard._report.console import catalogue
