@@ -74,7 +74,7 @@ def every_json_follows_the_schema() -> Iterator[None]:
     except ImportError:  # it comes with the extra `test`
         yield
         return
-    from bnguard._report import json as as_json
+    from bnguard._report.formats import json as as_json
 
     validator = Draft202012Validator(without_further_keys(json.loads(SCHEMA.read_text(encoding="utf-8"))))
     render = as_json.render_document

@@ -190,11 +190,11 @@ def test_no_sentence_is_taken_apart(path: Path, room: str) -> None:
 
 def test_only_the_console_reporter_knows_rich() -> None:
     draws = [path for path in PACKAGE.rglob("*.py") if uses(path, "rich")]
-    assert {path.parent for path in draws} == {PACKAGE / "_report/console"}
+    assert {path.parent for path in draws} == {PACKAGE / "_report/formats/console"}
 
 
 def test_only_the_page_knows_jinja() -> None:
-    assert [p for p in files(".") if uses(p, "jinja2", "markupsafe")] == [PACKAGE / "_report/html/__init__.py"]
+    assert [p for p in files(".") if uses(p, "jinja2", "markupsafe")] == [PACKAGE / "_report/formats/html/__init__.py"]
 
 
 def test_jinja_is_imported_for_a_page_alone() -> None:

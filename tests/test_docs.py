@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bnguard._report.console.catalogue import as_markdown
-from bnguard._report.formats import FORMATS
+from bnguard._report.formats import FORMATS, endings
+from bnguard._report.formats.console.catalogue import as_markdown
 from bnguard._rules import CATALOGUE
 
 ROOT = Path(__file__).parent.parent
@@ -94,7 +94,7 @@ def test_every_format_is_documented_with_its_endings() -> None:
     page = (ROOT / "docs/reference/formats.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([a-z]+)` \| .* \|(.*)\|$", page, re.MULTILINE)
     shown = {name: tuple(re.findall(r"`(\.\w+)`", endings)) for name, endings in rows}
-    assert shown == {name: made.endings for name, made in FORMATS.items()}
+    assert shown == {name: endings(name) for name in FORMATS}
     assert f"`--format {'|'.join(FORMATS)}`" in (ROOT / "docs/reference/cli.md").read_text("utf-8").replace("\\", "")
 
 

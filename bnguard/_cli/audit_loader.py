@@ -102,7 +102,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
 
 def _audit_targets(targets: list[str], argv: list[str], keywords: dict[str, Any], quiet: bool) -> "Report":
     from bnguard._audit_loader import audit_loader
-    from bnguard._report.console.progress import counter
+    from bnguard._report.formats.console.progress import counter
     from bnguard._targets import load_object
 
     if len(set(targets)) != len(targets):

@@ -43,7 +43,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
         return 0
     from bnguard._check.config import read_declarations
     from bnguard._check.run import carry_out_all
-    from bnguard._report.console.progress import bar
+    from bnguard._report.formats.console.progress import bar
     from bnguard._report.render import emit
     from bnguard._untouched import stdout_set_aside
 

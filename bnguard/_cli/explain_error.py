@@ -21,7 +21,7 @@ def command(
         raise UsageError(f"--format {fmt!r} is not known", hint="one of console, json")
     from bnguard import __version__
     from bnguard._explain_error import MOST, diagnose_text, read_log
-    from bnguard._report.json import render_document
+    from bnguard._report.formats.json import render_document
     from bnguard._report.stdout import checked, write
 
     log = read_log(file)

@@ -116,7 +116,7 @@ def _show(changed: Sequence[Proposal]) -> None:
     for proposal in changed:
         diff = unified_diff(proposal)
         if sys.stdout.isatty():
-            from bnguard._report.console.diff import show_diff
+            from bnguard._report.formats.console.diff import show_diff
 
             show_diff(diff.decode(proposal.source.encoding, "replace"))
         else:

@@ -6,17 +6,16 @@ import os
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from bnguard._errors import UsageError
 from bnguard._report import stdout
-from bnguard._report.formats import FORMATS, Context, format_of, reporter
+from bnguard._report.formats import FORMATS, Context, companion, drawing, format_of, reporter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bnguard._facts.findings import Report
-    from bnguard._report.formats import Drawing
 
 _THRESHOLDS = {"error": 3, "warning": 2, "never": 99}
 _STDOUT = Path("-")
@@ -72,11 +71,12 @@ def render_as(name: str, report: Report, exit_code: int | None = None, *, quiet:
 
 
 def _print(name: str, context: Context) -> None:
-    if not FORMATS[name].draws:
+    draw = drawing(name)
+    if draw is None:
         stdout.write(reporter(name).render(context))
         return
     with stdout.checked():
-        cast("Drawing", reporter(name)).show(context)
+        draw(context)
 
 
 def _write(place: Destination, text: str) -> None:
@@ -149,7 +149,7 @@ def _refuse_shared(made: Sequence[Destination]) -> None:
 
 def _companions(made: Sequence[Destination]) -> Iterator[Destination]:
     """Yield what goes with the formats that are asked for, once each."""
-    for companion in dict.fromkeys(FORMATS[place.format].companion for place in made):
-        file = os.environ.get(companion.variable) if companion else None
-        if companion and file:
-            yield Destination(companion.format, Path(file), companion.variable)
+    for beside in dict.fromkeys(companion(place.format) for place in made):
+        file = os.environ.get(beside.variable) if beside else None
+        if beside and file:
+            yield Destination(beside.format, Path(file), beside.variable)

@@ -18,7 +18,7 @@ from bnguard._facts.findings import Finding, Report, Severity
 from bnguard._facts.models import SourceLine
 from bnguard._remedies import Advice
 from bnguard._report.characters import acts, visible, xml_text
-from bnguard._report.github.annotations import MOST
+from bnguard._report.formats.github import MOST
 from bnguard._report.render import render_as
 from bnguard._report.words import totals
 
@@ -150,7 +150,7 @@ def test_the_console_writes_what_the_encoding_has(encoding: str) -> None:
     ]
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding)
-    from bnguard._report.console.page import Page
+    from bnguard._report.formats.console.page import Page
 
     Page(Console(file=file, width=80)).findings(findings, most=len(findings))
     file.flush()

@@ -10,7 +10,7 @@ from rich.console import Console
 from torch import nn
 
 import bnguard
-from bnguard._report.console.forecasts import print_forecasts
+from bnguard._report.formats.console.forecasts import print_forecasts
 from bnguard._report.render import render_as
 
 IMAGE = (3, 8, 8)

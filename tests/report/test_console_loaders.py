@@ -11,7 +11,7 @@ from rich.text import Text
 import bnguard
 from bnguard._facts.findings import Report
 from bnguard._facts.loaders import LoaderFact
-from bnguard._report.console.loaders import print_loaders
+from bnguard._report.formats.console.loaders import print_loaders
 
 
 def shown(

@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import nn
 
 import bnguard
-from bnguard._report.console.models import MOST_LINES, print_models
+from bnguard._report.formats.console.models import MOST_LINES, print_models
 from bnguard._report.render import render_as
 
 WIDTH = 80  # of the golden files, which name the lines of ``Mixed`` too

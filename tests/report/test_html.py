@@ -29,7 +29,7 @@ from bnguard._remedies import Advice
 from bnguard._report.characters import visible
 from bnguard._report.render import render_as
 
-TEMPLATES = Path(bnguard.__file__).parent / "_report/html/templates"
+TEMPLATES = Path(bnguard.__file__).parent / "_report/formats/html/templates"
 
 
 @cache

@@ -15,8 +15,8 @@ from report.pages import large
 import bnguard
 from bnguard._facts.findings import Report
 from bnguard._facts.loaders import LoaderFact, Stream
-from bnguard._report.html.epoch import HEIGHT, MOST_RUNS, strips_of
-from bnguard._report.html.plot import MOST_MARKS, plot_of
+from bnguard._report.formats.html.epoch import HEIGHT, MOST_RUNS, strips_of
+from bnguard._report.formats.html.plot import MOST_MARKS, plot_of
 from bnguard._report.words import holds_one
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 import bnguard
 from bnguard._facts.findings import Report
-from bnguard._report import json as as_json
+from bnguard._report.formats import json as as_json
 from bnguard._report.render import render_as
 
 jsonschema = pytest.importorskip("jsonschema")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def show(context: Context) -> None:
     """Print the report to stdout; rich honours NO_COLOR and drops colour in a pipe."""
-    from bnguard._report.console.page import Terminal
+    from bnguard._report.formats.console.page import Terminal
 
     draw(context.report, Terminal(), quiet=context.quiet)
 
@@ -39,15 +39,15 @@ def draw(report: Report, console: Console, *, quiet: bool = False) -> None:
 
     """
     if report.forecasts or report.command == "check":
-        from bnguard._report.console.forecasts import print_forecasts
+        from bnguard._report.formats.console.forecasts import print_forecasts
 
         print_forecasts(report, console, quiet=quiet)
         return
     if report.models:
-        from bnguard._report.console.models import print_models
+        from bnguard._report.formats.console.models import print_models
 
         print_models(report, console, quiet=quiet)
     if report.loaders:
-        from bnguard._report.console.loaders import print_loaders
+        from bnguard._report.formats.console.loaders import print_loaders
 
         print_loaders(report, console, quiet=quiet)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from bnguard._report.answers import of_report
-from bnguard._report.console.loaders import LoaderPage
+from bnguard._report.formats.console.loaders import LoaderPage
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from bnguard._errors import UsageError
 from bnguard._report import stdout
-from bnguard._report.console.page import Page, Terminal
-from bnguard._report.console.symbols import SEVERITY_STYLE, Symbols
+from bnguard._report.formats.console.page import Page, Terminal
+from bnguard._report.formats.console.symbols import SEVERITY_STYLE, Symbols
 from bnguard._report.words import examples_of, paragraphs, remedies_of
 
 if TYPE_CHECKING:

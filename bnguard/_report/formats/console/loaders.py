@@ -8,7 +8,7 @@ from rich.text import Text
 
 from bnguard._facts.loaders import runs_text
 from bnguard._report import answers, words
-from bnguard._report.console.page import MOST_FINDINGS, MOST_NOTES, Page
+from bnguard._report.formats.console.page import MOST_FINDINGS, MOST_NOTES, Page
 from bnguard._report.ranges import Cell, Range, ranges_of, series
 from bnguard._rules import rule_of
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bnguard._facts.findings import Report
     from bnguard._facts.loaders import LoaderFact, Stream
-    from bnguard._report.console.symbols import Symbols
+    from bnguard._report.formats.console.symbols import Symbols
 
 MOST_STREAMS = 6
 """Ranks and workers with plans of their own are drawn up to this many lines a loader."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from bnguard._report.console.symbols import SEVERITY_STYLE, STATE_STYLE, Symbols
+from bnguard._report.formats.console.symbols import SEVERITY_STYLE, STATE_STYLE, Symbols
 from bnguard._report.words import named, short_place
 
 if TYPE_CHECKING:

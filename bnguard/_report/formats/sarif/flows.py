@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bnguard._facts.loaders import runs_text
-from bnguard._report.sarif.parts import message, physical
+from bnguard._report.formats.sarif.parts import message, physical
 
 if TYPE_CHECKING:
     from bnguard._facts.findings import Finding, Report

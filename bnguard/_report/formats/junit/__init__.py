@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 from bnguard._facts.findings import Severity
 from bnguard._report.characters import visible, xml_text
-from bnguard._report.junit.suites import Case, Suite, suites
+from bnguard._report.formats.junit.suites import Case, Suite, suites
 from bnguard._report.words import short_place
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from bnguard._facts.findings import Finding, Report
     from bnguard._report.formats import Context
+
+ENDINGS = (".xml",)
 
 
 def render(context: Context) -> str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bnguard._facts.forecasts import ForecastFact
     from bnguard._report.formats import Context
 
+ENDINGS = (".md",)
+
 MOST_ROWS = 200
 """Findings on the page: the runner throws a summary above 1 MiB away."""
 

@@ -12,9 +12,9 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from bnguard._report.characters import unicode_text
+from bnguard._report.formats.sarif.flows import Flows
+from bnguard._report.formats.sarif.parts import descriptor, fingerprint, message, physical
 from bnguard._report.places import Place, Places
-from bnguard._report.sarif.flows import Flows
-from bnguard._report.sarif.parts import descriptor, fingerprint, message, physical
 from bnguard._report.words import short_place
 from bnguard._rules import CATALOGUE
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from bnguard._facts.findings import Finding, Report
     from bnguard._report.formats import Context
+
+ENDINGS = (".sarif",)
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _NOTIFICATIONS = {

@@ -11,8 +11,8 @@ from rich.tree import Tree
 
 from bnguard._report import answers, words
 from bnguard._report.branches import Branch, shortened, tree_of
-from bnguard._report.console.page import Page
-from bnguard._report.console.symbols import VERDICT_STYLE, Symbols
+from bnguard._report.formats.console.page import Page
+from bnguard._report.formats.console.symbols import VERDICT_STYLE, Symbols
 from bnguard._report.words import number
 
 if TYPE_CHECKING:

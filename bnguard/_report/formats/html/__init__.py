@@ -12,9 +12,9 @@ from bnguard._facts.loaders import runs_text
 from bnguard._facts.models import THIN_VALUES
 from bnguard._report import answers, ranges, words
 from bnguard._report.characters import visible
-from bnguard._report.html import epoch, plot
-from bnguard._report.html.findings import SHOWN, sections_of
-from bnguard._report.html.tree import rows
+from bnguard._report.formats.html import epoch, plot
+from bnguard._report.formats.html.findings import SHOWN, sections_of
+from bnguard._report.formats.html.tree import rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Anchors = dict[tuple[str | None, str | None], str]
 """Ids of layers in the page, by target of the model and dotted name."""
+
+ENDINGS = (".html", ".htm")
 
 
 def render(context: Context) -> str:

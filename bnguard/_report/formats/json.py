@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bnguard._report.formats import Context
 
+ENDINGS = (".json",)
+
 
 def render(context: Context) -> str:
     """Return the report as JSON text, one document, ending in a newline."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bnguard._facts.findings import Severity
 from bnguard._report.characters import visible
+from bnguard._report.formats import Companion
 from bnguard._report.places import Place, Places
 from bnguard._report.words import named, number, short_place, totals
 from bnguard._rules import rule_of
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from bnguard._facts.findings import Finding, Report
     from bnguard._report.formats import Context
+
+COMPANION = Companion("summary", "GITHUB_STEP_SUMMARY")
 
 MOST = 10
 """Annotations of one kind that GitHub keeps of a step."""

@@ -1,1 +1,0 @@
-"""Workflow commands and the job summary of GitHub Actions."""
