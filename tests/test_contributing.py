@@ -28,7 +28,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def run(copy: Path, *argv: str) -> str:
-    """What Python prints, called in the copy and with the copy's package."""
+    """What Python prints, called in the copy with its own package."""
     environment = {**os.environ, "PYTHONPATH": str(copy), "COLUMNS": "100", "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(
         [sys.executable, *argv],
