@@ -165,6 +165,9 @@ def test_any_numbers_give_a_plan_or_one_clear_refusal(
         assert "\n" not in way.detail
 
 
+DISPATCHED = {"n": 9, "batch_size": 8, "world_size": 2, "sharding": "accelerate-dispatch"}
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -202,6 +205,10 @@ def test_any_numbers_give_a_plan_or_one_clear_refusal(
         ({"n": 9, "batch_size": 8, "world_size": 2, "uneven": True, "sampler_drop_last": True}, "exclude"),
         ({"n": 9, "batch_size": 8, "uneven": True}, "several ranks"),
         ({"n": 9, "batch_size": 8, "world_size": 2, "sharding": "accelerate", "sampler_drop_last": True}, "Acc"),
+        ({**DISPATCHED, "sampler_drop_last": True}, "belongs to DistributedSampler"),
+        ({**DISPATCHED, "uneven": True}, "nothing to Accelerate's dispatcher"),
+        ({**DISPATCHED, "iterable": True, "workers": 2, "shard": "ceil"}, "tails it may refuse"),
+        ({**DISPATCHED, "iterable": True, "sharding": "accelerate", "uneven": True}, "has no sampler"),
         ({"n": 9, "batch_size": 9, "world_size": 2, "sharding": "accelerate-split"}, "refuses to split"),
         ({"n": 9, "batch_size": 8, "sharding": "magic"}, "not known"),
         ({"n": 9, "batch_size": 8, "shard": "ceil"}, "--iterable"),

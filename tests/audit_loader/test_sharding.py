@@ -13,9 +13,16 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sampler,
 from torch.utils.data.distributed import DistributedSampler
 
 import bnguard
+<<<<<<< HEAD:tests/audit_loader/test_sharding.py
 from bnguard._audit_loader import sharding
 from bnguard._audit_loader.sharding.workers import WORKER_SHARDINGS
 from bnguard._errors import UsageError
+=======
+from bnguard.errors import UsageError
+from bnguard.loader import sharding
+from bnguard.loader.plan import Setup
+from bnguard.loader.sharding.workers import WORKER_SHARDINGS
+>>>>>>> hb:tests/loader/test_sharding.py
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -213,6 +220,52 @@ def test_planning_never_imports_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
 
 
+RANKS = {"n": 17, "batch_size": 8, "world_size": 4}
+
+
+@pytest.mark.parametrize(
+    ("name", "divided", "kinds"),
+    [
+        ("distributed-sampler", False, {"merge-tail", "balance"}),
+        ("accelerate", False, set()),
+        ("accelerate-split", True, set()),
+        ("accelerate-dispatch", True, set()),
+    ],
+)
+def test_who_makes_the_batches(name: str, divided: bool, kinds: set[str]):
+    """Where a library deals out batches, their borders are not the loader's to move."""
+    report = bnguard.audit_loader(**RANKS | {"n": 33, "uneven": name.startswith("accelerate-s")}, sharding=name)
+    assert report.loaders[0].first_single is not None or name == "accelerate"
+    assert report.loaders[0].divided is divided
+    assert {way.kind for way in report.suggestions} & {"merge-tail", "balance"} == kinds
+
+
+def test_a_dispatcher_divides_a_stream_as_any_dataset():
+    dispatched = {"sharding": "accelerate-dispatch", **RANKS}
+    assert streams(one(**dispatched, iterable=True, workers=1)) == streams(one(**dispatched)) == [((0, 3), ((5, 1),))]
+    assert streams(one(**dispatched | {"sharding": "accelerate"}, iterable=True)) == [((0, 3), ((8, 1),))]
+    undivided = one(**RANKS, iterable=True)
+    assert streams(undivided) == [((0, 3), ((8, 2), (1, 1)))]
+    assert any("every rank yields all samples" in note for note in undivided.notes)
+    assert not one(**RANKS).notes
+
+
+@pytest.mark.parametrize("name", sharding.LAWS)
+def test_no_samples_make_no_batches(name: str):
+    """A part of a split may be empty."""
+    for uneven in (False, True):
+        plan = sharding.make_plan(0, Setup(8, world_size=4, sharding=name, uneven=uneven))
+        assert ([(s.ranks, s.batches) for s in plan.streams], plan.unused) == ([((0, 3), ())], 0)
+
+
+def test_what_nobody_shows_is_never_less_than_nothing():
+    """Samples are repeated: four ranks show 32 batches of one."""
+    assert one(n=29, batch_size=1, world_size=4).unused == 0
+    assert one(n=10, batch_size=4, iterable=True, workers=2, shard="none").unused == 0
+    assert one(n=10, batch_size=4, iterable=True, workers=2, shard="none", drop_last=True).unused == 2
+    assert one(n=10, batch_size=4, iterable=True, workers=2, shard="stride", drop_last=True).unused == 2
+
+
 # --------------------------------------------------------------------------------- what live loaders say
 
 
@@ -234,6 +287,16 @@ def test_shards_of_accelerate_have_a_number_of_ranks():
     assert streams(one(loader, world_size=2)) == [((0, 1), ((4, 3),))]
     with pytest.raises(UsageError, match=r"--world-size 4 contradicts the BatchSamplerShard of loader \(2 ranks\)"):
         one(loader, world_size=4)
+
+
+def test_split_streams_of_accelerate_count_all_ranks():
+    from accelerate.data_loader import IterableDatasetShard
+
+    for rank in range(2):
+        loader = DataLoader(IterableDatasetShard(Sized(), 8, False, 2, rank, split_batches=True), 4)
+        fact = one(loader)
+        assert (fact.batch_size, streams(fact)) == (8, [((0, 1), ((4, 3),))])
+        assert [len(batch) for batch in loader] == [4, 4, 4]
 
 
 class Uncopyable(DistributedSampler):

@@ -61,7 +61,7 @@ class Accelerate(ShardingLaw):
         if stream:  # a loader over it batches the pieces of one rank
             whole = setup.batch_size * (world if self.splits else 1)
             return Recognised(world, rank, setup._replace(batch_size=whole), part.dataset)
-        setup = setup._replace(uneven=not part.even_batches and world > 1)
+        setup = setup._replace(uneven=not part.even_batches)
         return Recognised(world, rank, setup, part.batch_sampler)
 
 

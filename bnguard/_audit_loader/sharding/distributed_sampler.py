@@ -36,7 +36,7 @@ class _DistributedSampler(ShardingLaw):
         dataset: Any = part.dataset  # has a length here, or the sampler none
         setup = setup._replace(sharding=self.name, world_size=world, sampler_drop_last=False, uneven=False)
         if kind == "UnrepeatedDistributedSampler":  # Lightning's for predict
-            return Recognised(world, rank, setup._replace(uneven=world > 1), dataset)
+            return Recognised(world, rank, setup._replace(uneven=True), dataset)
         lawful = behaves_as(part, (DistributedSampler,)) or is_from(part, "lightning", "DistributedSamplerWrapper")
         if lawful and part.num_samples == _per_rank(len(dataset), world, part.drop_last):
             return Recognised(world, rank, setup._replace(sampler_drop_last=part.drop_last), dataset)
