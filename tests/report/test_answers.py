@@ -8,9 +8,16 @@ import pytest
 from report.examples import sample
 
 import bnguard
+<<<<<<< HEAD
 from bnguard._facts.findings import Report, Severity
 from bnguard._facts.loaders import LoaderFact
 from bnguard._report.answers import MOST_LOADERS, beside_forecasts, of_loaders
+=======
+from bnguard.findings import Report, Severity
+from bnguard.loader_facts import LoaderFact
+from bnguard.report.answers import MOST_LOADERS, beside_forecasts, of_loaders
+from bnguard.report.ranges import ranges_of
+>>>>>>> hc
 
 
 def many(count: int) -> tuple[LoaderFact, ...]:
@@ -47,3 +54,12 @@ def test_a_finding_that_was_ignored_leaves_no_tick() -> None:
 
 def test_nothing_at_all_has_no_answer() -> None:
     assert beside_forecasts(Report("check")) == []
+
+
+def test_a_range_has_a_cell_for_every_size() -> None:
+    """Sizes that no rank can be given are cells of their own, between those that work."""
+    report = bnguard.audit_loader(n="9..12", batch_size=8)
+    fine, breaks = report.loaders[1], report.loaders[0]
+    unknown = replace(report.loaders[3], unknown="it has no length")
+    (only,) = ranges_of(replace(report, loaders=(breaks, fine, unknown)))
+    assert (only.part, only.low, only.cells) == ("", 9, ("breaks", "fine", "refused", "unknown"))

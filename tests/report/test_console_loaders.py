@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -119,3 +120,14 @@ def test_long_names_keep_what_tells_them_apart():
     rows = [line for line in text.splitlines() if "4" in line and "8 samples" in line]
     assert [row.split("  ")[1].rpartition(":")[2].strip() for row in rows] == ["31", "47", "9"]
     assert len({Text(row[: row.index("8 samples")]).cell_len for row in rows}) == 1
+
+
+def test_a_note_names_those_it_is_about_and_nobody_where_it_is_about_all():
+    (fact,) = bnguard.audit_loader(n=16, batch_size=8).loaders
+    facts = [
+        replace(fact, name=name, notes=("for all", *notes))
+        for name, notes in (("a", ("for one",)), ("b", ()), ("c", ("for two",)), ("d", ("for two",)))
+    ]
+    text = shown(report=Report("audit-loader", loaders=facts))
+    notes = [line.removeprefix("  note     ") for line in text.splitlines() if line.startswith("  note")]
+    assert notes == ["for all", "a: for one", "c, d: for two"]

@@ -106,12 +106,14 @@ def test_the_summary_answers_what_no_forecast_speaks_of() -> None:
     assert "**train**: a batch" not in render_as("summary", sample())
 
 
-def test_a_summary_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_summary_that_cannot_be_written_is_one_line_and_costs_no_annotation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "none/summary.md"))
     with pytest.raises(UsageError, match=r"cannot write .*summary\.md: No such file") as error:
-        emit(sample(), ReportOptions((Destination("github", tmp_path / "out.txt"),)))
+        emit(sample(), ReportOptions((Destination("github"),)))
     assert error.value.hint == "GITHUB_STEP_SUMMARY names the file; unset it to do without"
-    assert (tmp_path / "out.txt").is_file()  # what was asked for is there
+    assert capsysbinary.readouterr().out.decode() == render_as("github", sample())
 
 
 def test_the_summary_stays_below_what_the_runner_takes() -> None:
