@@ -194,6 +194,23 @@ def test_a_call_that_pytorch_refuses_is_told_in_its_words(make: object) -> None:
     assert str(real.value).splitlines()[0] in str(fact.trace_error)
 
 
+def test_a_forward_with_values_goes_on_too_and_moves_nothing() -> None:
+    """Not even running statistics that no module holds."""
+    mean, var = torch.zeros(4), torch.ones(4)
+
+    class Decides(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            x = F.batch_norm(x, mean, var, training=True) if x.sum().item() < 1e9 else x
+            return super().forward(x)
+
+    model = Decides(nn.Unflatten(1, (4, 1)), nn.GroupNorm(2, 4), nn.InstanceNorm1d(4))
+    for size, batch in ((1, "fails"), (3, "thin")):
+        fact = bnguard.scan(model, (4,), batch_size=size).models[0]
+        assert (fact.method, fact.trace_error) == ("real", None)
+        assert {x.kind: x.verdict for x in fact.layers} == {"batch": batch, "group": "ok", "instance": "fails"}
+    assert (mean.tolist(), var.tolist()) == ([0.0] * 4, [1.0] * 4)
+
+
 class ByHand(nn.BatchNorm2d):
     """A BatchNorm by its class, whose own code calls no function that is known."""
 
