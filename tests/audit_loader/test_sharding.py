@@ -13,16 +13,10 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sampler,
 from torch.utils.data.distributed import DistributedSampler
 
 import bnguard
-<<<<<<< HEAD:tests/audit_loader/test_sharding.py
 from bnguard._audit_loader import sharding
+from bnguard._audit_loader.plan import Setup
 from bnguard._audit_loader.sharding.workers import WORKER_SHARDINGS
 from bnguard._errors import UsageError
-=======
-from bnguard.errors import UsageError
-from bnguard.loader import sharding
-from bnguard.loader.plan import Setup
-from bnguard.loader.sharding.workers import WORKER_SHARDINGS
->>>>>>> hb:tests/loader/test_sharding.py
 
 ROOT = Path(__file__).resolve().parents[2]
 

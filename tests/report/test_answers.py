@@ -8,16 +8,10 @@ import pytest
 from report.examples import sample
 
 import bnguard
-<<<<<<< HEAD
 from bnguard._facts.findings import Report, Severity
 from bnguard._facts.loaders import LoaderFact
 from bnguard._report.answers import MOST_LOADERS, beside_forecasts, of_loaders
-=======
-from bnguard.findings import Report, Severity
-from bnguard.loader_facts import LoaderFact
-from bnguard.report.answers import MOST_LOADERS, beside_forecasts, of_loaders
-from bnguard.report.ranges import ranges_of
->>>>>>> hc
+from bnguard._report.ranges import ranges_of
 
 
 def many(count: int) -> tuple[LoaderFact, ...]:
