@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bnguard.forecasting import forecast
     from bnguard.loader import audit_loader
     from bnguard.model import scan
-    from bnguard.rehearsal.launch import preflight
+    from bnguard._preflight.launch import preflight
     from bnguard.runtime.diagnosis import Diagnosis
     from bnguard.runtime.guard import guard, install
     from bnguard.runtime.postmortem import diagnose
@@ -35,7 +35,7 @@ _PUBLIC = {
     "forecast": "bnguard.forecasting",
     "guard": "bnguard.runtime.guard",
     "install": "bnguard.runtime.guard",
-    "preflight": "bnguard.rehearsal.launch",
+    "preflight": "bnguard._preflight.launch",
     "scan": "bnguard.model",
 }
 

@@ -153,7 +153,7 @@ def _silent(_: str) -> None:
 
 def _script(entry: ScriptEntry) -> Done:
     """Run a script through its first training step, in a process of its own."""
-    from bnguard.rehearsal.launch import preflight
+    from bnguard._preflight.launch import preflight
 
     try:
         report = preflight(entry.program, entry.args, module=entry.module, timeout=entry.timeout)

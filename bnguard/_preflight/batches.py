@@ -1,9 +1,10 @@
-"""The recorded arguments of one forward, and from them those of the same forward at another batch size."""
+"""What a batch holds, and the recorded arguments of a forward, from which those at another batch size are made."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -13,10 +14,109 @@ from torch.utils.data import DataLoader
 from bnguard.facts import InputFact
 from bnguard.loader.sample import first_sample
 from bnguard.model.inputs import Arguments, describe, map_tensors, resize_batch
-from bnguard.rehearsal.batches import is_ragged
+
+MOST_TENSORS = 64
+"""Tensors of a batch that are looked at; lists of images in a detector's batch are the longest."""
 
 MOST_PIECES = 8
 """A first dimension of up to this many times the batch is taken for batches that were joined."""
+
+
+def tensors_in(value: object, deep: int = 5, objects: int = 2) -> Iterator[Tensor]:
+    """Yield every tensor within lists, tuples, mappings and the attributes of other objects, such as a graph's stores.
+
+    Args:
+        value: anything.
+        deep: how many levels are searched.
+        objects: of them objects with attributes.
+
+    """
+    if isinstance(value, Tensor):
+        yield value
+        return
+    inside: Iterable[object] = ()
+    if isinstance(value, Mapping):
+        inside = value.values()
+    elif isinstance(value, (list, tuple)):
+        inside = value
+    elif objects and not isinstance(value, (type, torch.nn.Module)):
+        attributes = getattr(value, "__dict__", None)
+        inside, objects = (list(attributes.values()) if isinstance(attributes, dict) else ()), objects - 1
+    if deep:
+        for item in islice(inside, MOST_TENSORS):
+            yield from tensors_in(item, deep - 1, objects)
+
+
+class Kind:
+    """The sizes of a batch's tensors: what two batches of one kind have in common.
+
+    Attributes:
+        leading: of each tensor the first dimension, and the length of each list of samples.
+        others: all further dimensions.
+
+    """
+
+    def __init__(self, batch: object) -> None:
+        tensors = list(tensors_in(batch))[:MOST_TENSORS]
+        lists = [len(v) for v in _lists_in(batch)]
+        self.leading = (*(int(t.shape[0]) for t in tensors if t.dim()), *lists)
+        self.others = tuple(int(n) for t in tensors for n in t.shape[1:])
+
+    @property
+    def visible(self) -> bool:
+        """Whether anything was found that has a size."""
+        return bool(self.leading)
+
+
+def _lists_in(batch: object) -> Iterator[Sequence[object]]:
+    if isinstance(batch, (list, tuple)):
+        yield from (v for v in batch if isinstance(v, (list, tuple)))
+        if batch and all(isinstance(v, (str, Mapping)) for v in batch):
+            yield batch
+    elif isinstance(batch, Mapping):
+        yield from (v for v in batch.values() if isinstance(v, (list, tuple)))
+
+
+def storage_of(tensor: Tensor) -> int:
+    """Return where the tensor's memory begins, 0 where it has none."""
+    try:
+        return int(tensor.untyped_storage().data_ptr())
+    except (RuntimeError, NotImplementedError):  # sparse, meta and other tensors without a storage
+        return 0
+
+
+def batch_size_of(batch: object, expected: int | None) -> int | None:
+    """Return how many samples a batch holds: the first dimension of its tensors, or the length of its lists.
+
+    Args:
+        batch: as the loader gives it.
+        expected: the loader's batch size: where something in the batch has this length, that is meant.
+
+    """
+    lengths = list(_lengths(batch, top=True))
+    if expected is not None and expected in lengths:
+        return expected
+    return lengths[0] if lengths else None
+
+
+def _lengths(value: object, *, top: bool) -> Iterator[int]:
+    if isinstance(value, Tensor):
+        if value.dim():
+            yield int(value.shape[0])
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _lengths(item, top=False)
+    elif isinstance(value, (list, tuple)):
+        if not top and value and is_ragged(value):
+            yield len(value)
+            return
+        for item in value:
+            yield from _lengths(item, top=False)
+
+
+def is_ragged(items: Iterable[object]) -> bool:
+    """Whether this is a list of samples, as detectors take them, and not a list of tensors with a batch dimension."""
+    return all(isinstance(item, Mapping) or (isinstance(item, Tensor) and item.dim() in (0, 3)) for item in items)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,397 @@
+"""From what was seen of a script to the report: shapes add the explanation and what was not run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from bnguard._preflight.naming import Names, distinct
+from bnguard._preflight.passes import Pass, SeenLoader
+from bnguard._preflight.recorder import Call, Recorder, Use, World
+from bnguard.errors import BnguardError
+from bnguard.findings import Finding, Report, Severity
+from bnguard.forecast_facts import ForecastFact, SizeFact
+from bnguard.forecasting.feeds import Feed, foresee
+from bnguard.forecasting.reporting import Forecast, report_on
+from bnguard.loader.live import LiveRequest, audit_live
+from bnguard.loader.plan import Setup
+from bnguard.loader_facts import LoaderFact, Suggestion
+from bnguard.model.layers import find_layers
+from bnguard.model.opened import open_live
+from bnguard.model.twin import untouched_process
+from bnguard.runtime.classify import classify
+from bnguard.runtime.diagnosis import Diagnosis, headline
+from bnguard.runtime.postmortem import diagnose
+from bnguard.usercode import one_line
+
+NO_LOADER = "(no DataLoader)"
+"""What stands for the loader where a script cuts its batches itself."""
+
+MOST_LOOKS = 64
+"""After so many new loaders and models the script's frames are no longer searched for their names."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What ended the script: an error of a normalisation layer, and the root's call in which it came, if any."""
+
+    error: Exception
+    diagnosis: Diagnosis
+    call: Call | None
+
+
+def look_around(recorder: Recorder, names: Names) -> None:
+    """Find out how the script calls its loaders and models, while its frames are there."""
+    wanted = [*(s.loader for s in recorder.loaders), *(u.model for u in recorder.uses)]
+    if len(wanted) <= MOST_LOOKS:
+        names.look([x for x in wanted if names.of(x) is None])
+
+
+def failure(recorder: Recorder, error: BaseException | None) -> Failed | None:
+    """Return what made the script end, None where no normalisation layer did.
+
+    A script that catches the error and then ends with an exit code, or raises another, is ended by it all the same.
+    """
+    known = {id(e): call for e, call in recorder.raised}
+    for one in _chain(error):
+        diagnosis = diagnose(one)
+        if diagnosis is not None and diagnosis.code is not None:
+            return Failed(one, diagnosis, known.get(id(one), recorder.latest))
+    if isinstance(error, SystemExit) and error.code not in (None, 0) and recorder.raised:
+        last, call = recorder.raised[-1]
+        if call is recorder.latest:
+            return failure(recorder, last)
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[Exception]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, Exception):
+            yield error
+        error = error.__cause__ or error.__context__
+
+
+def report(recorder: Recorder, names: Names, failed: Failed | None) -> Report:
+    """Return the report on every model with every loader that the script used it with."""
+    told = _Told(recorder, names, failed)
+    uses = [u for u in told.uses() if told.fact(u) is not None]
+    audits = {s: audit for s in dict.fromkeys(u.loader for u in uses) if s is not None and (audit := told.audit(s))}
+    forecasts = [f for u in uses if (f := told.forecast(u, audits.get(u.loader))) is not None]  # type: ignore[arg-type]
+    if failed is not None and not any(f.fact.stops for f in forecasts):
+        forecasts.insert(0, Forecast(told.failed_alone(), None, two_hold=False))
+    found = report_on(
+        forecasts,
+        [fact for facts, _ in audits.values() for fact in facts],
+        [way for _, ways in audits.values() for way in ways],
+        "preflight",
+        torch=torch.__version__,
+    )
+    extra: dict[str, Any] = {"not_reached": list(told.not_reached()), "left_out": list(told.left_out())}
+    if failed is not None:
+        extra["diagnosis"] = failed.diagnosis.to_dict()
+        found = _with_finding(found, failed)
+    return _placed(replace(found, extra=extra), recorder.world)
+
+
+class _Told:
+    """The names of what was used, and what is to be said of each use."""
+
+    def __init__(self, recorder: Recorder, names: Names, failed: Failed | None) -> None:
+        self.recorder = recorder
+        self.failed = failed
+        self.loaders = _loader_names(recorder, names)
+        self.models = _model_names(recorder, names)
+        self.names = names
+
+    # ------------------------------------------------------------------------------------- uses
+
+    def uses(self) -> list[Use]:
+        """Return one use of each model with each loader in each mode; folds and stages that are alike are one."""
+        found: dict[object, Use] = {}
+        for use in self.recorder.uses:
+            key = (self.models[use.model], self.loader(use), use.mode)
+            known = found.setdefault(key, use)
+            if self._gravity(use) < self._gravity(known):
+                found[key] = use
+        return list(found.values())
+
+    def loader(self, use: Use) -> str:
+        """Return the name of the loader of a use."""
+        return NO_LOADER if use.loader is None else self.loaders[use.loader]
+
+    def _gravity(self, use: Use) -> int:
+        fact = self.fact(use)
+        return 3 if fact is None else {True: 0, None: 1, False: 2}[fact.stops]
+
+    def fact(self, use: Use) -> ForecastFact | None:
+        """Return what was seen of a use; None where the script stopped before it was through."""
+        steps = None if use.loader is None else use.loader.passes[0].steps
+        fact = ForecastFact(
+            self.models[use.model],
+            self.loader(use),
+            use.mode,
+            stops=False,
+            steps=steps,
+            sizes=_sizes(use),
+            ground="seen",
+            notes=tuple(self._caught(use)),
+        )
+        failed = self.failed
+        if failed is not None and failed.call is not None and failed.call.use is use:
+            return self._stopping(fact, failed, failed.call)
+        if use.loader is not None and use.loader.unproved is not None:
+            return replace(fact, stops=None, unknown=_unproved(use.loader))
+        if self._through(use):
+            return fact
+        if failed is not None:
+            return None
+        return replace(fact, stops=None, unknown=f"not all of it was run: {self.recorder.why}")
+
+    def _through(self, use: Use) -> bool:
+        """Whether the script had all the batches that it takes of this loader in an epoch."""
+        if self.failed is None and not self.recorder.stopped:
+            return True
+        if use.loader is None:
+            return False
+        passes = use.loader.passes
+        return any(p.ended for p in passes) or len([p for p in passes if p.given]) > 1
+
+    def _stopping(self, fact: ForecastFact, failed: Failed, call: Call) -> ForecastFact:
+        at = _size_at(failed, call.size)
+        run = None if call.batch is None else call.batch.run
+        sizes = (at, *(s for s in fact.sizes if s.batch_size != at.batch_size))
+        if run is not None and run.unproved is not None and run.left_out:
+            why = f"{run.unproved}, so whether step {call.step:,} comes is not known; {at.label} {at.sees} there"
+            return replace(fact, stops=None, unknown=why, sizes=sizes)
+        return replace(
+            fact,
+            stops=True,
+            epoch=1 if run is None else run.number,
+            step=call.step,
+            steps=None if run is None else run.steps,
+            batch_size=call.size,
+            rank=failed.diagnosis.rank or 0,
+            at=at,
+            sizes=tuple(sorted(sizes, key=lambda s: -s.batch_size)),
+        )
+
+    def failed_alone(self) -> ForecastFact:
+        """Return the fact for a failure outside the forward of any model that was trained with a loader."""
+        assert self.failed is not None
+        call, size = self.failed.call, (self.failed.diagnosis.shape or (0,))[0]
+        model = self.models.get(call.use.model, "the model") if call is not None else "the model"
+        at = _size_at(self.failed, size)
+        loader = NO_LOADER if call is None else self.loader(call.use)
+        step = 1 if call is None else call.step
+        return ForecastFact(
+            model, loader, "train", True, step=step, batch_size=size, rank=0, at=at, sizes=(at,), ground="seen"
+        )
+
+    def _caught(self, use: Use) -> Iterator[str]:
+        """Say where a normalisation layer has raised and the script went on."""
+        mine = [(e, c) for e, c in self.recorder.raised if c.use is use and (not self.failed or self.failed.error is not e)]
+        known = [c for e, c in mine if classify(str(e), type(e).__name__).code is not None]
+        if known:
+            yield (
+                f"a normalisation layer raises at step {known[0].step:,} of {self.loader(use)}, and the script catches "
+                f"that and goes on"
+            )
+
+    # ----------------------------------------------------------------------------- loaders and shapes
+
+    def audit(self, record: SeenLoader) -> tuple[Sequence[LoaderFact], Sequence[Suggestion]] | None:
+        """Return what is known of a loader's batches by law, or else by what it has given."""
+        trains = any(u.mode == "train" for u in self.recorder.uses if u.loader is record)
+        replicas = max((_replicas(u.model) for u in self.recorder.uses if u.loader is record), default=1)
+        request = LiveRequest(
+            Setup(1, replicas=replicas), names=(self.loaders[record],), mode="train" if trains else "eval"
+        )
+        try:
+            found = audit_live(_stand_in(record) or record.loader, request)
+        except BnguardError:
+            return None
+        return found.loaders, found.suggestions
+
+    def forecast(self, use: Use, audit: tuple[Sequence[LoaderFact], Sequence[Suggestion]] | None) -> Forecast | None:
+        """Join what was seen of a use with what its shapes say."""
+        seen = self.fact(use)
+        if seen is None:
+            return None
+        foreseen = None if audit is None else _foreseen(use, audit[0][0], seen.model)
+        if foreseen is None:
+            return Forecast(seen, None, two_hold=seen.at is None or seen.at.cause == "one-value")
+        return foreseen._replace(fact=_joined(seen, foreseen.fact))
+
+    # ------------------------------------------------------------------------------ what is missing
+
+    def not_reached(self) -> Iterator[dict[str, str]]:
+        """Name what the script would have come to, had it not ended here."""
+        why = self.recorder.why or ("training stops before it" if self.failed else "")
+        for record in self.recorder.loaders:
+            runs = [p for p in record.passes if p.given]
+            if self.recorder.why is not None and runs:
+                yield {"what": f"{self.loaders[record]}: what comes after {_passes(runs)}", "why": why}
+        for loader, source in self.recorder.untouched():
+            name = self.names.of(loader) or (f"loader of {source}" if source else None)
+            if name is not None:
+                yield {"what": name, "why": f"no batch was asked of it{f': {why}' if why else ''}"}
+
+    def left_out(self) -> Iterator[dict[str, str]]:
+        """Name the batches that were not given."""
+        for record in self.recorder.loaders:
+            for run in record.passes[:1]:
+                if run.left_out:
+                    of = f" of {run.steps:,}" if run.steps else ""
+                    what = f"{run.left_out:,}{of} batches of {self.loaders[record]} in its first epoch"
+                    yield {"what": what, "why": run.unproved or "a batch of each size was run"}
+
+
+def _passes(runs: Sequence[Pass]) -> str:
+    return f"{len(runs):,} epochs" if len(runs) > 1 else "its first epoch" if runs[0].ended else "its first batches"
+
+
+def _unproved(record: SeenLoader) -> str:
+    run = next(p for p in record.passes if p.unproved)
+    of = f" of {run.steps:,}" if run.steps else ""
+    return f"{len(run.given):,}{of} batches were run, and none stopped, but {run.unproved}"
+
+
+def _sizes(use: Use) -> tuple[SizeFact, ...]:
+    return tuple(
+        SizeFact(size, stops=False, single=single) for size, single in sorted(use.sizes.items(), reverse=True) if size
+    )
+
+
+def _size_at(failed: Failed, size: int) -> SizeFact:
+    d = failed.diagnosis
+    layer = d.layer if d.layer is not None else d.candidates[0] if len(d.candidates) == 1 else None
+    return SizeFact(
+        size,
+        True,
+        layer=layer,
+        layer_type=d.layer_type,
+        num_features=d.num_features,
+        source=d.source,
+        error=type(failed.error).__name__,
+        message=one_line(failed.error),
+        shape=d.shape,
+        cause="one-value" if d.cause == "one-value-per-channel" else "refused",
+        failing=() if layer is None else (layer,),
+    )
+
+
+def _foreseen(use: Use, loader: LoaderFact, name: str) -> Forecast | None:
+    """Return what the shapes say of this loader with the model in the modes that were seen; None where nothing."""
+    if not use.recipes or not (find_layers(use.model) or loader.steps == 0):
+        return None
+    for module, flag in use.modes.items():
+        module.training = flag
+    device = "cuda" if any(p.is_cuda for p in use.model.parameters()) else "cpu"
+    try:
+        with untouched_process():
+            model = replace(open_live(use.model, None, device), target=name)
+            (found,) = foresee(model, [Feed(loader, tuple(use.recipes), None)], device, lambda _: None)
+    except Exception:  # noqa: BLE001 - what was seen stands by itself; the user's code may raise anything on shapes
+        return None
+    return found
+
+
+def _joined(seen: ForecastFact, foreseen: ForecastFact) -> ForecastFact:
+    """Return what was seen, with what shapes say beyond it: ranks, replicas, workers, the other layers that fail."""
+    notes = (*seen.notes, *foreseen.notes)
+    if seen.stops and foreseen.stops and (seen.step, seen.epoch) == (foreseen.step, foreseen.epoch):
+        alike = seen.layer in (None, foreseen.layer) and foreseen.at is not None
+        at = foreseen.at if alike else seen.at
+        sizes = tuple(at if at is not None and s.batch_size == at.batch_size else s for s in foreseen.sizes)
+        return replace(foreseen, ground="seen", at=at, sizes=sizes, notes=notes)
+    if foreseen.stops is not None and seen.stops is not None and foreseen.stops != seen.stops:
+        says = f"stop at step {foreseen.step:,} in {foreseen.at.label}" if foreseen.at else "not stop"
+        notes = (*notes, f"on shapes alone this would {says}; what was run counts")
+    if seen.stops is False and foreseen.stops is False:
+        return replace(seen, sizes=foreseen.sizes or seen.sizes, steps=seen.steps or foreseen.steps, notes=notes)
+    return replace(seen, notes=notes)
+
+
+def _stand_in(record: SeenLoader) -> DataLoader[Any] | None:
+    """Return a loader that has the sizes of the first epoch by law, where only fetching its batches has told them."""
+    sizes = record.passes[0].fetched_sizes()
+    if sizes is None:
+        return None
+    batches, first = [], 0
+    for size in sizes:
+        batches.append(list(range(first, first + size)))
+        first += size
+    return DataLoader(range(first), batch_sampler=batches)  # type: ignore[arg-type] # a range is a dataset
+
+
+def _replicas(model: nn.Module) -> int:
+    return max(1, len(model.device_ids)) if isinstance(model, nn.DataParallel) else 1
+
+
+def _with_finding(found: Report, failed: Failed) -> Report:
+    """Add the run-time finding where no rule on a loader says what stops."""
+    stops = next((f for f in found.forecasts if f.stops), None)
+    told = any(f.severity is Severity.ERROR and stops is not None and f.loader == stops.loader for f in found.findings)
+    d = failed.diagnosis
+    if told or d.code is None or stops is None:
+        return found
+    at = f"step {stops.step:,} of {stops.loader}" if stops.loader != NO_LOADER else f"step {stops.step:,}"
+    finding = Finding(
+        d.code,
+        Severity.ERROR,
+        f"{headline(d)}, in {at}.",
+        fix=d.workarounds[0] if d.workarounds else None,
+        model=stops.model,
+        layer=stops.layer,
+        loader=None if stops.loader == NO_LOADER else stops.loader,
+        location=d.source,
+    )
+    return replace(found, findings=(finding, *found.findings))
+
+
+def _placed(found: Report, world: World) -> Report:
+    """Say whose batches these are, where each rank has made loaders of its own and so may have other ones."""
+    if world.rank is None or world.size < 2:
+        return found
+    mine = (world.rank, world.rank)
+    note = f"this is what rank {world.rank} of {world.size} sees: no DistributedSampler says what the others get"
+    alone = {f.name for f in found.loaders if f.world_size == 1}
+    loaders = tuple(
+        replace(f, streams=tuple(replace(s, ranks=mine) for s in f.streams)) if f.name in alone else f
+        for f in found.loaders
+    )
+    forecasts = tuple(
+        replace(f, rank=world.rank, ranks=mine, notes=(*f.notes, note)) if f.stops and f.loader in alone else f
+        for f in found.forecasts
+    )
+    return replace(found, loaders=loaders, forecasts=forecasts)
+
+
+# -------------------------------------------------------------------------------------------- names
+
+
+def _loader_names(recorder: Recorder, names: Names) -> dict[SeenLoader, str]:
+    """Name every loader: as the script does, else by its line; those that one line makes share a name."""
+    own = {s: names.of(s.loader) or (f"loader of {s.source}" if s.source else "loader") for s in recorder.loaders}
+    return _numbered(own, lambda s: (own[s], s.source or id(s)))
+
+
+def _model_names(recorder: Recorder, names: Names) -> dict[nn.Module, str]:
+    """Name every model: as the script does, else by its class; one that is made anew keeps its name."""
+    models = dict.fromkeys(u.model for u in recorder.uses)
+    own = {m: names.of(m) or type(m).__name__ for m in models}
+    return _numbered(own, lambda m: (own[m], type(m)))
+
+
+def _numbered(own: dict[Any, str], alike: Any) -> dict[Any, str]:  # noqa: ANN401 - loaders or models, and their key
+    """Number those that have one name and are not alike."""
+    kinds = {alike(x): own[x] for x in own}
+    told = dict(zip(kinds, distinct(kinds.values()), strict=True))
+    return {x: told[alike(x)] for x in own}
