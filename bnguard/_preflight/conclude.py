@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from bnguard._preflight.naming import Names, distinct
-from bnguard._preflight.passes import Pass, SeenLoader
+from bnguard._preflight.passes import Pass, SeenLoader, counted
 from bnguard._preflight.recorder import Call, Recorder, Use, World
 from bnguard.errors import BnguardError
 from bnguard.findings import Finding, Report, Severity
@@ -36,6 +36,10 @@ MOST_LOOKS = 64
 """After so many new loaders and models the script's frames are no longer searched for their names."""
 
 
+MOST_SECONDS = 30.0
+"""A stream that stopped half-way is read anew for no longer than this, to say how many steps its epoch has."""
+
+
 @dataclass(frozen=True)
 class Failed:
     """What ended the script: an error of a normalisation layer, and the root's call in which it came, if any."""
@@ -48,6 +52,7 @@ class Failed:
 def look_around(recorder: Recorder, names: Names) -> None:
     """Find out how the script calls its loaders and models, while its frames are there."""
     wanted = [*(s.loader for s in recorder.loaders), *(u.model for u in recorder.uses)]
+    wanted += [loader for loader, _ in recorder.untouched()]
     if len(wanted) <= MOST_LOOKS:
         names.look([x for x in wanted if names.of(x) is None])
 
@@ -86,13 +91,13 @@ def report(recorder: Recorder, names: Names, failed: Failed | None) -> Report:
     forecasts = [f for u in uses if (f := told.forecast(u, audits.get(u.loader))) is not None]  # type: ignore[arg-type]
     if failed is not None and not any(f.fact.stops for f in forecasts):
         forecasts.insert(0, Forecast(told.failed_alone(), None, two_hold=False))
-    found = report_on(
+    found = _calmed(report_on(
         forecasts,
         [fact for facts, _ in audits.values() for fact in facts],
         [way for _, ways in audits.values() for way in ways],
         "preflight",
         torch=torch.__version__,
-    )
+    ))
     extra: dict[str, Any] = {"not_reached": list(told.not_reached()), "left_out": list(told.left_out())}
     if failed is not None:
         extra["diagnosis"] = failed.diagnosis.to_dict()
@@ -227,7 +232,9 @@ class _Told:
         foreseen = None if audit is None else _foreseen(use, audit[0][0], seen.model)
         if foreseen is None:
             return Forecast(seen, None, two_hold=seen.at is None or seen.at.cause == "one-value")
-        return foreseen._replace(fact=_joined(seen, foreseen.fact))
+        fact = _joined(seen, foreseen.fact)
+        wrong = seen.stops is False and foreseen.fact.stops is not False
+        return foreseen._replace(fact=fact, model=None if wrong else foreseen.model)
 
     # ------------------------------------------------------------------------------ what is missing
 
@@ -321,7 +328,10 @@ def _joined(seen: ForecastFact, foreseen: ForecastFact) -> ForecastFact:
 
 def _stand_in(record: SeenLoader) -> DataLoader[Any] | None:
     """Return a loader that has the sizes of the first epoch by law, where only fetching its batches has told them."""
-    sizes = record.passes[0].fetched_sizes()
+    run = record.passes[0]
+    sizes = run.fetched_sizes()
+    if sizes is None and run.is_stream and not run.all_read:
+        sizes = counted(record.loader, min(run.clock.settings.budget, MOST_SECONDS))
     if sizes is None:
         return None
     batches, first = [], 0
@@ -333,6 +343,19 @@ def _stand_in(record: SeenLoader) -> DataLoader[Any] | None:
 
 def _replicas(model: nn.Module) -> int:
     return max(1, len(model.device_ids)) if isinstance(model, nn.DataParallel) else 1
+
+
+def _calmed(found: Report) -> Report:
+    """Make a note of what the plan of a loader would be blamed for, where the script was seen not to stop on it."""
+    safe = {f.loader for f in found.forecasts} - {f.loader for f in found.forecasts if f.stops is not False}
+    return replace(
+        found,
+        findings=tuple(
+            replace(f, severity=Severity.NOTE, fix=None) if f.loader in safe and f.severity is Severity.ERROR else f
+            for f in found.findings
+        ),
+        suggestions=tuple(way for way in found.suggestions if way.loader not in safe),
+    )
 
 
 def _with_finding(found: Report, failed: Failed) -> Report:

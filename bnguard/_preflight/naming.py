@@ -31,7 +31,7 @@ class Names:
         looked_for = {id(value): value for value in wanted}
         for scope in _scopes(sys._getframe(1)):
             for name, value in _within(scope):
-                if id(value) in looked_for and id(value) not in self._names:
+                if name != "self" and id(value) in looked_for and id(value) not in self._names:
                     self._names[id(value)] = name
                     self._kept.append(value)
 

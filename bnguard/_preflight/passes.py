@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 from weakref import ReferenceType, ref
 
@@ -145,6 +147,7 @@ class Pass:
         unproved: why what was left out may matter.
         asks: how often the script has asked for a batch.
         ahead: how many batches more than it uses it has asked for.
+        thread: that asks.
 
     """
 
@@ -164,6 +167,7 @@ class Pass:
         self.unproved: str | None = None
         self.asks = 0
         self.ahead: int | None = None
+        self.thread = 0
         self._began = time.monotonic()
         self._chosen: list[tuple[int, int | None]] = []
         self._fetched = 0
@@ -191,6 +195,11 @@ class Pass:
     def is_stream(self) -> bool:
         """Whether the dataset is iterated, so that no index says what comes."""
         return isinstance(self.record.loader.dataset, IterableDataset)
+
+    @property
+    def fetches_ahead(self) -> bool:
+        """Whether batches are fetched before the one at hand is used, or on a thread of their own."""
+        return bool(self.ahead) or self.thread != threading.get_ident()
 
     @property
     def current(self) -> Batch | None:
@@ -347,6 +356,40 @@ class Indices:
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of the sampler
         return getattr(self._sampler, name)
+
+
+def counted(loader: DataLoader[Any], seconds: float) -> list[int] | None:
+    """Return the sizes of a stream's batches by a pass over its data, with its own workers and without a model.
+
+    Returns:
+        None where they cannot be had: not in this time, a dataset that is used up, an error of the user's code.
+
+    """
+    if loader.num_workers == 0 and iter(loader.dataset) is iter(loader.dataset):
+        return None
+    again: DataLoader[Any] = DataLoader(
+        loader.dataset,
+        batch_size=loader.batch_size,
+        drop_last=loader.drop_last,
+        num_workers=loader.num_workers,
+        collate_fn=partial(_rows, loader.collate_fn, loader.batch_size),
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+    )
+    sizes: list[int] = []
+    deadline = time.monotonic() + seconds
+    try:
+        for size in again:
+            sizes.append(int(size))
+            if time.monotonic() > deadline:
+                return None
+    except Exception:  # noqa: BLE001 - the user's dataset: what it cannot tell is reported as not known
+        return None
+    return sizes
+
+
+def _rows(collate: Callable[[Any], Any], expected: int | None, items: Any) -> int | None:  # noqa: ANN401
+    return batch_size_of(collate(items), expected)
 
 
 def way_of(loader: DataLoader[Any]) -> tuple[Way, str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -195,6 +196,7 @@ class Recorder:
         self._check_time()
         self._since_asked = 0
         run.asks += 1
+        run.thread = threading.get_ident()
         if run.way == "whole" and self.clock.over and run.given:
             run.unproved = run.unproved or "not all of its batches could be run within the time"
             self.stop("the time for looking further was used (--budget)")
@@ -311,8 +313,9 @@ def flags(model: nn.Module) -> dict[nn.Module, bool]:
 def feeding(tensors: list[Tensor], loaders: Iterable[SeenLoader]) -> Batch | None:
     """Return the batch that these arguments are, or are made from; None where no loader has given one.
 
-    The same memory is proof. Without it (the batch was moved, joined or augmented) the batch at hand with as many
-    samples is taken, of the loader that gave one last; else a recent one with as many; else the batch at hand.
+    The same memory is proof. Without it (the batch was moved, joined or augmented) it is the batch at hand of the
+    loader that was asked last, among several loaders of one with as many samples. Where batches are fetched ahead, a
+    recent one with as many samples is meant.
     """
     seen = sorted((s for s in loaders if s.recent), key=lambda s: -s.recent[-1].order)
     keys = {key for t in tensors if (key := storage_of(t))}
@@ -324,8 +327,8 @@ def feeding(tensors: list[Tensor], loaders: Iterable[SeenLoader]) -> Batch | Non
                 return batch
     leading = {int(t.shape[0]) for t in tensors if t.dim()}
     current = [b for s in seen if (b := _current(s)) is not None]
-    recent = [b for s in seen for b in reversed(s.recent)]
-    fitting = (b for b in (*current, *recent) if b.size in leading or b.leading & leading)
+    ahead = (b for s in seen if s.recent[-1].run.fetches_ahead for b in reversed(s.recent))
+    fitting = (b for b in (*current, *ahead) if b.size in leading or b.leading & leading)
     return next(fitting, current[0] if current else None)
 
 
