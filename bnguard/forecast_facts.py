@@ -143,6 +143,13 @@ class ForecastFact:
         """The shape of the input at the layer that raises, or None."""
         return self.at.shape if self.at else None
 
+    @property
+    def place(self) -> str | None:
+        """The step at which it stops, in words; None where the batches come from no loader that could count them."""
+        if self.step is None:
+            return None
+        return f"step {self.step:,}" + (f" of {self.steps:,}" if self.steps else "")
+
     def size(self, batch_size: int) -> SizeFact | None:
         """Return what the forward does at this batch size, or None where the epoch does not bring it."""
         return next((s for s in self.sizes if s.batch_size == batch_size), None)

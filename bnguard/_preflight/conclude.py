@@ -179,7 +179,7 @@ class _Told:
             fact,
             stops=True,
             epoch=1 if run is None else run.number,
-            step=call.step,
+            step=None if run is None else call.step,
             steps=None if run is None else run.steps,
             batch_size=call.size,
             rank=failed.diagnosis.rank or 0,
@@ -194,10 +194,7 @@ class _Told:
         model = self.models.get(call.use.model, "the model") if call is not None else "the model"
         at = _size_at(self.failed, size)
         loader = NO_LOADER if call is None else self.loader(call.use)
-        step = 1 if call is None else call.step
-        return ForecastFact(
-            model, loader, "train", True, step=step, batch_size=size, rank=0, at=at, sizes=(at,), ground="seen"
-        )
+        return ForecastFact(model, loader, "train", True, batch_size=size, rank=0, at=at, sizes=(at,), ground="seen")
 
     def _caught(self, use: Use) -> Iterator[str]:
         """Say where a normalisation layer has raised and the script went on."""
@@ -346,13 +343,24 @@ def _replicas(model: nn.Module) -> int:
 
 
 def _calmed(found: Report) -> Report:
-    """Make a note of what the plan of a loader would be blamed for, where the script was seen not to stop on it."""
+    """Make less of what a loader's plan or a model would be blamed for, where the script was seen not to stop.
+
+    An error is what stops: the rest of a model's configuration is a warning, of a loader's plan a note.
+    """
+    stopping = {f.model for f in found.forecasts if f.stops}
+    findings = [
+        replace(f, severity=Severity.WARNING)
+        if f.loader is None and f.severity is Severity.ERROR and f.model not in stopping
+        else f
+        for f in found.findings
+    ]
     safe = {f.loader for f in found.forecasts} - {f.loader for f in found.forecasts if f.stops is not False}
     return replace(
         found,
         findings=tuple(
-            replace(f, severity=Severity.NOTE, fix=None) if f.loader in safe and f.severity is Severity.ERROR else f
-            for f in found.findings
+            f if f.severity is not Severity.ERROR or f.loader not in safe
+            else replace(f, severity=Severity.NOTE, fix=None)
+            for f in findings
         ),
         suggestions=tuple(way for way in found.suggestions if way.loader not in safe),
     )
@@ -365,11 +373,10 @@ def _with_finding(found: Report, failed: Failed) -> Report:
     d = failed.diagnosis
     if told or d.code is None or stops is None:
         return found
-    at = f"step {stops.step:,} of {stops.loader}" if stops.loader != NO_LOADER else f"step {stops.step:,}"
     finding = Finding(
         d.code,
         Severity.ERROR,
-        f"{headline(d)}, in {at}.",
+        f"{headline(d)}{f', at {stops.place} of {stops.loader}' if stops.place else ''}.",
         fix=d.workarounds[0] if d.workarounds else None,
         model=stops.model,
         layer=stops.layer,

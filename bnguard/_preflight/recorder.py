@@ -298,6 +298,7 @@ class Recorder:
         if not self.closed:
             self._check_time()
             self._steps += 1
+            self.trained = self.trained or bool(self.uses)
 
     def _see_world(self) -> None:
         distributed = torch.distributed

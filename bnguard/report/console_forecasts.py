@@ -60,4 +60,6 @@ def _notes(report: Report, page: LoaderPage) -> None:
         page.line(
             Text(note, style="dim"), indent=2, lead=Text(f"{'input':9}" if "input" in note else f"{'note':9}", "dim")
         )
+    for entry in (*report.extra.get("left_out", ()), *report.extra.get("not_reached", ())):
+        page.line(Text(f"{entry['what']}: {entry['why']}", style="dim"), indent=2, lead=Text(f"{'not run':9}", "dim"))
     page.notes(report, most=12)

@@ -65,7 +65,7 @@ def _answers(report: Report) -> Iterator[str]:
         elif forecast.stops:
             layer = _cell(forecast.at.label) if forecast.at else "?"
             error = _cell(forecast.error or "an error")
-            yield f"- 🛑 {pair} stops at step {forecast.step} of {forecast.steps}: {error} in **{layer}**"
+            yield f"- 🛑 {pair} stops{f' at {forecast.place}' if forecast.place else ''}: {error} in **{layer}**"
         else:
             yield f"- ✅ {pair} does not stop"
     if report.problems or report.forecasts:
