@@ -104,7 +104,7 @@ def _result(recorder: Recorder, names: Names, error: BaseException | None, *, sp
     try:
         failed = conclude.failure(recorder, error)
         if failed is None and isinstance(error, Exception) and not recorder.stopped:
-            return _raised(error)
+            return _raised(error, left_out=any(s.left_out for s in recorder.loaders))
         if failed is not None or recorder.trained:
             return conclude.report(recorder, names, failed)
     except BnguardError as own:
@@ -112,12 +112,18 @@ def _result(recorder: Recorder, names: Names, error: BaseException | None, *, sp
     return None if spawned else _never_trained(error)
 
 
-def _raised(error: Exception) -> BnguardError:
+def _raised(error: Exception, *, left_out: bool) -> BnguardError:
     if isinstance(error, EOFError):
         return UserCodeError(
             f"the script asked for input: {one_line(error)}",
             detail=user_traceback(error),
             hint="preflight gives no input: pass what it asks for as an argument",
+        )
+    if left_out:
+        return UserCodeError(
+            f"the script raised {one_line(error)}, perhaps only because batches were left out",
+            detail=user_traceback(error),
+            hint="more time lets it have all of them: --budget SECONDS",
         )
     return UserCodeError(
         f"the script raised by itself: {one_line(error)}",

@@ -347,21 +347,19 @@ def _calmed(found: Report) -> Report:
 
     An error is what stops: the rest of a model's configuration is a warning, of a loader's plan a note.
     """
-    stopping = {f.model for f in found.forecasts if f.stops}
-    findings = [
-        replace(f, severity=Severity.WARNING)
-        if f.loader is None and f.severity is Severity.ERROR and f.model not in stopping
-        else f
-        for f in found.findings
-    ]
+    stopping = {x for f in found.forecasts if f.stops for x in (f.model, f.loader)}
     safe = {f.loader for f in found.forecasts} - {f.loader for f in found.forecasts if f.stops is not False}
+
+    def calmed(finding: Finding) -> Finding:
+        if finding.severity is not Severity.ERROR or (finding.loader or finding.model) in stopping:
+            return finding
+        if finding.loader in safe:
+            return replace(finding, severity=Severity.NOTE, fix=None)
+        return replace(finding, severity=Severity.WARNING)
+
     return replace(
         found,
-        findings=tuple(
-            f if f.severity is not Severity.ERROR or f.loader not in safe
-            else replace(f, severity=Severity.NOTE, fix=None)
-            for f in findings
-        ),
+        findings=tuple(map(calmed, found.findings)),
         suggestions=tuple(way for way in found.suggestions if way.loader not in safe),
     )
 

@@ -29,7 +29,7 @@ PREFIX = 8
 MOST_SIZES = 8
 """Sizes of which one batch is given in each epoch after the first, the smallest ones."""
 
-MOST_SECONDS_OF_INDICES = 60.0
+MOST_SECONDS_OF_INDICES = 10.0
 """A sampler that has not ended after this time is taken for one that never does."""
 
 Way = Literal["indices", "fetched", "whole"]
@@ -209,6 +209,11 @@ class Pass:
 
     # ------------------------------------------------------------------------------ what is left out
 
+    @property
+    def may_leave_out(self) -> bool:
+        """Whether batches may come to be left out, and no earlier pass has shown whether the data choose rows."""
+        return self.way != "whole" and self.number == 1
+
     def enough(self, count: int) -> bool:
         """Whether the batches between may be left out, after so many were given."""
         if not count or self.way == "whole" or not (self.examined or self.clock.over):
@@ -261,6 +266,7 @@ class Pass:
             last = (step + 1, following)
             if step % 1024 == 0 and time.monotonic() - began > MOST_SECONDS_OF_INDICES:
                 self.way = "whole"
+                first[None] = last = min(first.values(), default=last)
                 break
         kept = sorted(first, key=lambda n: n or 0)[: MOST_SIZES if self.number > 1 else None]
         wanted = dict([*(first[size] for size in kept), last])

@@ -58,6 +58,7 @@ def watching(recorder: Recorder) -> Iterator[ExitStack]:
         stack.callback(hook.remove)
         _compile_nothing(stack)
         _end_threads_quietly(stack)
+        stack.callback(recorder.look_away)
         replace(stack, builtins, "enumerate", Enumerate)
         yield stack
 

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -146,6 +147,9 @@ class Recorder:
         self._batches = 0
         self._steps = 0
         self._since_asked = 0
+        self._looking: AbstractContextManager[Any] | None = None
+        self._chosen_rows: set[int] = set()
+        self._calling: SeenLoader | None = None
 
     @property
     def stopped(self) -> bool:
@@ -191,6 +195,7 @@ class Recorder:
 
     def asked(self, run: Pass, iterator: object) -> None:
         """Note that a batch is asked for, or stop where that would go on for ever."""
+        self.look_away()
         if self.closed:
             return
         self._check_time()
@@ -215,6 +220,26 @@ class Recorder:
         run.give(place, kind)
         run.record.batch_type = type(batch)
         loops.Enumerate.left_out += run.left_out - before
+        if len(run.given) == 1 and run.may_leave_out:
+            self._look_at_rows()
+
+    def _look_at_rows(self) -> None:
+        """Watch the step with the batch just given: where data choose rows, batches of one size need not be alike."""
+
+        def told(result: object) -> None:
+            if self._calling is not None:
+                self._calling.rows = "the data decide how many rows a layer gets (a mask in the model?)"
+            self._chosen_rows |= {key for t in tensors_in(result) if (key := storage_of(t))}
+
+        self._looking = private.told_of_chosen_rows(told)
+        self._looking.__enter__()
+
+    def look_away(self) -> None:
+        """End the watch."""
+        looking, self._looking = self._looking, None
+        self._chosen_rows.clear()
+        if looking is not None:
+            looking.__exit__(None, None, None)
 
     def of(self, loader: DataLoader[Any]) -> SeenLoader:
         """Return what is known of a loader."""
@@ -241,6 +266,10 @@ class Recorder:
         if self._since_asked > MOST_FORWARDS and self.clock.over:
             self.stop("the time for looking further was used (--budget)")
         batch = feeding(tensors, self.loaders)
+        if batch is not None and self._looking is not None:
+            self._calling = batch.run.record
+            if self._chosen_rows & {storage_of(t) for t in tensors}:
+                self._calling.rows = "the data decide how many rows the model gets (a mask in the loop?)"
         use = self._use(model, batch)
         use.calls += 1
         self.clock.begin()
@@ -287,6 +316,7 @@ class Recorder:
 
     def ended(self, call: Call, error: BaseException | None) -> None:
         """Note how a forward came out."""
+        self._calling = None
         if error is None:
             call.use.ran(call)
         elif isinstance(error, Exception):

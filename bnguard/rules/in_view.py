@@ -32,6 +32,8 @@ def _in_view(finding: Finding, loader: LoaderFact, forecast: ForecastFact) -> Fi
     one, lone = forecast.size(1), loader.first_single
     if one is None or one.stops is None:
         return finding
+    if one.stops and not forecast.stops:  # whether that batch comes is not known
+        return finding
     said = finding.message.removesuffix(AFTER_EVAL)
     if not one.stops:
         return _holds(finding, said, loader, forecast, one)
