@@ -89,7 +89,7 @@ def report(recorder: Recorder, names: Names, failed: Failed | None) -> Report:
     uses = [u for u in told.uses() if told.fact(u) is not None]
     audits = {s: audit for s in dict.fromkeys(u.loader for u in uses) if s is not None and (audit := told.audit(s))}
     forecasts = [f for u in uses if (f := told.forecast(u, audits.get(u.loader))) is not None]  # type: ignore[arg-type]
-    if failed is not None and not any(f.fact.stops for f in forecasts):
+    if failed is not None and failed.call is None:
         forecasts.insert(0, Forecast(told.failed_alone(), None, two_hold=False))
     found = _calmed(report_on(
         forecasts,
@@ -190,11 +190,11 @@ class _Told:
     def failed_alone(self) -> ForecastFact:
         """Return the fact for a failure outside the forward of any model that was trained with a loader."""
         assert self.failed is not None
-        call, size = self.failed.call, (self.failed.diagnosis.shape or (0,))[0]
-        model = self.models.get(call.use.model, "the model") if call is not None else "the model"
+        size = (self.failed.diagnosis.shape or (0,))[0]
         at = _size_at(self.failed, size)
-        loader = NO_LOADER if call is None else self.loader(call.use)
-        return ForecastFact(model, loader, "train", True, batch_size=size, rank=0, at=at, sizes=(at,), ground="seen")
+        return ForecastFact(
+            "the model", NO_LOADER, "train", True, batch_size=size, rank=0, at=at, sizes=(at,), ground="seen"
+        )
 
     def _caught(self, use: Use) -> Iterator[str]:
         """Say where a normalisation layer has raised and the script went on."""

@@ -266,10 +266,9 @@ class Pass:
             last = (step + 1, following)
             if step % 1024 == 0 and time.monotonic() - began > MOST_SECONDS_OF_INDICES:
                 self.way = "whole"
-                first[None] = last = min(first.values(), default=last)
                 break
         kept = sorted(first, key=lambda n: n or 0)[: MOST_SIZES if self.number > 1 else None]
-        wanted = dict([*(first[size] for size in kept), last])
+        wanted = dict([*(first[size] for size in kept), *([last] if self.way != "whole" else [])])
         for step in sorted(wanted):
             self._chosen.append((step, self.sizes[step - 1]))
             yield wanted[step]
