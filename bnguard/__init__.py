@@ -12,13 +12,13 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from bnguard import repair
+    from bnguard._preflight.launch import preflight
     from bnguard.checking.run import check
     from bnguard.errors import BnguardError
     from bnguard.findings import Finding, Report, Severity
     from bnguard.forecasting import forecast
     from bnguard.loader import audit_loader
     from bnguard.model import scan
-    from bnguard._preflight.launch import preflight
     from bnguard.runtime.diagnosis import Diagnosis
     from bnguard.runtime.guard import guard, install
     from bnguard.runtime.postmortem import diagnose

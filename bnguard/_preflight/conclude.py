@@ -91,13 +91,15 @@ def report(recorder: Recorder, names: Names, failed: Failed | None) -> Report:
     forecasts = [f for u in uses if (f := told.forecast(u, audits.get(u.loader))) is not None]  # type: ignore[arg-type]
     if failed is not None and failed.call is None:
         forecasts.insert(0, Forecast(told.failed_alone(), None, two_hold=False))
-    found = _calmed(report_on(
-        forecasts,
-        [fact for facts, _ in audits.values() for fact in facts],
-        [way for _, ways in audits.values() for way in ways],
-        "preflight",
-        torch=torch.__version__,
-    ))
+    found = _calmed(
+        report_on(
+            forecasts,
+            [fact for facts, _ in audits.values() for fact in facts],
+            [way for _, ways in audits.values() for way in ways],
+            "preflight",
+            torch=torch.__version__,
+        )
+    )
     extra: dict[str, Any] = {"not_reached": list(told.not_reached()), "left_out": list(told.left_out())}
     if failed is not None:
         extra["diagnosis"] = failed.diagnosis.to_dict()
@@ -198,7 +200,9 @@ class _Told:
 
     def _caught(self, use: Use) -> Iterator[str]:
         """Say where a normalisation layer has raised and the script went on."""
-        mine = [(e, c) for e, c in self.recorder.raised if c.use is use and (not self.failed or self.failed.error is not e)]
+        mine = [
+            (e, c) for e, c in self.recorder.raised if c.use is use and (not self.failed or self.failed.error is not e)
+        ]
         known = [c for e, c in mine if classify(str(e), type(e).__name__).code is not None]
         if known:
             yield (
@@ -419,7 +423,7 @@ def _model_names(recorder: Recorder, names: Names) -> dict[nn.Module, str]:
 
 
 def _numbered(own: dict[Any, str], alike: Any) -> dict[Any, str]:  # noqa: ANN401 - loaders or models, and their key
-    """Number those that have one name and are not alike."""
+    """Return the names, with a number for those that are not alike and share one."""
     kinds = {alike(x): own[x] for x in own}
     told = dict(zip(kinds, distinct(kinds.values()), strict=True))
     return {x: told[alike(x)] for x in own}

@@ -79,9 +79,7 @@ def preflight(
     return merged(found)
 
 
-def _attempt(
-    program: Sequence[str], settings: Settings, deadline: float, timeout: float
-) -> list[outcome.Outcome]:
+def _attempt(program: Sequence[str], settings: Settings, deadline: float, timeout: float) -> list[outcome.Outcome]:
     """Run the script once and return what its processes came to.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Whether a script's loop counts its batches, so that it may do something else at one that is left out, or end before."""
+"""Whether a script's loop counts its batches: then it may do something else at one that is left out, or end before."""
 
 from __future__ import annotations
 
@@ -17,21 +17,131 @@ from typing import Any
 from bnguard.usercode import whose
 
 HARMLESS = frozenset(
-    """
-    print log info debug warning write flush format append add_scalar add_scalars add_image add_histogram set_postfix
-    set_postfix_str set_description update log_metrics log_dict item len str int float round sum mean max min abs
-    range zip time perf_counter synchronize step zero_grad clip_grad_norm_ clip_grad_value_ unscale_ scale
-    get_last_lr no_sync detach cpu numpy tolist join save state_dict memory_allocated max_memory_allocated get_rank
-    make_grid save_image empty_cache collect avg backward clone sqrt isinstance getattr sub div mul exp reset refresh
-    divmod pow size dim numel to items keys values strftime total_seconds now makedirs exists
-    """.split()
+    [
+        "print",
+        "log",
+        "info",
+        "debug",
+        "warning",
+        "write",
+        "flush",
+        "format",
+        "append",
+        "add_scalar",
+        "add_scalars",
+        "add_image",
+        "add_histogram",
+        "set_postfix",
+        "set_postfix_str",
+        "set_description",
+        "update",
+        "log_metrics",
+        "log_dict",
+        "item",
+        "len",
+        "str",
+        "int",
+        "float",
+        "round",
+        "sum",
+        "mean",
+        "max",
+        "min",
+        "abs",
+        "range",
+        "zip",
+        "time",
+        "perf_counter",
+        "synchronize",
+        "step",
+        "zero_grad",
+        "clip_grad_norm_",
+        "clip_grad_value_",
+        "unscale_",
+        "scale",
+        "get_last_lr",
+        "no_sync",
+        "detach",
+        "cpu",
+        "numpy",
+        "tolist",
+        "join",
+        "save",
+        "state_dict",
+        "memory_allocated",
+        "max_memory_allocated",
+        "get_rank",
+        "make_grid",
+        "save_image",
+        "empty_cache",
+        "collect",
+        "avg",
+        "backward",
+        "clone",
+        "sqrt",
+        "isinstance",
+        "getattr",
+        "sub",
+        "div",
+        "mul",
+        "exp",
+        "reset",
+        "refresh",
+        "divmod",
+        "pow",
+        "size",
+        "dim",
+        "numel",
+        "to",
+        "items",
+        "keys",
+        "values",
+        "strftime",
+        "total_seconds",
+        "now",
+        "makedirs",
+        "exists",
+    ]
 )
 """Calls that may be left out with a batch: they report, save or step, and call no model on other data."""
 
-OF_THE_BATCH = frozenset("isnan isinf isfinite any all len size dim numel item isinstance float int abs max".split())
+OF_THE_BATCH = frozenset(
+    [
+        "isnan",
+        "isinf",
+        "isfinite",
+        "any",
+        "all",
+        "len",
+        "size",
+        "dim",
+        "numel",
+        "item",
+        "isinstance",
+        "float",
+        "int",
+        "abs",
+        "max",
+    ]
+)
 """Calls in the condition of an early end that ask for values of the batch at hand, which may come at any batch."""
 
-COUNTERS = frozenset("step steps i idx index it iteration n_iter batch_idx batch_index global_step n_batches".split())
+COUNTERS = frozenset(
+    [
+        "step",
+        "steps",
+        "i",
+        "idx",
+        "index",
+        "it",
+        "iteration",
+        "n_iter",
+        "batch_idx",
+        "batch_index",
+        "global_step",
+        "n_batches",
+    ]
+)
 
 _DEEPEST = 3
 """Functions within functions that are looked into."""
@@ -74,9 +184,14 @@ def _of_frame(frame: FrameType) -> tuple[str | None, bool]:
         return _of_loop(loop, frame), generates
     if generates or code.co_name in ("__next__", "__iter__"):
         return None, True
-    if any(isinstance(n, (ast.ListComp, ast.GeneratorExp, ast.DictComp, ast.SetComp)) for n in _at(tree, line)):
+    return _of_expressions(list(_at(tree, line)))
+
+
+def _of_expressions(found: list[ast.AST]) -> tuple[str | None, bool]:
+    """Judge a line that asks for a batch though no loop begins there."""
+    if any(isinstance(n, (ast.ListComp, ast.GeneratorExp, ast.DictComp, ast.SetComp)) for n in found):
         return None, False
-    if any(isinstance(n, ast.Call) and _name(n.func) == "next" for n in _at(tree, line)):
+    if any(isinstance(n, ast.Call) and _name(n.func) == "next" for n in found):
         return "the script asks for its batches one by one, with next()", False
     return None, True
 
@@ -173,9 +288,8 @@ def _of_branch(node: ast.If | ast.While, counted: set[str]) -> str | None:
         if leaving:
             return f"the script's loop may end, or pass over batches, where `{_shown(node.test)}`"
         other = next((c for c in _calls([*node.body, *node.orelse]) if _name(c.func) not in HARMLESS), None)
-        if other is not None:
-            return f"the script calls {ast.unparse(other.func)}() where `{_shown(node.test)}`"
-    elif any(isinstance(n, (ast.Break, ast.Return)) for n in leaving):
+        return f"the script calls {ast.unparse(other.func)}() where `{_shown(node.test)}`" if other else None
+    if any(isinstance(n, (ast.Break, ast.Return)) for n in leaving):
         asked = [_name(n.func) for n in ast.walk(node.test) if isinstance(n, ast.Call)]
         plain = isinstance(node.test, (ast.Name, ast.Attribute)) or not asked
         if any(name not in OF_THE_BATCH for name in asked) or (plain and not _of_data(node.test)):
@@ -285,7 +399,7 @@ class Enumerate(metaclass=_Kind):
     left_out = 0
     """Batches that were left out so far, of all loaders."""
 
-    def __new__(cls, iterable: Iterable[Any], start: int = 0) -> Any:  # noqa: ANN401, D102, PYI034 - or Python's own
+    def __new__(cls, iterable: Iterable[Any], start: int = 0) -> Any:  # noqa: ANN401 - or Python's own
         import sys
 
         if whose(sys._getframe(1).f_code.co_filename) != "user":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -95,7 +94,11 @@ class Call:
 
     def layer(self, module: nn.Module, given: object) -> None:
         """Note a call of a BatchNorm layer within this one."""
-        if isinstance(given, Tensor) and given.dim() > 1 and (module.training or module._buffers.get("running_mean") is None):
+        if (
+            isinstance(given, Tensor)
+            and given.dim() > 1
+            and (module.training or module._buffers.get("running_mean") is None)
+        ):
             self.values.append(given.numel() // max(1, given.shape[1]))
             self.single += given.shape[0] == 1 and self.values[-1] > 1
 
@@ -256,7 +259,7 @@ class Recorder:
 
     def calling(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         """Note a forward that is about to begin, of a module that no other module calls."""
-        if self.closed or private.in_backward() or torch.jit.is_tracing():
+        if self.closed or private.in_backward() or private.is_tracing():
             return None
         self._check_time()
         tensors = list(tensors_in((args, kwargs)))
@@ -373,5 +376,3 @@ def _current(record: SeenLoader) -> Batch | None:
 
 def _alike(one: Recipe, other: Recipe) -> bool:
     return type(one) is type(other) and one.signature() == other.signature()
-
-

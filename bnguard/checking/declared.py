@@ -74,13 +74,15 @@ class LoaderEntry:
 
 @dataclass(frozen=True)
 class ScriptEntry:
-    """One training script, or with ``module`` a module's name, to be run through its first training step."""
+    """One training script, or with ``module`` a module's name, to be run with one batch of every kind."""
 
     name: str
     program: str
     module: bool = False
     args: tuple[str, ...] = ()
+    budget: float = 30.0
     timeout: float = 600.0
+    allow_unknown: bool = False
 
     @property
     def entry(self) -> str:

@@ -118,4 +118,4 @@ FOR_BOTH = {
 
 LOADER = {**FOR_NUMBERS, **FOR_LIVE, **FOR_BOTH}
 
-SCRIPT = {"script": TEXT, "module": TEXT, "args": LIST, "timeout": NUMBER}
+SCRIPT = {"script": TEXT, "module": TEXT, "args": LIST, "budget": NUMBER, "timeout": NUMBER, "allow-unknown": SWITCH}

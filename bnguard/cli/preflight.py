@@ -1,4 +1,4 @@
-"""``bnguard preflight SCRIPT|-m MODULE [-- ARGS]``: run a script with one batch of every kind, and say where it stops."""
+"""``bnguard preflight SCRIPT|-m MODULE [-- ARGS]``: one batch of every kind, and where training stops."""
 
 from __future__ import annotations
 

@@ -356,8 +356,10 @@ def told_of_chosen_rows(told: Callable[[Any], None]) -> AbstractContextManager[A
     """Return a context in which each result whose size the data choose is told of: masks, ``nonzero``, ``unique``."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Watch(TorchDispatchMode):
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401, ARG002
+    base: Any = TorchDispatchMode  # untyped
+
+    class Watch(base):  # type: ignore[misc]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
             result = func(*args, **(kwargs or {}))
             if torch.Tag.dynamic_output_shape in func.tags and _by_data(func, args):
                 told(result)
@@ -373,3 +375,8 @@ def _by_data(func: Any, args: tuple[Any, ...]) -> bool:  # noqa: ANN401 - an ope
         return True
     indices = args[1] if len(args) > 1 and isinstance(args[1], (list, tuple)) else args
     return any(isinstance(i, torch.Tensor) and i.dtype in (torch.bool, torch.uint8) for i in indices)
+
+
+def is_tracing() -> bool:
+    """Whether ``torch.jit.trace`` is at work, whose forwards train nothing."""
+    return bool(torch._C._get_tracing_state())

@@ -230,7 +230,7 @@ SCRIPTS = "[scripts.gan]\nscript = 'train.py'\nargs = ['--fast']\ntimeout = 5\n[
 def test_scripts(tmp_path: Path, monkeypatch):
     calls = []
 
-    def stand_in(script, args=(), *, module=False, timeout=600.0, progress=None):
+    def stand_in(script, args=(), *, module=False, budget=30.0, timeout=600.0, progress=None):
         calls.append((script, args, module, timeout, Path.cwd()))
         if module:
             raise BnguardError("it never trains", hint="is it the right one?", detail="Traceback …")
@@ -241,7 +241,7 @@ def test_scripts(tmp_path: Path, monkeypatch):
             forecast, command="preflight", findings=(*forecast.findings, Finding("RT101", Severity.ERROR, "x"))
         )
 
-    monkeypatch.setattr("bnguard.rehearsal.launch.preflight", stand_in)
+    monkeypatch.setattr("bnguard._preflight.launch.preflight", stand_in)
     report = bnguard.check(make(tmp_path, f"{SCRIPTS}[loaders.train]\nn = 16\nbatch-size = 8\n"), jobs=1)
     assert calls == [("train.py", ("--fast",), False, 5, tmp_path), ("pkg.train", (), True, 600.0, tmp_path)]
     assert [(f.model, f.loader, f.step) for f in report.forecasts] == [("gan.Sequential", "gan.train", 2)]
