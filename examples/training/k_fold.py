@@ -1,7 +1,7 @@
 """Four folds of ten samples in batches of two: a new model and new loaders for each of them.
 
-The first two folds hold three samples and leave seven to train on: 2 + 2 + 2 + 1. The others leave eight. The script drops
-the tail of the first two with drop_last=True, and evaluates in eval mode: nothing stops, in any of the folds.
+The first two folds hold three samples and leave seven to train on: 2 + 2 + 2 + 1. The others leave eight. The script
+drops the tail of the first two with drop_last=True, and evaluates in eval mode: nothing stops, in any of the folds.
 """
 
 import torch

@@ -24,14 +24,13 @@ class SharpnessAware(torch.optim.Optimizer):
             norm = torch.stack([p.grad.norm() for p in group["params"]]).norm() + 1e-12
             for p in group["params"]:
                 self.state[p]["climbed"] = p.grad * (group["rho"] / norm)
-                p += self.state[p]["climbed"]
+                p.add_(self.state[p]["climbed"])
 
     @torch.no_grad()
     def step(self) -> None:
         for group in self.param_groups:
             for p in group["params"]:
-                p -= self.state[p]["climbed"]
-                p -= group["lr"] * p.grad
+                p.sub_(self.state[p]["climbed"] + group["lr"] * p.grad)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """A prefetcher that has the next batch ready before this one is used, as timm's and NVIDIA's do.
 
-Nine images in batches of eight: when the first batch trains, the second, of one image, is already there. The BatchNorm2d
-layer behind the pooling (2) stops training when its turn comes, at step 2.
+Nine images in batches of eight: when the first batch trains, the second, of one image, is there already. The
+BatchNorm2d layer behind the pooling (2) stops training when its turn comes, at step 2.
 """
 
 from collections.abc import Iterator
