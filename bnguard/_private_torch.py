@@ -6,7 +6,7 @@ Nothing else in the package may name an underscore of torch.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from math import prod
@@ -343,3 +343,33 @@ def is_parametrised(module: torch.nn.Module) -> bool:
         name not in module._parameters and f"{name}_orig" in module._parameters for name in ("weight", "bias")
     )
     return parametrize.is_parametrized(module) or computed or "weight_g" in module._parameters
+
+
+def told_of_chosen_rows(told: Callable[[Any], None]) -> AbstractContextManager[Any]:
+    """Return a context in which each result whose size the data choose is told of: masks, ``nonzero``, ``unique``."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    base: Any = TorchDispatchMode  # untyped
+
+    class Watch(base):  # type: ignore[misc]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+            result = func(*args, **(kwargs or {}))
+            if torch.Tag.dynamic_output_shape in func.tags and _by_data(func, args):
+                told(result)
+            return result
+
+    watch: AbstractContextManager[Any] = Watch()
+    return watch
+
+
+def _by_data(func: Any, args: tuple[Any, ...]) -> bool:  # noqa: ANN401 - an operator
+    """Whether the size of the result is not that of an index; an index of integers has its own size."""
+    if "index" not in func.name():
+        return True
+    indices = args[1] if len(args) > 1 and isinstance(args[1], (list, tuple)) else args
+    return any(isinstance(i, torch.Tensor) and i.dtype in (torch.bool, torch.uint8) for i in indices)
+
+
+def is_tracing() -> bool:
+    """Whether ``torch.jit.trace`` is at work, whose forwards train nothing."""
+    return bool(torch._C._get_tracing_state())

@@ -108,7 +108,15 @@ def _script(name: str, table: Table) -> ScriptEntry:
         raise table.wrong(" must be above 0 seconds", key="timeout")
     module = "module" in values
     program = values["module" if module else "script"]
-    return ScriptEntry(name, program, module, values.get("args", ()), values.get("timeout", 600.0))
+    return ScriptEntry(
+        name,
+        program,
+        module,
+        values.get("args", ()),
+        values.get("budget", 30.0),
+        values.get("timeout", 600.0),
+        values.get("allow-unknown", False),
+    )
 
 
 def _read(table: Table, known: dict[str, declarations.Kind], main: str) -> dict[str, Any]:

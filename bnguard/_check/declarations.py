@@ -76,13 +76,15 @@ class LoaderEntry:
 
 @dataclass(frozen=True)
 class ScriptEntry:
-    """One training script, or with ``module`` a module's name, to be run through its first training step."""
+    """One training script, or with ``module`` a module's name, to be run with one batch of every kind."""
 
     name: str
     program: str
     module: bool = False
     args: tuple[str, ...] = ()
+    budget: float = 30.0
     timeout: float = 600.0
+    allow_unknown: bool = False
 
     @property
     def entry(self) -> str:
@@ -240,4 +242,4 @@ FOR_BOTH = {
 
 LOADER = {**FOR_NUMBERS, **FOR_LIVE, **FOR_BOTH}
 
-SCRIPT = {"script": TEXT, "module": TEXT, "args": LIST, "timeout": NUMBER}
+SCRIPT = {"script": TEXT, "module": TEXT, "args": LIST, "budget": NUMBER, "timeout": NUMBER, "allow-unknown": SWITCH}

@@ -84,7 +84,7 @@ def _section(found: Found, prefix: str) -> Iterator[str]:
         yield from _loader(f"{prefix}loaders.{name}", loader, built)
     if found.scripts:
         yield ""
-        yield "# Instead of numbers: run a script through its first training step, and no further."
+        yield "# Instead of numbers: run a script, with one batch of every kind that its loaders give."
     for name, script in _named([(_key(Path(s).stem), s) for s in found.scripts[:MOST_ENTRIES]]).items():
         yield f"# [{prefix}scripts.{name}]"
         yield f"# script = {_text(script)}"

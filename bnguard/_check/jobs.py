@@ -30,7 +30,7 @@ class Job:
         entry: that a crash is laid to.
         model: to be built once; None without one.
         loaders: that feed it, or one that feeds nothing.
-        script: to be run through its first step; None without one.
+        script: to be run; None without one.
         audits: of the loaders that are given by numbers, by their entry's name.
 
     """

@@ -25,7 +25,7 @@ def check(
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Carry out what a configuration declares: forecast, scan and audit, and run scripts through their first step.
+    """Carry out what a configuration declares: forecast, scan and audit, and run scripts with one batch of every kind.
 
     >>> report = bnguard.check()
     >>> report.ok, [f.step for f in report.forecasts if f.stops]

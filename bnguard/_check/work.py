@@ -148,11 +148,14 @@ def _silent(_: str) -> None:
 
 
 def _script(entry: ScriptEntry) -> Done:
-    """Run a script through its first training step, in a process of its own."""
+    """Run a script with one batch of every kind, in a process of its own."""
     from bnguard._preflight.launch import preflight
 
     try:
-        report = preflight(entry.program, entry.args, module=entry.module, timeout=entry.timeout)
+        report = preflight(entry.program, entry.args, module=entry.module, budget=entry.budget, timeout=entry.timeout)
     except BnguardError as error:
         return Done(problems=(problem(entry.entry, error),))
-    return Done(script=report, name=entry.name)
+    unknown = [f for f in report.forecasts if f.stops is None and f.mode == "train" and not entry.allow_unknown]
+    hint = "budget gives it more time; allow-unknown = true takes that for an answer"
+    problems = tuple(Problem(entry.entry, f"not known of {f.loader}: {f.unknown}", hint) for f in unknown)
+    return Done(script=report, name=entry.name, problems=problems)

@@ -1,4 +1,4 @@
-"""``bnguard preflight SCRIPT|-m MODULE [-- ARGS]``: a script's first training step, and where its epoch would stop."""
+"""``bnguard preflight SCRIPT|-m MODULE [-- ARGS]``: one batch of every kind, and where training stops."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ def command(  # noqa: PLR0913 - one parameter for each option
         typer.Argument(metavar="SCRIPT [-- ARGS]", help="The script, and everything that is its own."),
     ],
     module: Annotated[bool, typer.Option("-m", help="SCRIPT is a module's name, as in python -m.")] = False,
-    timeout: Annotated[
-        int, typer.Option("--timeout", metavar="SECONDS", help="Give up when the first step takes longer.")
-    ] = 600,
+    budget: Annotated[
+        float,
+        typer.Option("--budget", metavar="SECONDS", help="How long to look further than one batch of every kind."),
+    ] = 30.0,
+    timeout: Annotated[int, typer.Option("--timeout", metavar="SECONDS", help="End when it takes longer.")] = 600,
+    allow_unknown: Annotated[
+        bool, typer.Option("--allow-unknown", help="Exit 0 where it is not known whether a training loader stops.")
+    ] = False,
     fmt: options.Format = None,
     output: options.Output = None,
     fail_on: options.FailOn = "error",
@@ -27,9 +32,9 @@ def command(  # noqa: PLR0913 - one parameter for each option
     ignore: options.Ignore = None,
     quiet: options.Quiet = False,
 ) -> int:
-    """Run a training script through its first step, and say at which step of the epoch it would stop.
+    """Run a training script with one batch of every kind, and say at which step of the epoch it stops.
 
-    No weight moves, and the script's own output goes to stderr. Options of bnguard stand before the script.
+    The script's own output goes to stderr. Options of bnguard stand before the script.
     """
     from bnguard import _ranks as ranks
     from bnguard._preflight.launch import preflight
@@ -42,5 +47,9 @@ def command(  # noqa: PLR0913 - one parameter for each option
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the script's processes are ended as well
     speaks = ranks.speaks()
     tell = None if quiet or not speaks else lambda line: print(line, file=sys.stderr)
-    report = preflight(name, arguments, module=module, timeout=timeout, progress=tell)
-    return emit(report, reporting) if speaks else 0
+    report = preflight(name, arguments, module=module, budget=budget, timeout=timeout, progress=tell)
+    if not speaks:
+        return 0
+    code = emit(report, reporting)
+    unknown = any(f.stops is None and f.mode == "train" for f in report.forecasts)
+    return 2 if unknown and code == 0 and not allow_unknown else code

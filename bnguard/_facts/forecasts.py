@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from bnguard._facts.models import Mode, SourceLine
 
+Ground = Literal["seen", "shapes", "assumed"]
+"""What a forecast rests on: that very call was run; it was followed on shapes; or something was assumed."""
+
 Cause = Literal["one-value", "lost-dimension", "refused"]
 """Why a layer raises: one value per statistic; a batch dimension lost on the way; anything else it refuses."""
 
@@ -77,7 +80,7 @@ class SizeFact:
 
 @dataclass(frozen=True)
 class ForecastFact:
-    """Where the first epoch of one loader stops with one model, if it does.
+    """Where training on one loader stops with one model, if it does.
 
     Attributes:
         model: the model's target text, or the class name of a live model.
@@ -86,7 +89,7 @@ class ForecastFact:
         called: what is called on the model before the epoch: ``train``, ``eval``, or None where the flags of its
             modules were left as they are.
         stops: whether a normalisation layer raises; None where that is not known (see ``unknown``).
-        epoch: always the first: what does not stop it stops none.
+        epoch: in which it stops, from 1; 1 where it does not.
         step: at which it stops, from 1; None where it does not.
         steps: of the epoch, on the rank that stops; those of one rank (the longest) where it does not.
         batch_size: samples in the forward that raises, which is a replica's or a micro-batch's where there are any.
@@ -98,6 +101,8 @@ class ForecastFact:
         at: the forward that raises; None where none does.
         sizes: what the forward does at each distinct batch size of the epoch, the largest first.
         unknown: why ``stops`` is not known, None where it is.
+        ground: what the answer rests on.
+        assumption: what was assumed, where the ground is that.
         notes: what else the reader should know of how this was found.
 
     """
@@ -119,6 +124,8 @@ class ForecastFact:
     at: SizeFact | None = None
     sizes: tuple[SizeFact, ...] = ()
     unknown: str | None = None
+    ground: Ground = "shapes"
+    assumption: str | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -135,6 +142,13 @@ class ForecastFact:
     def shape(self) -> tuple[int, ...] | None:
         """The shape of the input at the layer that raises, or None."""
         return self.at.shape if self.at else None
+
+    @property
+    def place(self) -> str | None:
+        """The step at which it stops, in words; None where the batches come from no loader that could count them."""
+        if self.step is None:
+            return None
+        return f"step {self.step:,}" + (f" of {self.steps:,}" if self.steps else "")
 
     def size(self, batch_size: int) -> SizeFact | None:
         """Return what the forward does at this batch size, or None where the epoch does not bring it."""
@@ -161,5 +175,8 @@ class ForecastFact:
             "shape": list(self.shape) if self.shape else None,
             "sizes": [s.to_dict() for s in self.sizes],
             "unknown": self.unknown,
+            "reason": self.unknown,
+            "ground": self.ground,
+            "assumption": self.assumption,
             "notes": list(self.notes),
         }

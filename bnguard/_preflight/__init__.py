@@ -1,4 +1,6 @@
-"""``bnguard preflight``: a script's first training step, in a process of its own, and what can be learned from it.
+"""``bnguard preflight``: a script runs in a process of its own, and each loader gives one batch of every kind.
 
-The room is not called ``preflight``: importing it would put the package in the place of ``bnguard.preflight``.
+The room has an underscore so that importing it leaves ``bnguard.preflight`` the function. ``launch`` starts the process
+and needs no torch; ``child`` is what runs there; ``patches`` tells ``recorder`` what happens; ``passes`` says which
+batches are given, ``loops`` whether the script counts them; ``conclude`` makes the report.
 """

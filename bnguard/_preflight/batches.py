@@ -1,83 +1,80 @@
-"""What a loader gave: how many samples it holds, and whether a model was called with it."""
+"""What a batch holds, and the recorded arguments of a forward, from which those at another batch size are made."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
-from weakref import ReferenceType, ref
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from bnguard._facts.models import SourceLine
+from bnguard._audit_loader.follow import first_sample
+from bnguard._facts.models import InputFact
+from bnguard._models.inputs import Arguments, describe, map_tensors, resize_batch
 
 MOST_TENSORS = 64
-"""Tensors of a batch that are remembered; lists of images in a detector's batch are the longest."""
+"""Tensors of a batch that are looked at; lists of images in a detector's batch are the longest."""
+
+MOST_PIECES = 8
+"""A first dimension of up to this many times the batch is taken for batches that were joined."""
 
 
-@dataclass(eq=False)
-class SeenLoader:
-    """A DataLoader that the script made, and what came out of it.
+def tensors_in(value: object, deep: int = 5, objects: int = 2) -> Iterator[Tensor]:
+    """Yield every tensor within lists, tuples, mappings and the attributes of other objects, such as a graph's stores.
+
+    Args:
+        value: anything.
+        deep: how many levels are searched.
+        objects: of them objects with attributes.
+
+    """
+    if isinstance(value, Tensor):
+        yield value
+        return
+    inside: Iterable[object] = ()
+    if isinstance(value, Mapping):
+        inside = value.values()
+    elif isinstance(value, (list, tuple)):
+        inside = value
+    elif objects and not isinstance(value, (type, torch.nn.Module)):
+        attributes = getattr(value, "__dict__", None)
+        inside, objects = (list(attributes.values()) if isinstance(attributes, dict) else ()), objects - 1
+    if deep:
+        for item in islice(inside, MOST_TENSORS):
+            yield from tensors_in(item, deep - 1, objects)
+
+
+class Kind:
+    """The sizes of a batch's tensors: what two batches of one kind have in common.
 
     Attributes:
-        loader: kept alive, since its batches are counted after the script has ended.
-        source: the user's line that made it, None if not known.
-        made: how many loaders were made before it.
-        given: how many batches it has given.
-        step: how many of them in the epoch at hand.
-        size: samples in the latest batch, None before the first or where that is not known.
-        order: when the latest batch came, counted over all loaders.
-        batch_type: of the latest batch.
-        trained: whether one of its batches has gone through a model in training.
-        thread: that the latest batch was given to.
-        tensors: of the latest batches.
+        leading: of each tensor the first dimension, and the length of each list of samples.
+        others: all further dimensions.
 
     """
 
-    loader: DataLoader[Any]
-    source: SourceLine | None
-    made: int = 0
-    given: int = 0
-    step: int = 0
-    size: int | None = None
-    order: int = 0
-    trained: bool = False
-    thread: int = 0
-    batch_type: type = object
-    tensors: list[tuple[int, ReferenceType[Tensor], int | None]] = field(default_factory=list)
+    def __init__(self, batch: object) -> None:
+        tensors = list(tensors_in(batch))[:MOST_TENSORS]
+        lists = [len(v) for v in _lists_in(batch)]
+        self.leading = (*(int(t.shape[0]) for t in tensors if t.dim()), *lists)
+        self.others = tuple(int(n) for t in tensors for n in t.shape[1:])
 
-    def remember(self, batch: object, order: int) -> None:
-        """Note a batch that the loader is about to give; its tensors are not kept alive."""
-        self.given += 1
-        self.step += 1
-        self.thread = threading.get_ident()
-        self.order = order
-        self.batch_type = type(batch)
-        self.size = batch_size_of(batch, self.loader.batch_size)
-        new = [(key, ref(t), self.size) for t in list(tensors_in(batch))[:MOST_TENSORS] if (key := storage_of(t))]
-        self.tensors = [*new, *self.tensors][: 4 * MOST_TENSORS]
-
-    def holds(self, keys: set[int]) -> bool:
-        """Whether one of the latest batches lies in one of these storages; ``size`` is then that batch's."""
-        for key, alive, size in self.tensors:
-            if key in keys and alive() is not None:
-                self.size = size
-                return True
-        return False
+    @property
+    def visible(self) -> bool:
+        """Whether anything was found that has a size."""
+        return bool(self.leading)
 
 
-def tensors_in(value: object) -> Iterator[Tensor]:
-    """Yield every tensor within lists, tuples and mappings."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors_in(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from tensors_in(item)
+def _lists_in(batch: object) -> Iterator[Sequence[object]]:
+    if isinstance(batch, (list, tuple)):
+        yield from (v for v in batch if isinstance(v, (list, tuple)))
+        if batch and all(isinstance(v, (str, Mapping)) for v in batch):
+            yield batch
+    elif isinstance(batch, Mapping):
+        yield from (v for v in batch.values() if isinstance(v, (list, tuple)))
 
 
 def storage_of(tensor: Tensor) -> int:
@@ -122,17 +119,137 @@ def is_ragged(items: Iterable[object]) -> bool:
     return all(isinstance(item, Mapping) or (isinstance(item, Tensor) and item.dim() in (0, 3)) for item in items)
 
 
-def feeding(given: Iterable[Tensor], loaders: Iterable[SeenLoader]) -> SeenLoader | None:
-    """Return the loader whose batch these arguments are, or are made from; None where no loader has given one.
+@dataclass(frozen=True)
+class RecordedInputs:
+    """Inputs as a training step really gave them.
 
-    The same memory is proof. Without it (the batch was moved, joined or augmented) the latest batch with as many
-    samples is taken, and else the latest.
+    Attributes:
+        arguments: positional and keyword arguments, tensors detached.
+        batch_size: samples in the batch that they were made from.
+        source: see ``InputFact``.
+        needs_values: shapes are tried first.
+
     """
-    tensors = list(given)
-    candidates = sorted((s for s in loaders if s.given), key=lambda s: -s.order)
-    keys = {key for t in tensors if (key := storage_of(t))}
-    same = next((s for s in candidates if s.holds(keys)), None)
-    if same is not None:
-        return same
-    leading = {int(t.shape[0]) for t in tensors if t.dim()}
-    return next((s for s in candidates if s.size in leading), candidates[0] if candidates else None)
+
+    arguments: Arguments
+    batch_size: int
+    source: str = "recorded"
+    needs_values: bool = False
+
+    def make(self, batch_size: int, device: str) -> Arguments:
+        """Return the arguments with the batch dimension of every tensor at this size.
+
+        On the meta device they are shapes alone; on the CPU the recorded values, repeated or cut.
+        """
+        args, kwargs = self.arguments
+        sized = {k: self._resized(v, batch_size, device) for k, v in kwargs.items()}
+        return tuple(self._resized(v, batch_size, device) for v in args), sized
+
+    def facts(self, batch_size: int) -> tuple[InputFact, ...]:
+        """Describe the tensors that ``make`` gives."""
+        return describe(self.make(batch_size, "meta"), self.source)
+
+    def enlarged(self, factor: int) -> RecordedInputs | None:
+        """Return the same inputs with every image enlarged, or None where there is no image."""
+        if not any(t.dim() > 3 for t in _tensors(self.arguments)):
+            return None
+
+        def grown(t: Tensor) -> Tensor:
+            return t.new_empty((*t.shape[:2], *(n * factor for n in t.shape[2:])), device="meta") if t.dim() > 3 else t
+
+        return RecordedInputs(map_tensors(self.arguments, grown), self.batch_size, self.source)
+
+    @property
+    def follows_batch(self) -> bool:
+        """Whether anything in the arguments grows with the batch; where nothing does, another size says nothing."""
+        now, more = (_tensors(self.make(self.batch_size + n, "meta")) for n in (0, 1))
+        return [t.shape for t in now] != [t.shape for t in more]
+
+    def signature(self) -> str:
+        """Return what tells one call from another: shapes, dtypes, and the other values."""
+        shapes = [f"{tuple(t.shape)} {t.dtype}" for t in _tensors(self.arguments)]
+        return f"{self.batch_size} {shapes} {map_tensors(self.arguments, lambda t: t.new_empty(0, device='meta'))}"
+
+    def _resized(self, value: Any, batch_size: int, device: str) -> Any:  # noqa: ANN401 - any nesting
+        """Change every tensor; a list that holds one item a sample gets as many items as there are samples."""
+        if type(value) in (list, tuple) and self._is_per_sample(value):
+            place = (lambda t: t.to("meta")) if device == "meta" else (lambda t: t.cpu())
+            return type(value)(map_tensors(value[i % len(value)], place) for i in range(batch_size))
+        if type(value) in (list, tuple):
+            return type(value)(self._resized(v, batch_size, device) for v in value)
+        if type(value) is dict:
+            return {k: self._resized(v, batch_size, device) for k, v in value.items()}
+        return map_tensors(value, lambda t: self._tensor(t, batch_size, device))
+
+    def _is_per_sample(self, items: Sequence[Any]) -> bool:
+        """Whether this list holds one item for each sample, such as the images that a detector takes."""
+        if len(items) != self.batch_size or not _tensors(items):
+            return False
+        first = [t.shape[0] for t in _tensors(items) if t.dim()]
+        return is_ragged(items) or (self.batch_size > 1 and self.batch_size not in first)
+
+    def _tensor(self, t: Tensor, batch_size: int, device: str) -> Tensor:
+        dim, pieces = self._batch_dimension(t)
+        if device == "meta":
+            size = list(t.shape)
+            if dim is not None:
+                size[dim] = pieces * batch_size
+            return torch.empty(size, dtype=t.dtype, device="meta")
+        t = t.cpu()
+        if dim is None:
+            return t
+        resized: Tensor = resize_batch(t.transpose(0, dim), pieces * batch_size).transpose(0, dim)
+        return resized
+
+    def _batch_dimension(self, t: Tensor) -> tuple[int | None, int]:
+        """Return which dimension counts samples, and how many batches lie joined in it."""
+        n = self.batch_size
+        if t.dim() and t.shape[0] == n:
+            return 0, 1
+        if t.dim() > 2 and t.shape[1] == n > 1:  # a sequence, whose steps come first
+            return 1, 1
+        if t.dim() > 1 and n > 1 and t.shape[0] % n == 0 and 0 < t.shape[0] // n <= MOST_PIECES:
+            return 0, int(t.shape[0]) // n
+        return None, 1
+
+
+@dataclass(frozen=True)
+class CollatedInputs:
+    """Inputs of a forward that takes the loader's batch as it is, an object that holds tensors, such as PyG's.
+
+    Attributes:
+        arguments: positional and keyword arguments.
+        batch_type: the arguments of this type are the batch.
+        loader: whose collate function makes such a batch from one of its samples, as often as wanted.
+        source: see ``InputFact``.
+        needs_values: what the object does with its tensors is its own affair, so it holds real ones.
+
+    """
+
+    arguments: Arguments
+    batch_type: type
+    loader: DataLoader[Any]
+    source: str = "recorded"
+    needs_values: bool = True
+
+    def make(self, batch_size: int, device: str) -> Arguments:  # noqa: ARG002 - they are on the CPU, see needs_values
+        """Return the arguments with a batch of this size; the forward fails where no sample can be had."""
+        batch = first_sample(self.loader).batch(batch_size)
+        args, kwargs = self.arguments
+        changed = {k: batch if type(v) is self.batch_type else v for k, v in kwargs.items()}
+        return tuple(batch if type(v) is self.batch_type else v for v in args), changed
+
+    def facts(self, batch_size: int) -> tuple[InputFact, ...]:  # noqa: ARG002 - see the protocol
+        """Return nothing: which tensors the object holds is its own affair."""
+        return ()
+
+    def signature(self) -> str:
+        """Return what tells one call from another."""
+        args, kwargs = self.arguments
+        return f"{self.batch_type} {list(map(type, args))} {list(kwargs)}"
+
+
+def _tensors(value: Any) -> list[Tensor]:  # noqa: ANN401 - any nesting
+    found: list[Tensor] = []
+    map_tensors(value, lambda t: found.append(t) or t)  # type: ignore[func-returns-value]
+    return found

@@ -1,4 +1,4 @@
-"""The process in which a script is rehearsed: run it to its first training step, say what it came to."""
+"""The process in which a script runs: watch it to its end, to its first failure or as long as it is worth it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from bnguard import _ranks as ranks
 from bnguard._errors import BnguardError, UserCodeError
 from bnguard._preflight import outcome
-from bnguard._preflight.outcome import Outcome, Result
-from bnguard._preflight.stop import Stop
+from bnguard._preflight.outcome import Outcome, Result, Settings, Stop
 from bnguard._run import script
 from bnguard._run.script import Program
 from bnguard._usercode import one_line, user_traceback
@@ -23,11 +22,11 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Rehearse ``FOLDER script|module NAME ARGS…`` and leave the outcome in the folder."""
-    folder, kind, name, *arguments = argv
+    """Run ``FOLDER BUDGET DEADLINE WHOLE script|module NAME ARGS…`` and leave the outcome in the folder."""
+    folder, budget, deadline, whole, kind, name, *arguments = argv
     die_with_parent()
     try:
-        usage = "bnguard preflight [--timeout SECONDS]"
+        usage = "bnguard preflight [--budget SECONDS] [--timeout SECONDS]"
         program = script.module(name, arguments) if kind == "module" else script.script(name, arguments, usage=usage)
         from bnguard._import_torch import import_torch
 
@@ -35,84 +34,102 @@ def main(argv: Sequence[str]) -> None:
     except BnguardError as error:
         outcome.write(Path(folder), Outcome(error, ranks.rank()))
         return
-    rehearse(program, Path(folder))
+    # what undoes the script's writing sets itself up here, before the script's first line
+    watch(program, Path(folder), Settings(float(budget), float(deadline), whole == "whole"))
 
 
-def rehearse(program: Program, folder: Path, *, spawned: bool = False) -> None:
+def watch(program: Program, folder: Path, settings: Settings, *, spawned: bool = False) -> None:
     """Run a program under the recorder and leave the outcome in the folder.
 
     Args:
         program: the user's code.
         folder: of the outcomes.
+        settings: how long to look further.
         spawned: whether this is a process of the script's own. What it raises leaves then, and one that does not
             train has nothing to say.
 
     """
     from bnguard._preflight.conclude import look_around
     from bnguard._preflight.naming import Names
-    from bnguard._preflight.patches import learning
-    from bnguard._preflight.processes import follow_processes
+    from bnguard._preflight.patches import follow_processes, watching
     from bnguard._preflight.recorder import Recorder
 
     def give_up() -> None:
-        """End a process whose script swallows the stop; what it has learned by then is all there is to learn."""
-        sys.stderr.write("bnguard: the script swallows the exception that stops it (a bare except?); ending it here\n")
-        sys.stderr.flush()
+        """End a process whose script swallows the stop."""
         recorder.closed = True
-        leave(None)
+        error = BnguardError(
+            "the script swallows the exception that stops it, so it had to be ended",
+            hint="write `except Exception:` instead of a bare `except:` or `except BaseException:`",
+        )
+        outcome.write(folder, Outcome(error, _rank(recorder)))
+        sys.stderr.flush()
         os._exit(0)
 
-    def leave(error: BaseException | None) -> bool:
-        result = _result(recorder, names, error, spawned=spawned)
-        if result is not None:
-            outcome.write(folder, Outcome(result, ranks.rank() if recorder.world.rank is None else recorder.world.rank))
-        return result is not None
-
-    recorder, names = Recorder(give_up), Names()
-    recorder.on_stop = lambda: look_around(recorder, names)
+    recorder, names = Recorder(settings, give_up), Names()
+    recorder.on_new = lambda: look_around(recorder, names)
     error: BaseException | None = None
-    with learning(recorder) as stack:
-        follow_processes(stack, recorder, folder, rehearse)
+    with watching(recorder) as stack:
+        follow_processes(stack, recorder, folder, watch)
         try:
             program()
         except Stop:
             pass
         except BaseException as raised:  # noqa: BLE001 - this is the outermost frame: it is told, or it leaves
             error = raised
-    if not leave(error) and error is not None:
+        recorder.closed = True
+    result = _result(recorder, names, error, spawned=spawned)
+    if result is not None:
+        misled = not settings.whole and _misled(recorder, error, result)
+        outcome.write(folder, Outcome(result, _rank(recorder), misled))
+    elif error is not None:
         raise error
+
+
+def _rank(recorder: Recorder) -> int | None:
+    return ranks.rank() if recorder.world.rank is None else recorder.world.rank
+
+
+def _misled(recorder: Recorder, error: BaseException | None, result: Result) -> bool:
+    """Whether the script may have ended as it did because batches were left out."""
+    left_out = any(s.left_out for s in recorder.loaders)
+    return left_out and isinstance(error, Exception) and isinstance(result, BnguardError)
 
 
 def _result(recorder: Recorder, names: Names, error: BaseException | None, *, spawned: bool) -> Result | None:
     """Return the report or the reason why there is none; None where somebody else says it."""
-    if recorder.relayed:
+    if recorder.relayed and not recorder.trained:
         return None
     from bnguard._preflight import conclude
 
-    recorder.look_for_loaders()
     conclude.look_around(recorder, names)
     try:
-        if isinstance(error, Exception) and not recorder.stopped:
-            failed = conclude.failure(recorder, error, names)
-            return failed or _raised(error)
-        if recorder.trained:
-            return conclude.forecast(recorder, names)
+        failed = conclude.failure(recorder, error)
+        if failed is None and isinstance(error, Exception) and not recorder.stopped:
+            return _raised(error, left_out=any(s.left_out for s in recorder.loaders))
+        if failed is not None or recorder.trained:
+            return conclude.report(recorder, names, failed)
     except BnguardError as own:
         return own
     return None if spawned else _never_trained(error)
 
 
-def _raised(error: Exception) -> BnguardError:
+def _raised(error: Exception, *, left_out: bool) -> BnguardError:
     if isinstance(error, EOFError):
         return UserCodeError(
-            f"the script asked for input before its first training step was done: {one_line(error)}",
+            f"the script asked for input: {one_line(error)}",
             detail=user_traceback(error),
             hint="preflight gives no input: pass what it asks for as an argument",
         )
+    if left_out:
+        return UserCodeError(
+            f"the script raised {one_line(error)}, perhaps only because batches were left out",
+            detail=user_traceback(error),
+            hint="more time lets it have all of them: --budget SECONDS",
+        )
     return UserCodeError(
-        f"the script raised before its first training step was done: {one_line(error)}",
+        f"the script raised by itself: {one_line(error)}",
         detail=user_traceback(error),
-        hint="the traceback above is the script's own; preflight changes nothing but that stdin is empty",
+        hint="the traceback above is the script's own, and no normalisation layer is in it",
     )
 
 

@@ -1,211 +1,423 @@
-"""From what was seen of the first training step to a report on the whole epoch."""
+"""From what was seen of a script to the report: shapes add the explanation and what was not run."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
-from bnguard._audit_loader.names import stated_mode
+from bnguard._audit_loader.live import LiveRequest, audit_live
 from bnguard._audit_loader.plan import Setup
+from bnguard._diagnose.classify import classify
 from bnguard._diagnose.diagnose import diagnose
 from bnguard._errors import BnguardError
 from bnguard._facts.diagnosis import Diagnosis, headline
-from bnguard._facts.findings import Report
+from bnguard._facts.findings import Finding, Report, Severity
 from bnguard._facts.forecasts import ForecastFact, SizeFact
-from bnguard._facts.models import Mode
-from bnguard._forecast import forecast_calls
-from bnguard._models.inputs import Inputs
-from bnguard._preflight.batches import SeenLoader
-from bnguard._preflight.counted import counted
-from bnguard._preflight.evaluating import never_calls_eval
-from bnguard._preflight.gather import joined
+from bnguard._facts.loaders import LoaderFact, Suggestion
+from bnguard._forecast.join import Feed, foresee
+from bnguard._forecast.report import Forecast, report_on
+from bnguard._models.layers import find_layers
 from bnguard._preflight.naming import Names, distinct
-from bnguard._preflight.recorder import Recorder, SeenCall, World
-from bnguard._remedies import EVAL_MODE, Advice
+from bnguard._preflight.passes import Pass, SeenLoader, counted
+from bnguard._preflight.recorder import Call, Recorder, Use, World
 from bnguard._rules.runtime import of_failure
+from bnguard._trace.models import open_live
+from bnguard._untouched import untouched_process
 from bnguard._usercode import one_line
+
+NO_LOADER = "(no DataLoader)"
+"""What stands for the loader where a script cuts its batches itself."""
+
+MOST_LOOKS = 64
+"""After so many new loaders and models the script's frames are no longer searched for their names."""
+
+
+MOST_SECONDS = 30.0
+"""A stream that stopped half-way is read anew for no longer than this, to say how many steps its epoch has."""
 
 
 @dataclass(frozen=True)
-class Use:
-    """How one model uses one loader.
+class Failed:
+    """What ended the script: an error of a normalisation layer, and the root's call in which it came, if any."""
 
-    Attributes:
-        recipes: the calls of a step.
-        mode: that is set before its epoch; None where the modules stay as they were in the step.
-        note: how that is known, where it was not seen.
-        fix: what to do if the loader stops there, where that is known better than from the loader.
+    error: Exception
+    diagnosis: Diagnosis
+    call: Call | None
 
+
+def look_around(recorder: Recorder, names: Names) -> None:
+    """Find out how the script calls its loaders and models, while its frames are there."""
+    wanted = [*(s.loader for s in recorder.loaders), *(u.model for u in recorder.uses)]
+    wanted += [loader for loader, _ in recorder.untouched()]
+    if len(wanted) <= MOST_LOOKS:
+        names.look([x for x in wanted if names.of(x) is None])
+
+
+def failure(recorder: Recorder, error: BaseException | None) -> Failed | None:
+    """Return what made the script end, None where no normalisation layer did.
+
+    A script that catches the error and then ends with an exit code, or raises another, is ended by it all the same.
     """
+    known = {id(e): call for e, call in recorder.raised}
+    for one in _chain(error):
+        diagnosis = diagnose(one)
+        if diagnosis is not None and diagnosis.code is not None:
+            return Failed(one, diagnosis, known.get(id(one), recorder.latest))
+    if isinstance(error, SystemExit) and error.code not in (None, 0) and recorder.raised:
+        last, call = recorder.raised[-1]
+        if call is recorder.latest:
+            return failure(recorder, last)
+    return None
 
-    recipes: tuple[Inputs, ...]
-    mode: Mode | None
-    note: str | None = None
-    fix: tuple[Advice, ...] = ()
+
+def _chain(error: BaseException | None) -> Iterator[Exception]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, Exception):
+            yield error
+        error = error.__cause__ or error.__context__
 
 
-def forecast(recorder: Recorder, names: Names) -> Report:
-    """Return the forecast for every model that was trained, on every loader that was made.
-
-    Raises:
-        BnguardError: the models were trained on something that came from no DataLoader.
-
-    """
-    if not any(s.trained for s in recorder.loaders):
-        raise BnguardError(
-            "the script trains without a torch.utils.data.DataLoader, so the sizes of its batches are not known",
-            hint="describe them to `bnguard audit-loader --n … --bs …`, or run the script under `bnguard run`",
+def report(recorder: Recorder, names: Names, failed: Failed | None) -> Report:
+    """Return the report on every model with every loader that the script used it with."""
+    told = _Told(recorder, names, failed)
+    uses = [u for u in told.uses() if told.fact(u) is not None]
+    audits = {s: audit for s in dict.fromkeys(u.loader for u in uses) if s is not None and (audit := told.audit(s))}
+    forecasts = [f for u in uses if (f := told.forecast(u, audits.get(u.loader))) is not None]  # type: ignore[arg-type]
+    if failed is not None and failed.call is None:
+        forecasts.insert(0, Forecast(told.failed_alone(), None, two_hold=False))
+    found = _calmed(
+        report_on(
+            forecasts,
+            [fact for facts, _ in audits.values() for fact in facts],
+            [way for _, ways in audits.values() for way in ways],
+            "preflight",
+            torch=torch.__version__,
         )
-    loaders = loader_names(recorder, names)
-    stand_ins = {s: counted(s.loader) or s.loader for s in loaders}
-    untrained = {c.model for c in recorder.calls} - set(recorder.modes)
-    others = {name.rpartition(".")[2] for model in untrained if (name := names.of(model))}
-    silent = not recorder.trained_by_library and never_calls_eval(others)
-    reports = []
-    for model, name in model_names(recorder, names).items():
-        for module, flag in recorder.modes[model].items():
-            module.training = flag  # as they were when the step began
-        uses = {s: use for s in loaders if (use := _use(s, model, recorder, names, silent)) is not None}
-        reports.append(
-            forecast_calls(
-                model,
-                {loaders[s]: stand_ins[s] for s in uses},
-                {loaders[s]: use.recipes for s, use in uses.items() if use.recipes},
-                name=name,
-                modes={loaders[s]: use.mode for s, use in uses.items()},
-                setup=Setup(1, replicas=_replicas(model)),
-                device=_device(model),
-                command="preflight",
+    )
+    extra: dict[str, Any] = {"not_reached": list(told.not_reached()), "left_out": list(told.left_out())}
+    if failed is not None:
+        extra["diagnosis"] = failed.diagnosis.to_dict()
+        found = _with_finding(found, failed)
+    return _placed(replace(found, extra=extra), recorder.world)
+
+
+class _Told:
+    """The names of what was used, and what is to be said of each use."""
+
+    def __init__(self, recorder: Recorder, names: Names, failed: Failed | None) -> None:
+        self.recorder = recorder
+        self.failed = failed
+        self.loaders = _loader_names(recorder, names)
+        self.models = _model_names(recorder, names)
+        self.names = names
+
+    # ------------------------------------------------------------------------------------- uses
+
+    def uses(self) -> list[Use]:
+        """Return one use of each model with each loader in each mode; folds and stages that are alike are one."""
+        found: dict[object, Use] = {}
+        for use in self.recorder.uses:
+            key = (self.models[use.model], self.loader(use), use.mode)
+            known = found.setdefault(key, use)
+            if self._gravity(use) < self._gravity(known):
+                found[key] = use
+        return list(found.values())
+
+    def loader(self, use: Use) -> str:
+        """Return the name of the loader of a use."""
+        return NO_LOADER if use.loader is None else self.loaders[use.loader]
+
+    def _gravity(self, use: Use) -> int:
+        fact = self.fact(use)
+        return 3 if fact is None else {True: 0, None: 1, False: 2}[fact.stops]
+
+    def fact(self, use: Use) -> ForecastFact | None:
+        """Return what was seen of a use; None where the script stopped before it was through."""
+        steps = None if use.loader is None else use.loader.passes[0].steps
+        fact = ForecastFact(
+            self.models[use.model],
+            self.loader(use),
+            use.mode,
+            stops=False,
+            steps=steps,
+            sizes=_sizes(use),
+            ground="seen",
+            notes=tuple(self._caught(use)),
+        )
+        failed = self.failed
+        if failed is not None and failed.call is not None and failed.call.use is use:
+            return self._stopping(fact, failed, failed.call)
+        if use.loader is not None and use.loader.unproved is not None:
+            return replace(fact, stops=None, unknown=_unproved(use.loader))
+        if self._through(use):
+            return fact
+        if failed is not None:
+            return None
+        return replace(fact, stops=None, unknown=f"not all of it was run: {self.recorder.why}")
+
+    def _through(self, use: Use) -> bool:
+        """Whether the script had all the batches that it takes of this loader in an epoch."""
+        if self.failed is None and not self.recorder.stopped:
+            return True
+        if use.loader is None:
+            return False
+        passes = use.loader.passes
+        return any(p.ended for p in passes) or len([p for p in passes if p.given]) > 1
+
+    def _stopping(self, fact: ForecastFact, failed: Failed, call: Call) -> ForecastFact:
+        at = _size_at(failed, call.size)
+        run = None if call.batch is None else call.batch.run
+        sizes = (at, *(s for s in fact.sizes if s.batch_size != at.batch_size))
+        if run is not None and run.unproved is not None and run.left_out:
+            why = f"{run.unproved}, so whether step {call.step:,} comes is not known; {at.label} {at.sees} there"
+            return replace(fact, stops=None, unknown=why, sizes=sizes)
+        return replace(
+            fact,
+            stops=True,
+            epoch=1 if run is None else run.number,
+            step=None if run is None else call.step,
+            steps=None if run is None else run.steps,
+            batch_size=call.size,
+            rank=failed.diagnosis.rank or 0,
+            at=at,
+            sizes=tuple(sorted(sizes, key=lambda s: -s.batch_size)),
+        )
+
+    def failed_alone(self) -> ForecastFact:
+        """Return the fact for a failure outside the forward of any model that was trained with a loader."""
+        assert self.failed is not None
+        size = (self.failed.diagnosis.shape or (0,))[0]
+        at = _size_at(self.failed, size)
+        return ForecastFact(
+            "the model", NO_LOADER, "train", True, batch_size=size, rank=0, at=at, sizes=(at,), ground="seen"
+        )
+
+    def _caught(self, use: Use) -> Iterator[str]:
+        """Say where a normalisation layer has raised and the script went on."""
+        mine = [
+            (e, c) for e, c in self.recorder.raised if c.use is use and (not self.failed or self.failed.error is not e)
+        ]
+        known = [c for e, c in mine if classify(str(e), type(e).__name__).code is not None]
+        if known:
+            yield (
+                f"a normalisation layer raises at step {known[0].step:,} of {self.loader(use)}, and the script catches "
+                f"that and goes on"
             )
+
+    # ----------------------------------------------------------------------------- loaders and shapes
+
+    def audit(self, record: SeenLoader) -> tuple[Sequence[LoaderFact], Sequence[Suggestion]] | None:
+        """Return what is known of a loader's batches by law, or else by what it has given."""
+        trains = any(u.mode == "train" for u in self.recorder.uses if u.loader is record)
+        replicas = max((_replicas(u.model) for u in self.recorder.uses if u.loader is record), default=1)
+        request = LiveRequest(
+            Setup(1, replicas=replicas), names=(self.loaders[record],), mode="train" if trains else "eval"
         )
-        notes = {loaders[s]: _notes(use, counted=stand_ins[s] is not s.loader) for s, use in uses.items()}
-        reports[-1] = _noted(reports[-1], notes, {loaders[s]: use.fix for s, use in uses.items() if use.fix})
-    return _placed(joined(reports), recorder.world)
+        try:
+            found = audit_live(_stand_in(record) or record.loader, request)
+        except BnguardError:
+            return None
+        return found.loaders, found.suggestions
+
+    def forecast(self, use: Use, audit: tuple[Sequence[LoaderFact], Sequence[Suggestion]] | None) -> Forecast | None:
+        """Join what was seen of a use with what its shapes say."""
+        seen = self.fact(use)
+        if seen is None:
+            return None
+        foreseen = None if audit is None else _foreseen(use, audit[0][0], seen.model)
+        if foreseen is None:
+            return Forecast(seen, None, two_hold=seen.at is None or seen.at.cause == "one-value")
+        fact = _joined(seen, foreseen.fact)
+        wrong = seen.stops is False and foreseen.fact.stops is not False
+        return foreseen._replace(fact=fact, model=None if wrong else foreseen.model)
+
+    # ------------------------------------------------------------------------------ what is missing
+
+    def not_reached(self) -> Iterator[dict[str, str]]:
+        """Name what the script would have come to, had it not ended here."""
+        why = self.recorder.why or ("training stops before it" if self.failed else "")
+        for record in self.recorder.loaders:
+            runs = [p for p in record.passes if p.given]
+            if self.recorder.why is not None and runs:
+                yield {"what": f"{self.loaders[record]}: what comes after {_passes(runs)}", "why": why}
+        for loader, source in self.recorder.untouched():
+            name = self.names.of(loader) or (f"loader of {source}" if source else None)
+            if name is not None:
+                yield {"what": name, "why": f"no batch was asked of it{f': {why}' if why else ''}"}
+
+    def left_out(self) -> Iterator[dict[str, str]]:
+        """Name the batches that were not given."""
+        for record in self.recorder.loaders:
+            for run in record.passes[:1]:
+                if run.left_out:
+                    of = f" of {run.steps:,}" if run.steps else ""
+                    what = f"{run.left_out:,}{of} batches of {self.loaders[record]} in its first epoch"
+                    yield {"what": what, "why": run.unproved or "a batch of each size was run"}
 
 
-def _use(seen: SeenLoader, model: nn.Module, recorder: Recorder, names: Names, silent: bool) -> Use | None:
-    """Say how the model uses a loader; None where the step showed that it does not."""
-    training = [c for c in recorder.calls if c.model is model and c.mode == "train"]
-    mine = [c for c in recorder.calls if c.model is model and c.loader is seen]
-    if seen.trained:
-        calls = [c for c in mine if c.mode == "train"]
-        return Use(_recipes(calls), None) if calls else None
-    if mine:  # an evaluation, before the first step or at its end
-        return Use(_recipes(mine), None if mine[0].mode == "train" else "eval")
-    likely = _recipes([c for c in training if c.loader is not None and c.loader.trained])
-    name = names.of(seen.loader) or ""
-    if not name and any(s.trained and s.loader.dataset is seen.loader.dataset for s in recorder.loaders):
-        return None  # a trainer has made another loader of it, and trains on that one
-    if stated_mode(name) == "train":
-        return Use(likely, None, f"{name} was not used in the first step; it is taken for a training loader")
-    if silent and stated_mode(name) == "eval":
-        why = f"no line of the script calls eval(), so the model is still in training mode on {name}"
-        return Use(likely, None, why, fix=(EVAL_MODE.for_case(),))
-    return Use(likely, "eval")
+def _passes(runs: Sequence[Pass]) -> str:
+    return f"{len(runs):,} epochs" if len(runs) > 1 else "its first epoch" if runs[0].ended else "its first batches"
 
 
-def _recipes(calls: list[SeenCall]) -> tuple[Inputs, ...]:
-    return tuple(c.recipe for c in calls if c.recipe is not None)
+def _unproved(record: SeenLoader) -> str:
+    run = next(p for p in record.passes if p.unproved)
+    of = f" of {run.steps:,}" if run.steps else ""
+    return f"{len(run.given):,}{of} batches were run, and none stopped, but {run.unproved}"
 
 
-def _notes(use: Use, *, counted: bool) -> tuple[str, ...]:
-    told = "the sizes of its batches were counted by a pass over its data, with its own workers and without the model"
-    return ((told,) if counted else ()) + ((use.note,) if use.note else ())
-
-
-def _noted(report: Report, notes: dict[str, tuple[str, ...]], fixes: dict[str, tuple[Advice, ...]]) -> Report:
-    forecasts = tuple(replace(f, notes=(*f.notes, *notes[f.loader])) for f in report.forecasts)
-    findings = tuple(replace(f, remedies=fixes.get(f.loader or "", f.remedies)) for f in report.findings)
-    ways = tuple(way for way in report.suggestions if way.loader not in fixes)
-    return replace(report, forecasts=forecasts, findings=findings, suggestions=ways)
-
-
-def _placed(report: Report, world: World) -> Report:
-    """Say whose batches these are, where each rank has made loaders of its own and so may have other ones."""
-    if world.rank is None or world.size < 2:
-        return report
-    mine = (world.rank, world.rank)
-    note = f"this is what rank {world.rank} of {world.size} sees: no DistributedSampler says what the others get"
-    alone = {f.name for f in report.loaders if f.world_size == 1}
-    loaders = tuple(
-        replace(f, streams=tuple(replace(s, ranks=mine) for s in f.streams)) if f.name in alone else f
-        for f in report.loaders
+def _sizes(use: Use) -> tuple[SizeFact, ...]:
+    return tuple(
+        SizeFact(size, stops=False, single=single) for size, single in sorted(use.sizes.items(), reverse=True) if size
     )
-    forecasts = tuple(
-        replace(f, rank=world.rank, ranks=mine, notes=(*f.notes, note)) if f.stops and f.loader in alone else f
-        for f in report.forecasts
+
+
+def _size_at(failed: Failed, size: int) -> SizeFact:
+    d = failed.diagnosis
+    layer = d.layer if d.layer is not None else d.candidates[0] if len(d.candidates) == 1 else None
+    return SizeFact(
+        size,
+        True,
+        layer=layer,
+        layer_type=d.layer_type,
+        num_features=d.num_features,
+        source=d.source,
+        error=type(failed.error).__name__,
+        message=one_line(failed.error),
+        shape=d.shape,
+        cause="one-value" if d.cause == "one-value-per-channel" else "refused",
+        failing=() if layer is None else (layer,),
     )
-    return replace(report, loaders=loaders, forecasts=forecasts)
+
+
+def _foreseen(use: Use, loader: LoaderFact, name: str) -> Forecast | None:
+    """Return what the shapes say of this loader with the model in the modes that were seen; None where nothing."""
+    if not use.recipes or not (find_layers(use.model) or loader.steps == 0):
+        return None
+    for module, flag in use.modes.items():
+        module.training = flag
+    device = "cuda" if any(p.is_cuda for p in use.model.parameters()) else "cpu"
+    try:
+        with untouched_process():
+            model = replace(open_live(use.model, None, device), target=name)
+            (found,) = foresee(model, [Feed(loader, tuple(use.recipes), None)], device, lambda _: None)
+    except Exception:  # noqa: BLE001 - what was seen stands by itself; the user's code may raise anything on shapes
+        return None
+    return found
+
+
+def _joined(seen: ForecastFact, foreseen: ForecastFact) -> ForecastFact:
+    """Return what was seen, with what shapes say beyond it: ranks, replicas, workers, the other layers that fail."""
+    notes = (*seen.notes, *foreseen.notes)
+    if seen.stops and foreseen.stops and (seen.step, seen.epoch) == (foreseen.step, foreseen.epoch):
+        alike = seen.layer in (None, foreseen.layer) and foreseen.at is not None
+        at = foreseen.at if alike else seen.at
+        sizes = tuple(at if at is not None and s.batch_size == at.batch_size else s for s in foreseen.sizes)
+        return replace(foreseen, ground="seen", at=at, sizes=sizes, notes=notes)
+    if foreseen.stops is not None and seen.stops is not None and foreseen.stops != seen.stops:
+        says = f"stop at step {foreseen.step:,} in {foreseen.at.label}" if foreseen.at else "not stop"
+        notes = (*notes, f"on shapes alone this would {says}; what was run counts")
+    if seen.stops is False and foreseen.stops is False:
+        return replace(seen, sizes=foreseen.sizes or seen.sizes, steps=seen.steps or foreseen.steps, notes=notes)
+    return replace(seen, notes=notes)
+
+
+def _stand_in(record: SeenLoader) -> DataLoader[Any] | None:
+    """Return a loader that has the sizes of the first epoch by law, where only fetching its batches has told them."""
+    run = record.passes[0]
+    sizes = run.fetched_sizes()
+    if sizes is None and run.is_stream and not run.all_read:
+        sizes = counted(record.loader, min(run.clock.settings.budget, MOST_SECONDS))
+    if sizes is None:
+        return None
+    batches, first = [], 0
+    for size in sizes:
+        batches.append(list(range(first, first + size)))
+        first += size
+    return DataLoader(range(first), batch_sampler=batches)  # type: ignore[arg-type] # a range is a dataset
 
 
 def _replicas(model: nn.Module) -> int:
     return max(1, len(model.device_ids)) if isinstance(model, nn.DataParallel) else 1
 
 
-def _device(model: nn.Module) -> str:
-    return "cuda" if any(p.is_cuda for p in model.parameters()) else "cpu"
+def _calmed(found: Report) -> Report:
+    """Make less of what a loader's plan or a model would be blamed for, where the script was seen not to stop.
+
+    An error is what stops: the rest of a model's configuration is a warning, of a loader's plan a note.
+    """
+    stopping = {x for f in found.forecasts if f.stops for x in (f.model, f.loader)}
+    safe = {f.loader for f in found.forecasts} - {f.loader for f in found.forecasts if f.stops is not False}
+
+    def calmed(finding: Finding) -> Finding:
+        if finding.severity is not Severity.ERROR or (finding.loader or finding.model) in stopping:
+            return finding
+        if finding.loader in safe:
+            return replace(finding, severity=Severity.NOTE, remedies=())
+        return replace(finding, severity=Severity.WARNING)
+
+    return replace(
+        found,
+        findings=tuple(map(calmed, found.findings)),
+        suggestions=tuple(way for way in found.suggestions if way.loader not in safe),
+    )
+
+
+def _with_finding(found: Report, failed: Failed) -> Report:
+    """Add the run-time finding where no rule on a loader says what stops."""
+    stops = next((f for f in found.forecasts if f.stops), None)
+    told = any(f.severity is Severity.ERROR and stops is not None and f.loader == stops.loader for f in found.findings)
+    d = failed.diagnosis
+    if told or d.code is None or stops is None:
+        return found
+    loader = None if stops.loader == NO_LOADER else stops.loader
+    at = f"{stops.place} of {stops.loader}" if stops.place else "this run"
+    finding = of_failure(d, headline(d), model=stops.model, loader=loader, at=at)
+    return replace(found, findings=(finding, *found.findings))
+
+
+def _placed(found: Report, world: World) -> Report:
+    """Say whose batches these are, where each rank has made loaders of its own and so may have other ones."""
+    if world.rank is None or world.size < 2:
+        return found
+    mine = (world.rank, world.rank)
+    note = f"this is what rank {world.rank} of {world.size} sees: no DistributedSampler says what the others get"
+    alone = {f.name for f in found.loaders if f.world_size == 1}
+    loaders = tuple(
+        replace(f, streams=tuple(replace(s, ranks=mine) for s in f.streams)) if f.name in alone else f
+        for f in found.loaders
+    )
+    forecasts = tuple(
+        replace(f, rank=world.rank, ranks=mine, notes=(*f.notes, note)) if f.stops and f.loader in alone else f
+        for f in found.forecasts
+    )
+    return replace(found, loaders=loaders, forecasts=forecasts)
 
 
 # -------------------------------------------------------------------------------------------- names
 
 
-def look_around(recorder: Recorder, names: Names) -> None:
-    """Find out how the script calls its loaders and models, while its frames are there."""
-    names.look([*(s.loader for s in recorder.loaders), *recorder.modes, *(c.model for c in recorder.calls)])
+def _loader_names(recorder: Recorder, names: Names) -> dict[SeenLoader, str]:
+    """Name every loader: as the script does, else by its line; those that one line makes share a name."""
+    own = {s: names.of(s.loader) or (f"loader of {s.source}" if s.source else "loader") for s in recorder.loaders}
+    return _numbered(own, lambda s: (own[s], s.source or id(s)))
 
 
-def loader_names(recorder: Recorder, names: Names) -> dict[SeenLoader, str]:
-    """Name every loader: as the script does, else by the line that made it."""
-    told = [names.of(s.loader) or (f"loader of {s.source}" if s.source else "loader") for s in recorder.loaders]
-    return dict(zip(recorder.loaders, distinct(told), strict=True))
+def _model_names(recorder: Recorder, names: Names) -> dict[nn.Module, str]:
+    """Name every model: as the script does, else by its class; one that is made anew keeps its name."""
+    models = dict.fromkeys(u.model for u in recorder.uses)
+    own = {m: names.of(m) or type(m).__name__ for m in models}
+    return _numbered(own, lambda m: (own[m], type(m)))
 
 
-def model_names(recorder: Recorder, names: Names) -> dict[nn.Module, str]:
-    """Name every model that was trained: as the script does, else by its class."""
-    models = list(recorder.modes)
-    return dict(zip(models, distinct(names.of(m) or type(m).__name__ for m in models), strict=True))
-
-
-# ------------------------------------------------------------------------------------------ failures
-
-
-def failure(recorder: Recorder, error: Exception, names: Names) -> Report | None:
-    """Return the guard's diagnosis as a report, None where the error has nothing to do with normalisation."""
-    diagnosis = diagnose(error)
-    if diagnosis is None or diagnosis.code is None:
-        return None
-    call = recorder.calls[-1] if recorder.calls else None
-    model = model_names(recorder, names).get(call.model, type(call.model).__name__) if call else None
-    loader = loader_names(recorder, names)[call.loader] if call and call.loader else None
-    at = f"step {call.loader.step} of {loader}" if call and call.loader else "the first training step"
-    finding = of_failure(diagnosis, headline(diagnosis), model=model, loader=loader, at=at)
-    forecasts = (_failed(diagnosis, error, call, model, loader),) if call and model and loader else ()
-    return Report(
-        "preflight",
-        forecasts=forecasts,
-        findings=(finding,),
-        torch=torch.__version__,
-        extra={"diagnosis": diagnosis.to_dict()},
-    )
-
-
-def _failed(d: Diagnosis, error: Exception, call: SeenCall, model: str, loader: str) -> ForecastFact:
-    assert call.loader is not None
-    size = call.loader.size or 0
-    at = SizeFact(
-        size,
-        True,
-        layer=d.layer,
-        layer_type=d.layer_type,
-        num_features=d.num_features,
-        source=d.source,
-        error=type(error).__name__,
-        message=one_line(error),
-        shape=d.shape,
-        cause="one-value" if d.cause == "one-value-per-channel" else "refused",
-    )
-    return ForecastFact(
-        model, loader, call.mode, True, step=call.loader.step, batch_size=size, rank=d.rank or 0, at=at, sizes=(at,)
-    )
+def _numbered(own: dict[Any, str], alike: Any) -> dict[Any, str]:  # noqa: ANN401 - loaders or models, and their key
+    """Return the names, with a number for those that are not alike and share one."""
+    kinds = {alike(x): own[x] for x in own}
+    told = dict(zip(kinds, distinct(kinds.values()), strict=True))
+    return {x: told[alike(x)] for x in own}

@@ -1,4 +1,4 @@
-"""``bnguard.preflight``: a script's first training step in a process of its own, and what is foreseen from it."""
+"""``bnguard.preflight``: a script runs in a process of its own, one batch of every kind, and what came of it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ from bnguard import _ranks as ranks
 from bnguard._errors import BnguardError, UsageError
 from bnguard._facts.findings import Report
 from bnguard._preflight import outcome
-from bnguard._preflight.gather import merged
+from bnguard._preflight.outcome import Settings, merged
 
 SECONDS_TO_END = 20.0
-"""How long a script may take for its way out after its first training step, and other ranks to come to theirs."""
+"""How long a script may take for its way out once an outcome is there, and other ranks to come to theirs."""
+
+SHARE = 0.9
+"""Of the timeout, after which a script is asked to end, so that what it has shown by then can be told."""
 
 _TICK = 0.02
 
@@ -30,48 +33,71 @@ def preflight(
     args: Sequence[str] = (),
     *,
     module: bool = False,
+    budget: float = 30.0,
     timeout: float = 600.0,
     progress: Callable[[str], None] | None = None,
 ) -> Report:
-    """Run a training script through its first step, and say where its first epoch would stop.
+    """Run a training script with one batch of every kind, and say where it stops.
 
     The script runs unmodified in a process of its own, with ``BNGUARD_PREFLIGHT=1`` in its environment, nothing to
-    read on stdin, and its output on stderr. Its optimizers move no weight. It is stopped by an exception when its
-    training loop asks for the second batch, moves on to evaluation, or begins another epoch, so that its
-    ``finally`` blocks and what it registered with ``atexit`` run. This process is not touched.
+    read on stdin, and its output on stderr. Each DataLoader gives the first batch, one of each other size and the
+    last, at their true places; short epochs are given whole. Optimizers step. It ends at the first failure of a
+    normalisation layer, at its own end, or when the time is used, by an exception that passes ``except Exception``, so
+    that its ``finally`` blocks and what it registered with ``atexit`` run. This process is not touched.
 
     Args:
         script: the file, or with ``module`` the module's name.
         args: its command line.
         module: whether ``script`` is run as ``python -m`` does.
+        budget: seconds for looking further than the kinds of batches of the first epoch: for later epochs, and for
+            whole epochs where one batch of each size is no proof.
         timeout: seconds for all of this.
         progress: called with a line before the script is started.
 
     Returns:
-        The report: ``forecasts``, one for each model and loader, ``models``, ``loaders`` and findings.
+        The report: ``forecasts``, one for each model and loader that were used together, ``models``, ``loaders``,
+        findings, and what was not reached.
 
     Raises:
-        BnguardError: the script is not there, raises before its first training step is done (``detail`` holds its
-            traceback), never trains, or does not get there in time.
+        BnguardError: the script is not there, raises by itself (``detail`` holds its traceback), never trains, or
+            does not get there in time.
 
     """
     if not timeout > 0:
         raise UsageError(f"a timeout of {timeout:g} seconds leaves no time", hint="the default is 600")
+    if not budget >= 0:
+        raise UsageError(f"a budget of {budget:g} seconds means nothing", hint="the default is 30")
     if progress is not None:
-        progress(f"bnguard: running {script} through its first training step …")
+        progress(f"bnguard: running {script}, one batch of every kind …")
+    began, deadline = time.time(), time.monotonic() + timeout
+    program = ["module" if module else "script", str(script), *args]
+    settings = Settings(budget, began + SHARE * timeout)
+    found = _attempt(program, settings, deadline, timeout)
+    if any(o.misled for o in found) and ranks.rank() is None and time.time() < settings.deadline:
+        whole = _attempt(program, Settings(budget, settings.deadline, whole=True), deadline, timeout)
+        found = whole or found
+    return merged(found)
+
+
+def _attempt(program: Sequence[str], settings: Settings, deadline: float, timeout: float) -> list[outcome.Outcome]:
+    """Run the script once and return what its processes came to.
+
+    Raises:
+        BnguardError: none of them has left an outcome.
+
+    """
+    told = [str(settings.budget), str(settings.deadline), "whole" if settings.whole else "kinds"]
     started = time.time()
-    deadline = time.monotonic() + timeout
-    command = [sys.executable, "-m", "bnguard._preflight"]
-    with _meeting_place() as folder:
-        process = _start([*command, str(folder), "module" if module else "script", str(script), *args])
+    with _meeting_place() as folder:  # what undoes the script's writing is opened here too, around the process
+        process = _start([sys.executable, "-m", "bnguard._preflight", str(folder), *told, *program])
         try:
             late = _wait(process, folder, deadline, started)
         finally:
             _end(process)
         found = _outcomes(folder, started, deadline)
-        if not found:
-            raise _too_late(timeout) if late else _ended(process.returncode)
-        return merged(found)
+    if not found:
+        raise _too_late(timeout) if late else _ended(process.returncode)
+    return found
 
 
 def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -147,7 +173,7 @@ def _outcomes(folder: Path, started: float, deadline: float) -> list[outcome.Out
 
 def _too_late(timeout: float) -> BnguardError:
     return BnguardError(
-        f"the script did not come to the end of its first training step within {timeout:g} seconds",
+        f"the script did not get as far as an answer within {timeout:g} seconds",
         hint="give it more time (--timeout SECONDS), or less to do before it trains",
     )
 
@@ -155,6 +181,6 @@ def _too_late(timeout: float) -> BnguardError:
 def _ended(code: int) -> BnguardError:
     end = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     return BnguardError(
-        f"the script's process ended before its first training step was done ({end})",
-        hint="it was killed, or the script calls os._exit(); let it return or raise instead",
+        f"the script's process ended without a word ({end})",
+        hint="it was killed, or the script calls os._exit() or detaches itself; let it return or raise instead",
     )

@@ -9,14 +9,13 @@ from typing import Any
 
 from torch import nn
 
-from bnguard import _private_torch as private
 from bnguard._usercode import whose
 
 MOST_NAMES = 2000
 """A scope or object with more names than this is not searched."""
 
 
-WRAPPED = ("module", private.COMPILED, "base_dataloader", "dataloader", "loader")
+WRAPPED = ("module", "_orig_mod", "base_dataloader", "dataloader", "loader")
 """Attributes under which wrappers keep what they wrap: its name is the wrapper's."""
 
 
@@ -32,7 +31,7 @@ class Names:
         looked_for = {id(value): value for value in wanted}
         for scope in _scopes(sys._getframe(1)):
             for name, value in _within(scope):
-                if id(value) in looked_for and id(value) not in self._names:
+                if name != "self" and id(value) in looked_for and id(value) not in self._names:
                     self._names[id(value)] = name
                     self._kept.append(value)
 

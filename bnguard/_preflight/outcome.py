@@ -1,27 +1,63 @@
-"""What a rehearsal came to, from the process it ran in to the one that asked for it."""
+"""What the starting process and those that run the script tell each other, and several ranks' outcomes in one."""
 
 from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bnguard._errors import BnguardError
-from bnguard._facts.findings import Report
+from bnguard._facts.findings import Finding, Report
 
 _STALE = 60.0
 """Seconds by which an outcome may be older than a rank's own start: the ranks do not start together."""
 
+MOST_REFUSALS = 5
+"""A script that swallows the stop is stopped again whenever it goes on, this often, and then its process ends."""
+
 Result = Report | BnguardError
+
+
+class Stop(BaseException):
+    """Enough is seen; ``except Exception`` does not swallow it, and what the script does on its way out still runs."""
+
+    def __init__(self) -> None:
+        super().__init__("bnguard preflight has seen enough and stops here; let this exception pass")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the starting process asks for.
+
+    Attributes:
+        budget: seconds for looking further than one batch of every kind in the first epoch.
+        deadline: when all must have ended, in seconds since the epoch of the clock.
+        whole: leave nothing out as long as the budget lasts, whatever is known of the script.
+
+    """
+
+    budget: float
+    deadline: float
+    whole: bool = False
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The report of one process, or why there is none; ``rank`` is None for the only or the main process."""
+    """What one process came to.
+
+    Attributes:
+        result: the report, or why there is none.
+        rank: None for the only or the main process.
+        misled: whether the result may be due to the batches that were left out, so that a run without that is worth it.
+
+    """
 
     result: Result
     rank: int | None = None
+    misled: bool = False
 
 
 def write(folder: Path, outcome: Outcome) -> None:
@@ -41,14 +77,89 @@ def write(folder: Path, outcome: Outcome) -> None:
 
 
 def left(folder: Path, since: float = 0.0) -> list[Path]:
-    """Return the files of the outcomes of this rehearsal, which began at this time (seconds since the epoch)."""
+    """Return the files of the outcomes of a run that began at this time (seconds since the epoch)."""
     return [place for place in folder.glob("*.outcome") if place.stat().st_mtime >= since - _STALE]
 
 
 def read(folder: Path, since: float = 0.0) -> list[Outcome]:
     """Return these outcomes, ranks in order, then the main process's.
 
-    Only processes that were started for this rehearsal write into the folder, which nobody else may enter.
+    Only processes that were started for this run write into the folder, which nobody else may enter.
     """
     found = [pickle.loads(place.read_bytes()) for place in left(folder, since)]
     return sorted(found, key=lambda o: (o.rank is None, o.rank or 0))
+
+
+# ------------------------------------------------------------------------------------ several ranks
+
+
+def merged(outcomes: Sequence[Outcome]) -> Report:
+    """Return one report: the first rank's, with what the others know beyond it.
+
+    Raises:
+        BnguardError: no rank has a report, or one failed while the others see nothing that stops.
+
+    """
+    reports = [o.result for o in outcomes if isinstance(o.result, Report)]
+    errors = [(o.rank, o.result) for o in outcomes if isinstance(o.result, BnguardError)]
+    if errors and not any(not r.ok for r in reports):
+        raise _of_rank(*errors[0])
+    return joined(reports)
+
+
+def _of_rank(rank: int | None, error: BnguardError) -> BnguardError:
+    if not rank:
+        return error
+    return type(error)(f"rank {rank}: {error.message}", hint=error.hint, detail=error.detail)
+
+
+def joined(reports: Sequence[Report]) -> Report:
+    """Return one report of several on the same training: each model, loader, forecast and finding once."""
+    first = reports[0]
+    if len(reports) == 1:
+        return first
+    extra: dict[str, Any] = {}
+    for report in reversed(reports):
+        extra.update(report.extra)
+    return replace(
+        first,
+        models=_once((m for r in reports for m in r.models), lambda m: m.target),
+        loaders=_once((x for r in reports for x in r.loaders), lambda x: x.name),
+        forecasts=_forecasts(f for r in reports for f in r.forecasts),
+        suggestions=_once((s for r in reports for s in r.suggestions), lambda s: (s.loader, s.kind, s.batch_size)),
+        findings=_findings(f for r in reports for f in r.findings),
+        extra=extra,
+    )
+
+
+def _once(items: Iterable[Any], key: Any) -> tuple[Any, ...]:  # noqa: ANN401 - any fact and what tells it apart
+    found: dict[object, Any] = {}
+    for item in items:
+        found.setdefault(key(item), item)
+    return tuple(found.values())
+
+
+def _forecasts(forecasts: Iterable[Any]) -> tuple[Any, ...]:
+    """Keep one forecast for each model, loader and mode: that which stops first, else one that is not known."""
+    found: dict[object, Any] = {}
+    for one in forecasts:
+        key = (one.model, one.loader, one.mode)
+        known = found.setdefault(key, one)
+        if _gravity(one) < _gravity(known):
+            found[key] = one
+    return tuple(found.values())
+
+
+def _gravity(forecast: Any) -> tuple[int, int]:  # noqa: ANN401 - see above
+    return {True: 0, None: 1, False: 2}[forecast.stops], forecast.step or 0
+
+
+def _findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Keep one finding of each rule about a place; a loader's, where it depends on the model, at its most severe."""
+    found: dict[object, Finding] = {}
+    for one in findings:
+        key = (one.code, one.model, one.layer, one.loader) if one.loader is None else (one.code, one.loader)
+        known = found.setdefault(key, one)
+        if one.severity > known.severity:
+            found[key] = one
+    return tuple(found.values())

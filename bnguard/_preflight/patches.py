@@ -1,34 +1,47 @@
-"""How the first training step is seen: parts of torch that tell the recorder, and everything put back afterwards."""
+"""How a script is watched: parts of torch that tell the recorder, and everything put back afterwards."""
 
 from __future__ import annotations
 
+import builtins
 import functools
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import DataLoader
 
 from bnguard import _private_torch as private
+from bnguard._errors import BnguardError
 from bnguard._facts.models import SourceLine
-from bnguard._preflight.recorder import Recorder
-from bnguard._preflight.stop import Stop
+from bnguard._preflight import outcome
+from bnguard._preflight.loops import Enumerate
+from bnguard._preflight.outcome import Settings, Stop
+from bnguard._preflight.passes import Indices, Pass
+from bnguard._preflight.recorder import Call, Recorder
 from bnguard._trace.copies import unwrap
 from bnguard._usercode import display_path, whose
+
+NOT_TRAINING = ("torch.utils.data", "multiprocessing", "concurrent", "joblib", "loky")
+"""Modules whose processes serve others: a DataLoader's workers, pools."""
+
+MOST_SECONDS = 60.0
+"""The other processes of a training are waited for no longer than this, once one has an outcome."""
 
 _active: list[ExitStack] = []
 
 
 @contextmanager
-def learning(recorder: Recorder) -> Iterator[ExitStack]:
-    """Tell the recorder of loaders, forwards and optimizer steps within the block; optimizers move no weight there.
+def watching(recorder: Recorder) -> Iterator[ExitStack]:
+    """Tell the recorder of loaders, batches, forwards and optimizer steps within the block.
 
     Yields:
         What puts everything back when it is closed; more can be given to it.
@@ -41,9 +54,12 @@ def learning(recorder: Recorder) -> Iterator[ExitStack]:
         stack.callback(_active.clear)
         _watch_loaders(stack, recorder)
         _watch_models(stack, recorder)
-        _hold_weights(stack, recorder)
+        hook = register_optimizer_step_post_hook(lambda *_: recorder.stepped())
+        stack.callback(hook.remove)
         _compile_nothing(stack)
         _end_threads_quietly(stack)
+        stack.callback(recorder.look_away)
+        replace(stack, builtins, "enumerate", Enumerate)
         yield stack
 
 
@@ -59,6 +75,7 @@ def replace(stack: ExitStack, owner: Any, name: str, value: object) -> None:  # 
 def _watch_loaders(stack: ExitStack, recorder: Recorder) -> None:
     inside = _Inside()
     make, iterate = DataLoader.__init__, DataLoader.__iter__
+    sampler = vars(DataLoader)["_index_sampler"]
     watched: set[type] = {DataLoader}
 
     @functools.wraps(make)
@@ -70,8 +87,13 @@ def _watch_loaders(stack: ExitStack, recorder: Recorder) -> None:
                 watched.add(kind)
                 replace(stack, kind, "__iter__", _telling(vars(kind)["__iter__"], recorder, inside))
 
+    def chosen(self: DataLoader[Any]) -> object:
+        own = sampler.fget(self)
+        return own if recorder.closed or id(self) not in inside.loaders else Indices(own, recorder.of(self))
+
     replace(stack, DataLoader, "__init__", make_and_tell)
     replace(stack, DataLoader, "__iter__", _telling(iterate, recorder, inside))
+    replace(stack, DataLoader, "_index_sampler", property(chosen))
 
 
 def _telling(
@@ -81,10 +103,10 @@ def _telling(
     def iterate_and_tell(self: DataLoader[Any]) -> Iterator[Any]:
         if id(self) in inside.loaders:  # a subclass that fetches ahead from its own base
             return iterate(self)
-        recorder.begun(self)
+        run = recorder.begun(self)
         with inside.loader(self):
             iterator = iterate(self)
-        return Followed(iterator, self, recorder, inside)
+        return Followed(iterator, run, recorder, inside)
 
     return iterate_and_tell
 
@@ -105,20 +127,20 @@ class _Inside(threading.local):
 
 
 class Followed:
-    """A loader's iterator that tells the recorder of each batch; in all else it is the iterator."""
+    """A loader's iterator that gives some of its batches and tells of each; in all else it is the iterator."""
 
-    def __init__(self, iterator: Iterator[Any], loader: DataLoader[Any], recorder: Recorder, inside: _Inside) -> None:
-        self._bnguard = (iterator, loader, recorder, inside)
+    def __init__(self, iterator: Iterator[Any], run: Pass, recorder: Recorder, inside: _Inside) -> None:
+        self._bnguard = (iterator, run, recorder, inside)
 
     def __iter__(self) -> Followed:
         return self
 
     def __next__(self) -> Any:  # noqa: ANN401 - whatever the loader gives
-        iterator, loader, recorder, inside = self._bnguard
-        recorder.asked(loader)
-        with inside.loader(loader):
-            batch = next(iterator)
-        recorder.gave(loader, batch)
+        iterator, run, recorder, inside = self._bnguard
+        recorder.asked(run, self)
+        with inside.loader(run.record.loader):
+            batch, place, kind = run.following(lambda: next(iterator))
+        recorder.gave(run, batch, place, kind)
         return batch
 
     def __len__(self) -> int:
@@ -140,30 +162,50 @@ def _users_line() -> SourceLine | None:
 # ------------------------------------------------------------------------------------------------- models
 
 
+class _Within(threading.local):
+    """Whether a root's call is at work on this thread, and what is noted of it."""
+
+    def __init__(self) -> None:
+        self.busy = False
+        self.call: Call | None = None
+
+
 def _watch_models(stack: ExitStack, recorder: Recorder) -> None:
-    """Tell of each call of a module that is not within the call of another one.
+    """Tell of each call of a module that is not within the call of another one, and of the layers within.
 
     ``nn.DataParallel`` calls its replicas in threads of their own: while it runs, other threads are within its call.
     """
-    call = vars(nn.Module)["__call__"]
-    within = threading.local()
+    run = vars(nn.Module)["__call__"]
+    within = _Within()
     scattering: list[nn.Module] = []
+    layers = private.batch_norm_base()
 
-    @functools.wraps(call)
+    @functools.wraps(run)
     def tell_and_call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        if getattr(within, "call", False) or scattering or _leads_elsewhere(self):
-            return call(self, *args, **kwargs)
-        recorder.calling(self, args, kwargs)
-        within.call = True
+        if within.busy or scattering:
+            if within.call is not None and args and isinstance(self, layers):
+                within.call.layer(self, args[0])
+            return run(self, *args, **kwargs)
+        if _leads_elsewhere(self):
+            return run(self, *args, **kwargs)
+        within.call, within.busy = recorder.calling(self, args, kwargs), True
         spreads = isinstance(self, nn.DataParallel)
         if spreads:
             scattering.append(self)
+        error: BaseException | None = None
         try:
-            return call(self, *args, **kwargs)
+            if within.call is not None and isinstance(self, layers) and args:
+                within.call.layer(self, args[0])
+            return run(self, *args, **kwargs)
+        except BaseException as raised:
+            error = raised
+            raise
         finally:
-            within.call = False
+            call, within.call, within.busy = within.call, None, False
             if spreads:
                 scattering.remove(self)
+            if call is not None:
+                recorder.ended(call, error)
 
     replace(stack, nn.Module, "__call__", tell_and_call)
 
@@ -178,7 +220,7 @@ def _leads_elsewhere(module: nn.Module) -> bool:
 
 
 def _compile_nothing(stack: ExitStack) -> None:
-    """Let compiled models run as they are written: one step is not worth the minutes that compiling takes."""
+    """Let compiled models run as they are written: a few steps are not worth the minutes that compiling takes."""
     compiling = torch.compile
 
     @functools.wraps(compiling)
@@ -203,51 +245,59 @@ def _end_threads_quietly(stack: ExitStack) -> None:
     replace(stack, threading, "excepthook", hook)
 
 
-# --------------------------------------------------------------------------------------------- optimizers
+# ----------------------------------------------------------------------------------------------- processes
 
 
-def _hold_weights(stack: ExitStack, recorder: Recorder) -> None:
-    """Let every optimizer step find no gradients, so that it moves nothing; they are put back after it.
+class Watched:
+    """A process's target that is watched as well; it is pickled to where the process starts."""
 
-    The step itself runs: schedulers, scalers and profilers that count it are content, and a closure is called.
+    def __init__(
+        self, target: Callable[..., object], folder: Path, settings: Settings, watch: Callable[..., object]
+    ) -> None:
+        self.target = target
+        self.folder = folder
+        self.settings = settings
+        self.watch = watch
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the target's own
+        """Run the target, and leave what its training came to."""
+        self.watch(lambda: self.target(*args, **kwargs), self.folder, self.settings, spawned=True)
+
+
+def follow_processes(stack: ExitStack, recorder: Recorder, folder: Path, watch: Callable[..., object]) -> None:
+    """Watch every process that is made until the stack is closed.
+
+    Args:
+        stack: puts everything back.
+        recorder: of this process.
+        folder: where they leave their outcomes.
+        watch: what they run their target with; it is pickled by its name.
+
     """
-    held: dict[Optimizer, list[tuple[torch.Tensor, torch.Tensor | None]]] = {}
+    make, join = vars(BaseProcess)["__init__"], vars(BaseProcess)["join"]
+    started: list[BaseProcess] = []
 
-    def before(optimizer: Optimizer, args: Any, kwargs: Any) -> Any:  # noqa: ANN401 - torch's signature
-        recorder.stepped(optimizer)
-        given = list(args)
-        where = next((i for i, a in enumerate(given) if i and callable(a)), None)
-        if where is not None:
-            given[where] = _without_gradients(given[where], optimizer, held)
-        elif callable(kwargs.get("closure")):
-            kwargs = {**kwargs, "closure": _without_gradients(kwargs["closure"], optimizer, held)}
-        _take(optimizer, held)
-        return tuple(given), kwargs
+    @functools.wraps(make)
+    def make_watched(self: BaseProcess, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Process's own
+        target = kwargs.get("target")
+        module = getattr(target, "__module__", None) or ""
+        if target is not None and not module.startswith(NOT_TRAINING):
+            kwargs = {**kwargs, "target": Watched(target, folder, recorder.clock.settings, watch)}
+            started.append(self)
+        make(self, *args, **kwargs)
 
-    def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:  # noqa: ANN401, ARG001 - torch's signature
-        for parameter, gradient in held.pop(optimizer, []):
-            parameter.grad = gradient
+    @functools.wraps(join)
+    def join_and_stop(self: BaseProcess, timeout: float | None = None) -> None:
+        join(self, timeout)
+        if os.getpid() != parent or self not in started or not outcome.left(folder):
+            return
+        recorder.relayed = True
+        if any(isinstance(o.result, BnguardError) or not o.result.ok for o in outcome.read(folder)):
+            for other in started:
+                if other.is_alive():
+                    join(other, MOST_SECONDS)
+            recorder.stop("a process that it started has stopped")
 
-    stack.callback(register_optimizer_step_pre_hook(before).remove)
-    stack.callback(register_optimizer_step_post_hook(after).remove)
-
-
-def _take(optimizer: Optimizer, held: dict[Optimizer, list[tuple[torch.Tensor, torch.Tensor | None]]]) -> None:
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    held[optimizer] = [(p, p.grad) for p in parameters]
-    for parameter in parameters:
-        parameter.grad = None
-
-
-def _without_gradients(
-    closure: Callable[..., Any],
-    optimizer: Optimizer,
-    held: dict[Optimizer, list[tuple[torch.Tensor, torch.Tensor | None]]],
-) -> Callable[..., Any]:
-    @functools.wraps(closure)
-    def called(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the closure takes
-        loss = closure(*args, **kwargs)
-        _take(optimizer, held)
-        return loss
-
-    return called
+    parent = os.getpid()
+    replace(stack, BaseProcess, "__init__", make_watched)
+    replace(stack, BaseProcess, "join", join_and_stop)

@@ -1,228 +1,378 @@
-"""What is seen of a script's first training step, and when enough is seen."""
+"""What is seen of a script: every loader, batch and root forward; and when enough is seen."""
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from bnguard import _private_torch as private
 from bnguard._facts.models import Mode, SourceLine
 from bnguard._models.inputs import map_tensors
-from bnguard._preflight.batches import SeenLoader, feeding, tensors_in
-from bnguard._preflight.evaluating import trained_by_library
-from bnguard._preflight.recipe import CollatedInputs, RecordedInputs
-from bnguard._preflight.stop import MOST_REFUSALS, Stop
-from bnguard._ranks import rank_and_world_size
+from bnguard._preflight import loops
+from bnguard._preflight.batches import CollatedInputs, Kind, RecordedInputs, storage_of, tensors_in
+from bnguard._preflight.outcome import MOST_REFUSALS, Settings, Stop
+from bnguard._preflight.passes import Batch, Clock, Pass, SeenLoader
 
 Recipe = RecordedInputs | CollatedInputs
 
-MOST_CALLS = 16
+MOST_RECIPES = 16
 """Different calls of one model that are kept: a discriminator has two or three in a step."""
+
+MOST_FORWARDS = 1000
+"""Once the budget is used, a script that makes so many forwards without asking a loader is stopped."""
 
 
 @dataclass(eq=False)
-class SeenCall:
-    """One forward of a root model, as the script called it."""
+class Use:
+    """What one model did with the batches of one loader, in one mode.
+
+    Attributes:
+        model: the root that the script calls.
+        loader: whose batches they are; None where they are no loader's.
+        mode: the root's own flag.
+        modes: the flag of each module at the first call, or at the one that failed.
+        sizes: samples in the batch, and how many layers took mean and variance from one sample.
+        recipes: the calls of a step.
+        calls: how many there were.
+        trains: whether one had gradients.
+
+    """
 
     model: nn.Module
-    mode: Mode
     loader: SeenLoader | None
-    recipe: Recipe | None
+    mode: Mode
+    modes: dict[nn.Module, bool]
+    sizes: dict[int, int] = field(default_factory=dict)
+    recipes: list[Recipe] = field(default_factory=list)
+    calls: int = 0
+    trains: bool = False
+    _values: dict[tuple[int, int, int], tuple[int, ...]] = field(default_factory=dict)
+
+    def ran(self, call: Call) -> None:
+        """Note what the layers of a call that came to its end have met."""
+        size = call.size
+        self.sizes[size] = max(self.sizes.get(size, 0), call.single)
+        if call.batch is None or self.loader is None:
+            return
+        key = (size, hash(call.shapes), len(call.values))
+        known = self._values.setdefault(key, tuple(call.values))
+        if known != tuple(call.values):
+            self.loader.rows = "the data decide how many values a normalisation layer gets"
+
+
+@dataclass(eq=False)
+class Call:
+    """One forward of a root model.
+
+    Attributes:
+        use: it belongs to.
+        batch: that it was given, or made from.
+        size: samples in that batch, or in the first argument where it is no loader's.
+        step: of the epoch, or of the training where there is no loader.
+        shapes: of its arguments.
+        values: per channel that each BatchNorm layer was given, in order.
+        single: layers that took mean and variance from one sample.
+
+    """
+
+    use: Use
+    batch: Batch | None
+    size: int
+    step: int
+    shapes: tuple[tuple[int, ...], ...] = ()
+    values: list[int] = field(default_factory=list)
+    single: int = 0
+
+    def layer(self, module: nn.Module, given: object) -> None:
+        """Note a call of a BatchNorm layer within this one."""
+        if (
+            isinstance(given, Tensor)
+            and given.dim() > 1
+            and (module.training or private.own_tensor(module, "running_mean") is None)
+        ):
+            self.values.append(given.numel() // max(1, given.shape[1]))
+            self.single += given.shape[0] == 1 and self.values[-1] > 1
 
 
 @dataclass
 class World:
-    """A process among those that train together, as ``torch.distributed`` said during the step."""
+    """A process among those that train together, as ``torch.distributed`` said during training."""
 
     rank: int | None = None
     size: int = 1
 
 
 class Recorder:
-    """Is told of every loader, batch, root forward and optimizer step, and raises ``Stop`` when it has seen enough.
-
-    Training is a forward of a model in training mode with gradients, of a model that has something to train: an
-    evaluation before the first step is let run. The stop comes when a loader is asked for a batch after one
-    of its batches was trained on, or when a trained model is called for evaluation.
+    """Is told of every loader, batch and root forward, and raises ``Stop`` when it has seen enough.
 
     Args:
+        settings: how long to look further.
         give_up: is called where a script goes on swallowing the stop; must not return.
 
     Attributes:
-        loaders: every DataLoader that was iterated, and from the stop on those that exist by then, in the order in
-            which they were made.
-        calls: the root forwards, one of each kind.
-        modes: the training flag of every module of each model when it was first called in training.
+        loaders: every DataLoader that was iterated, in the order in which they were made.
+        uses: of models with loaders, in the order in which they were first seen.
         world: this process among others.
-        trained_by_library: whether the training loop is an installed package's.
-        stopped: whether the stop has been raised.
+        trained: whether a model was called in training.
+        why: the reason for the stop, None as long as there was none.
         closed: whether it takes no more notice: what runs from now on is the forecast's.
-        relayed: whether that was because a process of the script's has stopped.
-        on_stop: is called before the stop is first raised, while the script's frames are there.
+        relayed: whether the stop is due to a process of the script's that has an outcome.
+        on_new: is called when a loader or model is first used, while the script's frames are there.
+        raised: the exceptions that came out of a forward, each with the call; the script may have caught them.
+        latest: the last call of a root.
 
     """
 
-    def __init__(self, give_up: Callable[[], object] | None = None) -> None:
+    def __init__(self, settings: Settings, give_up: Callable[[], object] | None = None) -> None:
+        self.clock = Clock(settings)
         self.loaders: list[SeenLoader] = []
-        self.calls: list[SeenCall] = []
-        self.modes: dict[nn.Module, dict[nn.Module, bool]] = {}
+        self.uses: list[Use] = []
         self.world = World()
-        self.trained_by_library = False
-        self.stopped = False
+        self.trained = False
+        self.why: str | None = None
         self.relayed = False
-        self.on_stop: Callable[[], object] = lambda: None
         self.closed = False
+        self.on_new: Callable[[], object] = lambda: None
+        self.raised: list[tuple[Exception, Call]] = []
+        self.latest: Call | None = None
         self._give_up = give_up
-        self._ahead = False
-        self._thread = 0
         self._refusals = 0
         self._made: WeakKeyDictionary[DataLoader[Any], tuple[int, SourceLine | None]] = WeakKeyDictionary()
         self._batches = 0
-        self._steps: Counter[int] = Counter()
+        self._steps = 0
+        self._since_asked = 0
+        self._looking: AbstractContextManager[Any] | None = None
+        self._chosen_rows: set[int] = set()
+        self._calling: SeenLoader | None = None
 
     @property
-    def trained(self) -> bool:
-        """Whether a model was called in training."""
-        return bool(self.modes)
+    def stopped(self) -> bool:
+        """Whether the stop has been raised."""
+        return self.why is not None
 
-    def stop(self) -> None:
+    def stop(self, why: str) -> None:
         """Raise the stop; each time that the script goes on, again, until there is no use in it."""
-        if not self.stopped:
-            self.stopped = True
-            self.look_for_loaders()
-            self.on_stop()
+        if self.why is None:
+            self.why = why
         self._refusals += 1
         if self._refusals > MOST_REFUSALS and self._give_up is not None:
             self._give_up()
         raise Stop
 
+    def _check_time(self) -> None:
+        if self.why is not None:
+            self.stop(self.why)
+        if self.clock.late:
+            self.stop("the time was over (--timeout)")
+
     # ------------------------------------------------------------------------------------ loaders
 
     def made(self, loader: DataLoader[Any], source: SourceLine | None) -> None:
         """Note a new loader; only one that is iterated is kept alive."""
-        if self.closed:
-            return
-        self._made[loader] = (len(self._made), source)
-
-    def begun(self, loader: DataLoader[Any]) -> None:
-        """Note a new pass over a loader, or stop where it is one too many."""
-        self.asked(loader)
         if not self.closed:
-            self._of(loader).step = 0
+            self._made[loader] = (len(self._made), source)
 
-    def asked(self, loader: DataLoader[Any]) -> None:
-        """Stop where the loader is asked for more than the first training step needs."""
+    def untouched(self) -> list[tuple[DataLoader[Any], SourceLine | None]]:
+        """Return the loaders that the script still holds and has not iterated."""
+        seen = {id(s.loader) for s in self.loaders}
+        return [(x, source) for x, (_, source) in self._made.items() if id(x) not in seen]
+
+    def begun(self, loader: DataLoader[Any]) -> Pass:
+        """Note a new pass over a loader, or stop where nothing new is to be expected of it in the time."""
+        record = self.of(loader)
+        if not self.closed:
+            self._check_time()
+            alike = [s for s in self.loaders if s is record or (s.source is not None and s.source == record.source)]
+            if self.clock.over and self.trained and any(p.given for s in alike for p in s.passes):
+                self.stop("the time for looking further was used (--budget)")
+        return Pass(record, self.clock)
+
+    def asked(self, run: Pass, iterator: object) -> None:
+        """Note that a batch is asked for, or stop where that would go on for ever."""
+        self.look_away()
         if self.closed:
             return
-        if self.trained and not self.stopped and threading.get_ident() != self._thread:
-            self._ahead = True  # a thread that fetches ahead: it must not be the one that is stopped
-            return
-        if self.stopped or self._of(loader).trained or (self._loader_trained and self._evaluating):
-            self.stop()
+        self._check_time()
+        self._since_asked = 0
+        run.asks += 1
+        run.thread = threading.get_ident()
+        if run.way == "whole" and self.clock.over and run.given:
+            run.unproved = run.unproved or "not all of its batches could be run within the time"
+            self.stop("the time for looking further was used (--budget)")
+        if not run.examined and (run.steps is None or run.given):
+            run.counts = loops.doubt(sys._getframe(1), iterator)
+            run.examined = True
 
-    def gave(self, loader: DataLoader[Any], batch: object) -> None:
-        """Note a batch."""
+    def gave(self, run: Pass, batch: object, place: Batch, kind: Kind) -> None:
+        """Note a batch that the script gets."""
         if self.closed:
             return
+        self.clock.begin()
         self._batches += 1
-        self._of(loader).remember(batch, self._batches)
+        before = run.left_out
+        place.remember(batch, kind, self._batches)
+        run.give(place, kind)
+        run.record.batch_type = type(batch)
+        loops.Enumerate.left_out += run.left_out - before
+        if len(run.given) == 1 and run.may_leave_out:
+            self._look_at_rows()
 
-    def _of(self, loader: DataLoader[Any]) -> SeenLoader:
+    def _look_at_rows(self) -> None:
+        """Watch the step with the batch just given: where data choose rows, batches of one size need not be alike."""
+
+        def told(result: object) -> None:
+            if self._calling is not None:
+                self._calling.rows = "the data decide how many rows a layer gets (a mask in the model?)"
+            self._chosen_rows |= {key for t in tensors_in(result) if (key := storage_of(t))}
+
+        self._looking = private.told_of_chosen_rows(told)
+        self._looking.__enter__()
+
+    def look_away(self) -> None:
+        """End the watch."""
+        looking, self._looking = self._looking, None
+        self._chosen_rows.clear()
+        if looking is not None:
+            looking.__exit__(None, None, None)
+
+    def of(self, loader: DataLoader[Any]) -> SeenLoader:
+        """Return what is known of a loader."""
         known = next((s for s in self.loaders if s.loader is loader), None)
         if known is None:
             made, source = self._made.get(loader, (-1, None))  # -1: made before we looked, or unpickled
             known = SeenLoader(loader, source, made)
             self.loaders.append(known)
+            self.loaders.sort(key=lambda s: s.made)
+            self.on_new()
         return known
-
-    def look_for_loaders(self) -> None:
-        """Take note of the loaders that the script still holds, though it has not iterated them yet."""
-        for loader in list(self._made):
-            self._of(loader)
-        self.loaders.sort(key=lambda s: s.made)
-
-    @property
-    def _loader_trained(self) -> bool:
-        return any(s.trained for s in self.loaders)
-
-    @property
-    def _evaluating(self) -> bool:
-        return not torch.is_grad_enabled() or any(not model.training for model in self.modes)
 
     # ------------------------------------------------------------------------------------- models
 
-    def calling(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def calling(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         """Note a forward that is about to begin, of a module that no other module calls."""
-        if self.closed or private.in_backward():
-            return
-        if self.stopped:
-            self.stop()
+        if self.closed or private.in_backward() or private.is_tracing():
+            return None
+        self._check_time()
         tensors = list(tensors_in((args, kwargs)))
         if next(model.parameters(), None) is None or not all(map(private.has_values, tensors)):
-            return
-        mode: Mode = "train" if model.training else "eval"
-        loader = feeding(tensors, self.loaders)
+            return None
+        self._since_asked += 1
+        if self._since_asked > MOST_FORWARDS and self.clock.over:
+            self.stop("the time for looking further was used (--budget)")
+        batch = feeding(tensors, self.loaders)
+        if batch is not None and self._looking is not None:
+            self._calling = batch.run.record
+            if self._chosen_rows & {storage_of(t) for t in tensors}:
+                self._calling.rows = "the data decide how many rows the model gets (a mask in the loop?)"
+        use = self._use(model, batch)
+        use.calls += 1
+        self.clock.begin()
         if torch.is_grad_enabled() and model.training and any(p.requires_grad for p in model.parameters()):
-            self._training(model, loader)
-        self._keep(model, mode, loader, args, kwargs)
-        if self._is_evaluation(model, loader):
-            self.stop()
+            self.trained = use.trains = True
+            self._see_world()
+        if batch is None:
+            self._stop_without_loader()
+        leading = next((int(t.shape[0]) for t in tensors if t.dim()), 0)
+        size = leading if batch is None or batch.size is None else batch.size
+        step = self._steps + 1 if batch is None else batch.step
+        self._keep(use, batch, args, kwargs)
+        self.latest = Call(use, batch, size, step, tuple(tuple(t.shape) for t in tensors))
+        return self.latest
 
-    def _training(self, model: nn.Module, loader: SeenLoader | None) -> None:
-        if model not in self.modes:
-            self.modes[model] = {m: m.training for m in model.modules()}
-            self.trained_by_library = self.trained_by_library or trained_by_library(sys._getframe(1))
-            self._thread = threading.get_ident()
-            self.world = World(*rank_and_world_size())
-        if loader is not None:
-            loader.trained = True
-            self._ahead = self._ahead or loader.thread != self._thread
+    def _stop_without_loader(self) -> None:
+        if self.clock.over and not any(s.passes for s in self.loaders):
+            self.stop("the time for looking further was used (--budget)")
 
-    def _keep(
-        self, model: nn.Module, mode: Mode, loader: SeenLoader | None, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
+    def _use(self, model: nn.Module, batch: Batch | None) -> Use:
+        mode: Mode = "train" if model.training else "eval"
+        loader = None if batch is None else batch.run.record
+        for use in self.uses:
+            if use.model is model and use.loader is loader and use.mode == mode:
+                return use
+        use = Use(model, loader, mode, flags(model))
+        self.uses.append(use)
+        self.on_new()
+        return use
+
+    def _keep(self, use: Use, batch: Batch | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Keep the arguments of the first calls, for the shapes at other batch sizes."""
+        if batch is None or use.calls > MOST_RECIPES or len(batch.run.given) > 2:
+            return
         recipe: Recipe | None = None
-        if loader is not None and any(type(v) is loader.batch_type for v in (*args, *kwargs.values())):
-            recipe = CollatedInputs((args, kwargs), loader.batch_type, loader.loader)
-        if loader is not None and loader.size is not None:
+        if any(type(v) is batch.run.record.batch_type and not isinstance(v, Tensor) for v in (*args, *kwargs.values())):
+            recipe = CollatedInputs((args, kwargs), batch.run.record.batch_type, batch.run.record.loader)
+        if batch.size is not None:
             held = map_tensors(args, Tensor.detach), map_tensors(kwargs, Tensor.detach)
-            recorded = RecordedInputs(held, loader.size)
+            recorded = RecordedInputs(held, batch.size)
             recipe = recorded if recorded.follows_batch else recipe
-        mine = [c for c in self.calls if c.model is model]
-        same = [c for c in mine if c.mode == mode and c.loader is loader]
-        if len(mine) < MOST_CALLS and not any(_alike(c.recipe, recipe) for c in same):
-            self.calls.append(SeenCall(model, mode, loader, recipe))
+        if recipe is not None and not any(_alike(known, recipe) for known in use.recipes):
+            use.recipes.append(recipe)
 
-    def _is_evaluation(self, model: nn.Module, loader: SeenLoader | None) -> bool:
-        """Whether a model that was trained is now called for something else than this step."""
-        if not self._loader_trained or model not in self.modes:
-            return False
-        elsewhere = loader is not None and not loader.trained
-        return not model.training or (elsewhere and not torch.is_grad_enabled())
+    def ended(self, call: Call, error: BaseException | None) -> None:
+        """Note how a forward came out."""
+        self._calling = None
+        if error is None:
+            call.use.ran(call)
+        elif isinstance(error, Exception):
+            call.use.modes = flags(call.use.model)
+            self.raised.append((error, call))
 
-    # --------------------------------------------------------------------------------- optimizers
+    def stepped(self) -> None:
+        """Note an optimizer's step."""
+        if not self.closed:
+            self._check_time()
+            self._steps += 1
+            self.trained = self.trained or bool(self.uses)
 
-    def stepped(self, optimizer: Optimizer) -> None:
-        """Stop at an optimizer's second step where the batches come from no DataLoader, or from another thread."""
-        if self.stopped:
-            self.stop()
-        self._steps[id(optimizer)] += 1
-        unseen = self._ahead or not self._loader_trained
-        if self._steps[id(optimizer)] > 1 and self.trained and unseen:
-            self.stop()
+    def _see_world(self) -> None:
+        distributed = torch.distributed
+        if self.world.rank is None and distributed.is_available() and distributed.is_initialized():
+            self.world = World(distributed.get_rank(), distributed.get_world_size())
 
 
-def _alike(one: Recipe | None, other: Recipe | None) -> bool:
-    if one is None or other is None:
-        return one is other
+def flags(model: nn.Module) -> dict[nn.Module, bool]:
+    """Return the training flag of every module."""
+    return {m: m.training for m in model.modules()}
+
+
+def feeding(tensors: list[Tensor], loaders: Iterable[SeenLoader]) -> Batch | None:
+    """Return the batch that these arguments are, or are made from; None where no loader has given one.
+
+    The same memory is proof. Without it (the batch was moved, joined or augmented) it is the batch at hand of the
+    loader that was asked last, among several loaders of one with as many samples. Where batches are fetched ahead, a
+    recent one with as many samples is meant.
+    """
+    seen = sorted((s for s in loaders if s.recent), key=lambda s: -s.recent[-1].order)
+    keys = {key for t in tensors if (key := storage_of(t))}
+    for record in seen:
+        for batch in reversed(record.recent):
+            if batch.holds(keys):
+                if batch.run.ahead is None:
+                    batch.run.ahead = len(batch.run.given) - 1 - batch.run.given.index(batch)
+                return batch
+    leading = {int(t.shape[0]) for t in tensors if t.dim()}
+    current = [b for s in seen if (b := _current(s)) is not None]
+    ahead = (b for s in seen if s.recent[-1].run.fetches_ahead for b in reversed(s.recent))
+    fitting = (b for b in (*current, *ahead) if b.size in leading or b.leading & leading)
+    return next(fitting, current[0] if current else None)
+
+
+def _current(record: SeenLoader) -> Batch | None:
+    """Return the batch at hand; the first forward of a pass tells whether one is fetched ahead."""
+    run = record.recent[-1].run
+    if run.ahead is None:
+        run.ahead = 1 if run.asks == 2 else 0
+    return run.current
+
+
+def _alike(one: Recipe, other: Recipe) -> bool:
     return type(one) is type(other) and one.signature() == other.signature()

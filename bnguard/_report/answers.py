@@ -143,13 +143,23 @@ def of_forecast(forecast: ForecastFact) -> Answer:
     if forecast.stops is None:
         return Answer("unknown", f"not known whether {what} stops: {forecast.unknown or ''}")
     if forecast.stops and forecast.at is not None:
-        return Answer("breaks", f"{what} stops {_place(forecast)}: ", forecast.at.label, f" {meets(forecast.at)}")
+        ends = f" {meets(forecast.at)}{_ground(forecast)}"
+        return Answer("breaks", f"{what} stops{_place(forecast)}: ", forecast.at.label, ends)
     shown = sizes_text([s.batch_size for s in forecast.sizes])
     if not shown:
         return Answer("warns", f"{what} gives no batch")
     sizes = "sizes" if len(forecast.sizes) > 1 else "size"
+    if forecast.ground == "seen":
+        return Answer("holds", f"{what} does not stop: it ran with batches of {shown} (seen)")
     because = f"no layer fails at the batch {sizes} it gives ({shown})"
-    return Answer("holds", f"{what} does not stop in epoch {forecast.epoch}: {because}")
+    return Answer("holds", f"{what} does not stop in epoch {forecast.epoch}: {because}{_ground(forecast)}")
+
+
+def _ground(forecast: ForecastFact) -> str:
+    """Say what the answer rests on; on shapes, as most do, nothing need be said."""
+    if forecast.ground == "assumed":
+        return f" (assumed: {forecast.assumption})"
+    return " (seen)" if forecast.ground == "seen" else ""
 
 
 def _holding(forecasts: Sequence[ForecastFact]) -> Iterator[Answer]:
@@ -167,8 +177,7 @@ def sizes_text(sizes: Sequence[int]) -> str:
 
 
 def _place(forecast: ForecastFact) -> str:
-    of = f" of {forecast.steps:,}" if forecast.steps else ""
-    text = f"at step {forecast.step:,}{of} of epoch {forecast.epoch}"
+    text = f" at {forecast.place} of epoch {forecast.epoch}" if forecast.place else ""
     low, high = forecast.ranks or (0, 0)
     if high > low:
         text += f" on ranks {low:,} to {high:,}"

@@ -30,6 +30,8 @@ def _in_view(finding: Finding, loader: LoaderFact, forecast: ForecastFact) -> Fi
     one, lone = forecast.size(1), loader.first_single
     if one is None or one.stops is None:
         return finding
+    if one.stops and not forecast.stops:  # whether that batch comes is not known
+        return finding
     if not one.stops:
         return _holds(finding, loader, forecast, one)
     if lone is not None and (lone.step, lone.rank) != (forecast.step, forecast.rank):

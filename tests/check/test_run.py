@@ -230,7 +230,7 @@ SCRIPTS = "[scripts.gan]\nscript = 'train.py'\nargs = ['--fast']\ntimeout = 5\n[
 def test_scripts(tmp_path: Path, monkeypatch):
     calls = []
 
-    def stand_in(script, args=(), *, module=False, timeout=600.0, progress=None):
+    def stand_in(script, args=(), *, module=False, budget=30.0, timeout=600.0, progress=None):
         calls.append((script, args, module, timeout, Path.cwd()))
         if module:
             raise BnguardError("it never trains", hint="is it the right one?", detail="Traceback …")

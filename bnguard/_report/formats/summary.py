@@ -56,7 +56,7 @@ def _forecast(forecast: ForecastFact) -> str:
         return f"- ✅ {pair} does not stop"
     layer = _cell(forecast.at.label) if forecast.at else "?"
     error = _cell(forecast.error or "an error")
-    return f"- 🛑 {pair} stops at step {forecast.step} of {forecast.steps}: {error} in **{layer}**"
+    return f"- 🛑 {pair} stops{f' at {forecast.place}' if forecast.place else ''}: {error} in **{layer}**"
 
 
 def _table(report: Report) -> Iterator[str]:

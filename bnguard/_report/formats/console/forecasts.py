@@ -29,6 +29,8 @@ def print_forecasts(report: Report, console: Console, *, quiet: bool) -> None:
             page.answer(answer, named=named)
         page.line(Text())
         _pictures(report, page)
+        for entry in (*report.extra.get("left_out", ()), *report.extra.get("not_reached", ())):
+            page.line(Text(f"{entry['what']}: {entry['why']}"), indent=2, lead=Text(f"{'not run':9}", "dim"))
         said = [(f.model, "note", note) for f in report.forecasts for note in f.notes]
         if page.notes(said, len({f.model for f in report.forecasts})) + page.remarks(report):
             page.line(Text())

@@ -77,7 +77,7 @@ def _strip(loader: LoaderFact, stream: Stream, stops: Sequence[ForecastFact]) ->
     stop = min((f for f in stops if _is_at(f, stream)), key=lambda f: f.step or 0, default=None)
     place = lone_place(loader, stream)
     if stop is not None:
-        place = f"{stop.model} stops at step {stop.step:,} of {stop.steps or steps:,}"
+        place = f"{stop.model} stops at {stop.place}"
     index = _index(stream, stop, runs) if place else None
     pin = round(min(99.0, (index + 0.5) * wide / steps), 2) if index is not None and steps else None
     ordered = tuple(sorted(bars, key=lambda b: b.kind == "lone"))

@@ -46,7 +46,7 @@ def _batches(forecast: ForecastFact, loader: LoaderFact | None) -> str:
 
 def _step(forecast: ForecastFact) -> str:
     size = forecast.batch_size
-    text = f"step {forecast.step} of {forecast.steps} of epoch {forecast.epoch}: "
+    text = f"{forecast.place} of epoch {forecast.epoch}: " if forecast.place else ""
     text += "1 sample" if size == 1 else f"{size} samples"
     parts = (("rank", forecast.rank or None), ("replica", forecast.replica), ("micro-batch", forecast.micro_batch))
     return text + "".join(f", {name} {value}" for name, value in parts if value is not None)
