@@ -17,7 +17,7 @@ FACTS = {"bnguard.errors", "bnguard.facts", "bnguard.loader_facts", "bnguard.for
 WITHOUT_TORCH = (
     "classify", "diagnosis", "evidence", "logfile", "logs", "logtext", "module_path", "ranks", "script", "supervise",
 )  # fmt: skip
-BEFORE_THE_SCRIPT = ("launch", "outcome", "gather", "stop", "processes", "evaluating")
+BEFORE_THE_SCRIPT = ("launch", "outcome", "child")
 CHECKING_WITHOUT_TORCH = (
     "assemble", "config", "declared", "init", "jobs", "keys", "locate", "pool", "run", "sources", "streams", "table",
 )  # fmt: skip
@@ -65,8 +65,8 @@ def uses(path: Path, *packages: str) -> set[str]:
         ("forecasting", ["bnguard.runtime", "bnguard.report", "bnguard.cli", "rich", "typer"]),
         ("runtime", ["bnguard.loader", "bnguard.cli", "typer"]),
         ("runtime", ["bnguard.loader", "bnguard.report", "bnguard.cli", "rich", "typer"]),
-        ("rehearsal", ["bnguard.report", "bnguard.cli", "rich", "typer"]),
-        *[(f"rehearsal/{name}.py", ["torch", "bnguard.model", "bnguard.loader"]) for name in BEFORE_THE_SCRIPT],
+        ("_preflight", ["bnguard.report", "bnguard.cli", "rich", "typer"]),
+        *[(f"_preflight/{name}.py", ["torch", "bnguard.model", "bnguard.loader"]) for name in BEFORE_THE_SCRIPT],
         ("repair", ["bnguard.runtime", "bnguard.report", "bnguard.cli", "rich", "typer"]),
         *[(f"{room}", ["bnguard.repair"]) for room in ("rules", "report", "model", "loader", "runtime")],
         *[(f"runtime/{name}.py", ["torch"]) for name in WITHOUT_TORCH],
@@ -130,7 +130,7 @@ def test_only_the_room_that_edits_knows_libcst() -> None:
 
 def test_private_parts_of_torch_stand_behind_one_file() -> None:
     pattern = re.compile(r"torch(?:\.[a-zA-Z_]\w*)*\._[a-zA-Z]|from torch[\w.]*\._|import _[a-z]")
-    rooms = ("model", "forecasting", "runtime", "repair", "rehearsal")
+    rooms = ("model", "forecasting", "runtime", "repair", "_preflight")
     for path in (p for room in rooms for p in (PACKAGE / room).rglob("*.py")):
         if path.name != "private.py":
             assert not pattern.search(path.read_text(encoding="utf-8")), path

@@ -24,23 +24,28 @@ SCRIPTS: dict[str, str] = {
     # short epochs
     "plain": NINE + "for x, y in loader: fit(x, y)\n",
     "even": "loader = DataLoader(data(8), 4)\nfor x, y in loader: fit(x, y)\n",
-    "second_loader": NINE + "first = DataLoader(data(8), 4)\nfor x, y in first: fit(x, y)\nfor x, y in loader: fit(x, y)\n",
+    "second_loader": NINE
+    + "first = DataLoader(data(8), 4)\nfor x, y in first: fit(x, y)\nfor x, y in loader: fit(x, y)\n",
     "unused_loader": NINE + "for x, y in DataLoader(data(8), 4): fit(x, y)\n",
     "first_batch_only": NINE + "for _ in range(5): fit(*next(iter(loader)))\n",
     "skip": NINE + "for x, y in loader:\n    if len(x) < 2: continue\n    fit(x, y)\n",
     "caught": NINE + "for x, y in loader:\n    try: fit(x, y)\n    except ValueError: pass\n",
-    "caught_then_exit": NINE + "try:\n    for x, y in loader: fit(x, y)\nexcept Exception as e:\n    print(e); sys.exit(1)\n",
-    "zip_of_two": NINE + "other = DataLoader(data(6), 2)\nfor (x, y), (u, v) in zip(loader, other): fit(x, y); fit(u, v)\n",
+    "caught_then_exit": NINE
+    + "try:\n    for x, y in loader: fit(x, y)\nexcept Exception as e:\n    print(e); sys.exit(1)\n",
+    "zip_of_two": NINE
+    + "other = DataLoader(data(6), 2)\nfor (x, y), (u, v) in zip(loader, other): fit(x, y); fit(u, v)\n",
     "cycle": NINE + "for i, (x, y) in enumerate(itertools.cycle(loader)):\n    if i == 7: break\n    fit(x, y)\n",
     "half": "loader = DataLoader(data(11), 4)\nfor x, y in loader:\n    k = len(x) // 2; fit(x[:k], y[:k])\n",
     "chunks": "for x, y in DataLoader(data(8), 8):\n    for a, b in zip(x.split(7), y.split(7)): fit(a, b)\n",
     "no_loader": "for i in range(0, 9, 4): fit(X[i:i + 4][:9 - i], Y[i:i + 4][:9 - i])\n",
     "no_loader_even": "for i in range(0, 8, 4): fit(X[i:i + 4], Y[i:i + 4])\n",
-    "eval_then_train": NINE + "for e in range(2):\n    model.eval()\n    for x, y in loader: model(x)\n    model.train()\n"
+    "eval_then_train": NINE
+    + "for e in range(2):\n    model.eval()\n    for x, y in loader: model(x)\n    model.train()\n"
     "    for x, y in DataLoader(data(8), 4): fit(x, y)\n",
     "unfrozen_later": NINE + "model[1].eval()\nfor e in range(4):\n    if e == 2: model[1].train()\n"
     "    for x, y in loader: fit(x, y)\n",
-    "fixed_noise": NINE + "D = nn.Linear(4, 1)\nfor x, y in loader: fit(torch.randn(4, 4), Y[:4]); D(x).mean().backward()\n",
+    "fixed_noise": NINE
+    + "D = nn.Linear(4, 1)\nfor x, y in loader: fit(torch.randn(4, 4), Y[:4]); D(x).mean().backward()\n",
     "fetched_by_a_thread": NINE + "q = queue.Queue(2)\ndef fill():\n    for b in loader: q.put(b)\n    q.put(None)\n"
     "threading.Thread(target=fill, daemon=True).start()\nwhile (b := q.get()) is not None: fit(*b)\n",
     "drops_none": "class D(Dataset):\n    def __len__(s): return 8\n"
@@ -59,7 +64,8 @@ SCRIPTS: dict[str, str] = {
     "    if (i + 1) % 4 == 0 or i + 1 == len(loader): opt.step(); opt.zero_grad()\n",
     "long_last_by_length": LONG + "for i, (x, y) in enumerate(loader):\n    if i != len(loader) - 1: fit(x, y)\n",
     "long_break": LONG + "for i, (x, y) in enumerate(loader):\n    fit(x, y)\n    if i == 120: break\n",
-    "long_counter": LONG + "step = 0\ndef train():\n    global step\n    for x, y in loader:\n        fit(x, y); step += 1\n"
+    "long_counter": LONG
+    + "step = 0\ndef train():\n    global step\n    for x, y in loader:\n        fit(x, y); step += 1\n"
     "        if step >= 120: return\ntrain()\n",
     "long_counter_in_a_function": LONG + "steps = 0\ndef one(x, y):\n    global steps\n    steps += 1\n"
     "    if steps > 120: sys.exit()\n    fit(x, y)\nfor x, y in loader: one(x, y)\n",
@@ -77,15 +83,16 @@ SCRIPTS: dict[str, str] = {
     "long_bags": "class D(Dataset):\n    def __len__(s): return 140\n"
     "    def __getitem__(s, i): return X[i:i + (1 if i == 120 else 3 + i % 5)]\n"
     "loader = DataLoader(D(), 1)\nfor b in loader: model(b[0]).sum().backward()\n",
-    "long_middle": "class B(Sampler):\n    def __init__(s): pass\n    def __len__(s): return 150\n    def __iter__(s):\n"
-    "        for i in range(150): yield [i] if i == 100 else list(range(8))\n"
+    "long_middle": "class B(Sampler):\n    def __init__(s): pass\n    def __len__(s): return 150\n"
+    "    def __iter__(s):\n        for i in range(150): yield [i] if i == 100 else list(range(8))\n"
     "loader = DataLoader(data(1200), batch_sampler=B())\nfor x, y in loader: fit(x, y)\n",
     "long_stream": "class S(IterableDataset):\n    def __iter__(s): return iter(zip(X, Y))\n"
     "loader = DataLoader(S(), 8)\nfor x, y in loader: fit(x, y)\n",
-    "long_counts_at_the_end": "loader = DataLoader(data(1200), 8)\nseen = 0\nfor x, y in loader: fit(x, y); seen += len(x)\n"
-    "assert seen == 1200\n",
-    "long_endless": "class E(Sampler):\n    def __init__(s): pass\n    def __iter__(s):\n        while True: yield from range(1200)\n"
-    "loader = DataLoader(data(1200), 8, sampler=E())\nfor i, (x, y) in enumerate(loader):\n    fit(x, y)\n    if i == 120: break\n",
+    "long_counts_at_the_end": "loader = DataLoader(data(1200), 8)\nseen = 0\nfor x, y in loader:\n"
+    "    fit(x, y); seen += len(x)\nassert seen == 1200\n",
+    "long_endless": "class E(Sampler):\n    def __init__(s): pass\n    def __iter__(s):\n"
+    "        while True: yield from range(1200)\nloader = DataLoader(data(1200), 8, sampler=E())\n"
+    "for i, (x, y) in enumerate(loader):\n    fit(x, y)\n    if i == 120: break\n",
 }
 
 UNKNOWN: dict[str, str] = {
