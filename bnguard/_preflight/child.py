@@ -102,7 +102,7 @@ def _result(recorder: Recorder, names: Names, error: BaseException | None, *, sp
 
     conclude.look_around(recorder, names)
     try:
-        failed = conclude.failure(recorder, error)
+        failed = conclude.failure(recorder, error) or conclude.failure(recorder, recorder.in_thread)
         if failed is None and isinstance(error, Exception) and not recorder.stopped:
             return _raised(error, left_out=any(s.left_out for s in recorder.loaders))
         if failed is not None or recorder.trained:
