@@ -36,10 +36,16 @@ EXPECTED: dict[str, Failure | None] = {
     "group_norm": None,
     "iterable_workers": Failure("train_loader", 4, "1"),
     "lightning_classifier": Failure("train_loader", 3, "net.1"),
+    "k_fold": None,
+    "own_optimizer": Failure("train_loader", 3, "1"),
     "pointnet_clouds": Failure("train_loader", 3, "transform.matrix.1"),
+    "prefetcher": Failure("train_loader", 2, "2"),
     "resnet18_split": Failure("train_loader", 2, "layer4.0.bn1"),
     "siamese": Failure("loader", 3, "embed.1"),
+    "skip_guard": None,
+    "train_mode_validation": Failure("val_loader", 3, "encoder.1"),
     "trainer_class": None,
+    "two_stages": Failure("finetune_loader", 3, "1"),
 }
 QUICK = ("resnet18_split", "forgotten_eval")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -84,7 +90,7 @@ def foreseen(name: str, *launch: str) -> Failure | None:
     assert report["summary"]["errors"] == len(stops)
     if not stops:
         return None
-    assert (stops[0]["epoch"], stops[0]["error"]) == (1, "ValueError")
+    assert (stops[0]["epoch"], stops[0]["error"], stops[0]["ground"]) == (1, "ValueError", "seen")
     return Failure(stops[0]["loader"], stops[0]["step"], stops[0]["layer"])
 
 

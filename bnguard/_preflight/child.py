@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bnguard import _ranks as ranks
 from bnguard._errors import BnguardError, UserCodeError
 from bnguard._preflight import outcome
-from bnguard._preflight.outcome import Outcome, Result, Settings, Stop
+from bnguard._preflight.outcome import (Outcome, Result, Settings, Stop)
 from bnguard._run import script
 from bnguard._run.script import Program
 from bnguard._usercode import one_line, user_traceback
@@ -103,7 +103,7 @@ def _result(recorder: Recorder, names: Names, error: BaseException | None, *, sp
 
     conclude.look_around(recorder, names)
     try:
-        failed = conclude.failure(recorder, error)
+        failed = conclude.failure(recorder, error) or conclude.failure(recorder, recorder.in_thread)
         if failed is None and isinstance(error, Exception) and not recorder.stopped:
             return _raised(error, left_out=any(s.left_out for s in recorder.loaders))
         if failed is not None or recorder.trained:

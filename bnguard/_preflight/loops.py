@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import dis
 import gc
 import itertools
 import linecache
@@ -178,7 +179,8 @@ def _of_frame(frame: FrameType) -> tuple[str | None, bool]:
     if tree is None:
         return "the source of its training loop is not there", False
     line = frame.f_lineno
-    loop = _innermost(n for n in ast.walk(tree) if isinstance(n, ast.For) and _is_header(n, line))
+    loops = (n for n in ast.walk(tree) if isinstance(n, ast.For) and _is_header(n, line))
+    loop = _innermost(loops) if dis.opname[code.co_code[frame.f_lasti]] == "FOR_ITER" else None
     generates = bool(code.co_flags & CO_GENERATOR)
     if loop is not None:
         return _of_loop(loop, frame), generates

@@ -57,7 +57,7 @@ def watching(recorder: Recorder) -> Iterator[ExitStack]:
         hook = register_optimizer_step_post_hook(lambda *_: recorder.stepped())
         stack.callback(hook.remove)
         _compile_nothing(stack)
-        _end_threads_quietly(stack)
+        _watch_threads(stack, recorder)
         stack.callback(recorder.look_away)
         replace(stack, builtins, "enumerate", Enumerate)
         yield stack
@@ -234,12 +234,13 @@ def _compile_nothing(stack: ExitStack) -> None:
     replace(stack, torch, "compile", compile_later)
 
 
-def _end_threads_quietly(stack: ExitStack) -> None:
-    """Let the stop end a thread without a traceback, as SystemExit does."""
+def _watch_threads(stack: ExitStack, recorder: Recorder) -> None:
+    """Tell of what ends a thread; the stop does that without a traceback, as SystemExit does."""
     before = threading.excepthook
 
     def hook(args: threading.ExceptHookArgs) -> None:
         if not isinstance(args.exc_value, Stop):
+            recorder.in_thread = recorder.in_thread or args.exc_value
             before(args)
 
     replace(stack, threading, "excepthook", hook)

@@ -18,9 +18,9 @@ from bnguard import _private_torch as private
 from bnguard._facts.models import Mode, SourceLine
 from bnguard._models.inputs import map_tensors
 from bnguard._preflight import loops
-from bnguard._preflight.batches import CollatedInputs, Kind, RecordedInputs, storage_of, tensors_in
+from bnguard._preflight.batches import (CollatedInputs, Kind, RecordedInputs, storage_of, tensors_in)
 from bnguard._preflight.outcome import MOST_REFUSALS, Settings, Stop
-from bnguard._preflight.passes import Batch, Clock, Pass, SeenLoader
+from bnguard._preflight.passes import (Batch, Clock, Pass, SeenLoader)
 
 Recipe = RecordedInputs | CollatedInputs
 
@@ -129,6 +129,7 @@ class Recorder:
         on_new: is called when a loader or model is first used, while the script's frames are there.
         raised: the exceptions that came out of a forward, each with the call; the script may have caught them.
         latest: the last call of a root.
+        in_thread: the first exception that has ended a thread.
 
     """
 
@@ -144,6 +145,7 @@ class Recorder:
         self.on_new: Callable[[], object] = lambda: None
         self.raised: list[tuple[Exception, Call]] = []
         self.latest: Call | None = None
+        self.in_thread: BaseException | None = None
         self._give_up = give_up
         self._refusals = 0
         self._made: WeakKeyDictionary[DataLoader[Any], tuple[int, SourceLine | None]] = WeakKeyDictionary()

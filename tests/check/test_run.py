@@ -18,7 +18,7 @@ from torch import nn
 
 import bnguard
 from bnguard._errors import BnguardError, ConfigError, UsageError
-from bnguard._facts.findings import Finding, Problem, Report, Severity
+from bnguard._facts.findings import (Finding, Problem, Report, Severity)
 from bnguard._report.formats.console import draw
 from bnguard._trace.trace import Subject
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
-from bnguard._facts.findings import Consequence, Finding, Problem, Report, Severity
+from bnguard._facts.findings import (Consequence, Finding, Problem, Report, Severity)
 from bnguard._facts.forecasts import ForecastFact, SizeFact
-from bnguard._facts.loaders import LoaderFact, Place, Stream, Suggestion
-from bnguard._facts.models import InputFact, LayerFact, ModelFact, NormCall, SourceLine
+from bnguard._facts.loaders import (LoaderFact, Place, Stream, Suggestion)
+from bnguard._facts.models import (InputFact, LayerFact, ModelFact, NormCall, SourceLine)
 from bnguard._remedies import Advice
 from bnguard._rules import CATALOGUE
 

@@ -13,7 +13,7 @@ from report.runner import commands
 from bnguard._errors import UsageError
 from bnguard._facts.findings import Finding, Report, Severity
 from bnguard._facts.models import SourceLine
-from bnguard._report.render import Destination, ReportOptions, emit, render_as
+from bnguard._report.render import (Destination, ReportOptions, emit, render_as)
 
 
 @pytest.fixture

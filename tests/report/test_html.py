@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from report.pages import REPORTS, large
 
 import bnguard
-from bnguard._facts.findings import Consequence, Finding, Problem, Report, Severity
+from bnguard._facts.findings import (Consequence, Finding, Problem, Report, Severity)
 from bnguard._facts.forecasts import ForecastFact, SizeFact
-from bnguard._facts.loaders import LoaderFact, Place, Stream, Suggestion
-from bnguard._facts.models import InputFact, LayerFact, ModelFact, NormCall, SourceLine
+from bnguard._facts.loaders import (LoaderFact, Place, Stream, Suggestion)
+from bnguard._facts.models import (InputFact, LayerFact, ModelFact, NormCall, SourceLine)
 from bnguard._remedies import Advice
 from bnguard._report.characters import visible
 from bnguard._report.render import render_as

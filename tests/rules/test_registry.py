@@ -10,7 +10,7 @@ import pytest
 
 from bnguard._errors import UsageError
 from bnguard._facts.findings import Severity
-from bnguard._rules import CATALOGUE, Catalogue, Rule, rule_of
+from bnguard._rules import (CATALOGUE, Catalogue, Rule, rule_of)
 from bnguard._rules.registry import Example
 
 

@@ -4,7 +4,8 @@ python harness.py OUTCOME SCRIPT [ARGS]
 
 It knows nothing of bnguard, so that a forecast can be compared with it. The outcome is a JSON object: ``layer`` (the
 dotted name of the innermost module in the traceback that is a normalisation layer), ``loader`` (the variable that holds
-the loader), ``step`` (batches it had given in that pass), ``error``; or ``{}`` where the script ran to its end.
+the loader, null without one), ``step`` (batches it had given in that pass), ``error``; or ``{}`` where the script ran
+to its end.
 """
 
 from __future__ import annotations
@@ -56,8 +57,11 @@ def failed(error: BaseException) -> dict[str, object]:
     layer = [m for m in modules if isinstance(m, NORMS)][-1]
     root = next(m for m in modules if any(part is layer for part in m.modules()) and "forward" in dir(m))
     name = next(n for n, part in root.named_modules() if part is layer)
-    names = [n for f in frames for n, value in f.f_locals.items() if value is Counting.latest.loader]
-    return {"layer": name, "loader": names[0], "step": Counting.latest.given, "error": type(error).__name__}
+    found: dict[str, object] = {"layer": name, "loader": None, "step": None, "error": type(error).__name__}
+    if hasattr(Counting, "latest"):
+        names = [n for f in frames for n, value in f.f_locals.items() if value is Counting.latest.loader]
+        found |= {"loader": names[0] if names else None, "step": Counting.latest.given}
+    return found
 
 
 def main() -> None:
@@ -71,6 +75,9 @@ def main() -> None:
         runpy.run_path(script, run_name="__main__")
     except Exception as error:
         outcome = failed(error)
+    except SystemExit as end:
+        if end.code and end.__context__ is not None:  # the script has caught the error and given up
+            outcome = failed(end.__context__)
     finally:
         Path(f"{place}{os.environ.get('RANK', '')}").write_text(json.dumps(outcome), encoding="utf-8")
 

@@ -83,15 +83,16 @@ SCRIPTS: dict[str, str] = {
     "long_bags": "class D(Dataset):\n    def __len__(s): return 140\n"
     "    def __getitem__(s, i): return X[i:i + (1 if i == 120 else 3 + i % 5)]\n"
     "loader = DataLoader(D(), 1)\nfor b in loader: model(b[0]).sum().backward()\n",
-    "long_middle": "class B(Sampler):\n    def __init__(s): pass\n    def __len__(s): return 150\n    def __iter__(s):\n"
-    "        for i in range(150): yield [i] if i == 100 else list(range(8))\n"
+    "long_middle": "class B(Sampler):\n    def __init__(s): pass\n    def __len__(s): return 150\n"
+    "    def __iter__(s):\n        for i in range(150): yield [i] if i == 100 else list(range(8))\n"
     "loader = DataLoader(data(1200), batch_sampler=B())\nfor x, y in loader: fit(x, y)\n",
     "long_stream": "class S(IterableDataset):\n    def __iter__(s): return iter(zip(X, Y))\n"
     "loader = DataLoader(S(), 8)\nfor x, y in loader: fit(x, y)\n",
-    "long_counts_at_the_end": "loader = DataLoader(data(1200), 8)\nseen = 0\nfor x, y in loader: fit(x, y); seen += len(x)\n"
-    "assert seen == 1200\n",
-    "long_endless": "class E(Sampler):\n    def __init__(s): pass\n    def __iter__(s):\n        while True: yield from range(1200)\n"
-    "loader = DataLoader(data(1200), 8, sampler=E())\nfor i, (x, y) in enumerate(loader):\n    fit(x, y)\n    if i == 120: break\n",
+    "long_counts_at_the_end": "loader = DataLoader(data(1200), 8)\nseen = 0\nfor x, y in loader:\n"
+    "    fit(x, y); seen += len(x)\nassert seen == 1200\n",
+    "long_endless": "class E(Sampler):\n    def __init__(s): pass\n    def __iter__(s):\n"
+    "        while True: yield from range(1200)\nloader = DataLoader(data(1200), 8, sampler=E())\n"
+    "for i, (x, y) in enumerate(loader):\n    fit(x, y)\n    if i == 120: break\n",
 }
 
 UNKNOWN: dict[str, str] = {

@@ -1,0 +1,224 @@
+"""From what was seen to a report: names, loaders, other ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset, get_worker_info
+
+from bnguard._preflight import conclude
+from bnguard._preflight.naming import Names, distinct
+from bnguard._preflight.outcome import (Outcome, Settings, Stop, merged)
+from bnguard._preflight.passes import counted
+from bnguard._preflight.patches import watching
+from bnguard._preflight.recorder import Recorder, World
+from bnguard._errors import BnguardError
+from bnguard._facts.findings import Finding, Report, Severity
+from bnguard._facts.forecasts import ForecastFact
+
+
+def data(n: int = 5, batch_size: int = 2, **more: Any) -> DataLoader[Any]:
+    return DataLoader(TensorDataset(torch.randn(n, 3)), batch_size=batch_size, **more)
+
+
+def net() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+
+
+def report_on(loop: Callable[[], None], world: World | None = None, budget: float = 60.0) -> Report:
+    recorder, names = Recorder(Settings(budget, float("inf"))), Names()
+    recorder.on_new = lambda: conclude.look_around(recorder, names)
+    error: BaseException | None = None
+    with watching(recorder):
+        try:
+            loop()
+        except Stop:
+            pass
+        except Exception as raised:
+            error = raised
+        recorder.closed = True
+    recorder.world = world or recorder.world
+    return conclude.report(recorder, names, conclude.failure(recorder, error))
+
+
+def told(report: Report) -> list[tuple[str, str, str, bool | None, int | None]]:
+    return [(f.model, f.loader, f.mode, f.stops, f.step) for f in report.forecasts]
+
+
+def train(model: nn.Module, loader: DataLoader[Any]) -> None:
+    for (x,) in loader:
+        model(x).sum().backward()
+
+
+def test_loaders_that_were_used_are_told_and_one_that_was_not_is_named() -> None:
+    def loop() -> None:
+        train_loader, val_loader, test_loader, model = data(4), data(3), data(3), net()
+        train(model, train_loader)
+        model.eval()
+        for (x,) in val_loader:
+            model(x)
+        assert test_loader
+
+    found = report_on(loop)
+    assert told(found) == [
+        ("model", "train_loader", "train", False, None),
+        ("model", "val_loader", "eval", False, None),
+    ]
+    assert all(f.ground == "seen" for f in found.forecasts)
+    assert found.extra["not_reached"] == [{"what": "test_loader", "why": "no batch was asked of it"}]
+    assert found.ok
+
+
+def test_folds_that_are_alike_are_one_and_the_one_that_stops_speaks() -> None:
+    def loop() -> None:
+        for n in (4, 6, 5, 4):
+            model, loader = net(), data(n)
+            train(model, loader)
+
+    (forecast,) = report_on(loop).forecasts
+    assert (forecast.model, forecast.loader, forecast.stops, forecast.step) == ("model", "loader", True, 3)
+
+
+def test_what_stops_in_a_later_epoch_says_which() -> None:
+    def loop() -> None:
+        model, loader = net(), data()
+        model[1].eval()
+        for epoch in range(3):
+            model[1].train(epoch == 2)
+            train(model, loader)
+
+    (forecast,) = report_on(loop).forecasts
+    assert (forecast.stops, forecast.epoch, forecast.step) == (True, 3, 3)
+
+
+def test_a_plan_that_says_otherwise_than_what_was_run_is_a_note() -> None:
+    def loop() -> None:
+        model, loader = net(), data()
+        for _ in range(2):
+            model(next(iter(loader))[0]).sum().backward()
+
+    found = report_on(loop)
+    (forecast,) = found.forecasts
+    assert forecast.stops is False
+    assert any("on shapes alone this would stop at step 3" in note for note in forecast.notes)
+    assert {f.severity for f in found.findings} <= {Severity.NOTE}
+    assert found.suggestions == ()
+
+
+def test_a_failure_outside_any_model_is_told_without_a_step() -> None:
+    def loop() -> None:
+        nn.functional.batch_norm(torch.randn(1, 3), None, None, training=True)
+
+    found = report_on(loop)
+    assert told(found) == [("the model", conclude.NO_LOADER, "train", True, None)]
+    assert [f.code for f in found.findings] == ["RT101"]
+
+
+def test_the_budget_ends_a_training_without_a_loader_and_nothing_is_promised() -> None:
+    def loop() -> None:
+        model = net()
+        while True:
+            model(torch.randn(4, 3)).sum().backward()
+
+    (forecast,) = report_on(loop, budget=0.0).forecasts
+    assert (forecast.stops, forecast.loader) == (None, conclude.NO_LOADER)
+    assert "not all of it was run" in (forecast.unknown or "")
+
+
+def test_later_epochs_that_the_budget_does_not_reach_are_named() -> None:
+    def loop() -> None:
+        model, loader = net(), data(4)
+        while True:
+            train(model, loader)
+
+    found = report_on(loop, budget=0.0)
+    assert told(found) == [("model", "loader", "train", False, None)]
+    (missing,) = found.extra["not_reached"]
+    assert missing["what"] == "loader: what comes after its first epoch"
+
+
+def test_a_rank_with_a_share_of_its_own_says_whose_batches_these_are() -> None:
+    def loop() -> None:
+        model, loader = net(), data()
+        train(model, loader)
+
+    (forecast,) = report_on(loop, World(1, 2)).forecasts
+    assert (forecast.rank, forecast.ranks, forecast.step) == (1, (1, 1), 3)
+    assert any("this is what rank 1 of 2 sees" in note for note in forecast.notes)
+
+
+def test_names_are_those_of_variables_attributes_and_keys() -> None:
+    class Trainer:
+        def __init__(self) -> None:
+            self.net, self.loaders = net(), {"train": data()}
+
+        def run(self, names: Names) -> list[str | None]:
+            listed, wrapped = [data()], nn.DataParallel(net())
+            far = {"away": [data()]}
+            names.look([self.net, self.loaders["train"], wrapped.module, listed[0], far["away"][0]])
+            return [names.of(v) for v in (self.net, self.loaders["train"], wrapped.module, listed[0], far["away"][0])]
+
+    assert Trainer().run(Names()) == ["net", "loaders.train", "wrapped", "listed[0]", None]
+    assert distinct(["a", "b", "a"]) == ["a", "b", "a 2"]
+
+
+class Shared(IterableDataset[int]):
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __iter__(self) -> Iterator[int]:
+        info = get_worker_info()
+        first, step = (info.id, info.num_workers) if info else (0, 1)
+        return iter(range(first, self.n, step))
+
+
+class Once(IterableDataset[int]):
+    def __init__(self) -> None:
+        self.stream = iter(range(5))
+
+    def __iter__(self) -> Iterator[int]:
+        return self.stream
+
+
+@pytest.mark.parametrize(("workers", "drop_last"), [(0, False), (1, True), (2, False), (2, True)])
+def test_batches_of_an_iterable_dataset_are_counted_as_they_come(workers: int, drop_last: bool) -> None:
+    loader = DataLoader(Shared(11), batch_size=4, num_workers=workers, drop_last=drop_last)
+    assert counted(loader, 30.0) == [len(b) for b in loader]
+
+
+def test_what_cannot_be_counted() -> None:
+    assert counted(DataLoader(Once(), batch_size=2), 30.0) is None
+    assert counted(DataLoader(Shared(4), batch_size=None), 30.0) is None
+
+
+# ---------------------------------------------------------------------------------- several ranks
+
+
+def report(*forecasts: ForecastFact, severity: Severity | None = None) -> Report:
+    findings = () if severity is None else (Finding("DL101", severity, "…", loader="loader"),)
+    return Report("preflight", forecasts=forecasts, findings=findings)
+
+
+FINE = ForecastFact("model", "loader", "train", stops=False)
+LATER, SOONER = (ForecastFact("model", "loader", "train", stops=True, step=s, rank=r) for s, r in ((5, 0), (3, 1)))
+
+
+def test_the_rank_that_stops_first_is_reported() -> None:
+    one = merged([Outcome(report(LATER, severity=Severity.NOTE), 0), Outcome(report(SOONER), 1)])
+    assert one.forecasts == (SOONER,)
+    both = merged(
+        [Outcome(report(FINE, severity=Severity.NOTE), 0), Outcome(report(LATER, severity=Severity.ERROR), 1)]
+    )
+    assert both.forecasts == (LATER,)
+    assert [f.severity for f in both.findings] == [Severity.ERROR]
+
+
+def test_an_error_of_one_rank_counts_unless_another_says_more() -> None:
+    broken = Outcome(BnguardError("connection closed"), 1)
+    with pytest.raises(BnguardError, match="rank 1: connection closed"):
+        merged([Outcome(report(FINE), 0), broken])
+    assert merged([Outcome(report(LATER, severity=Severity.ERROR), 0), broken]).forecasts == (LATER,)

@@ -1,0 +1,113 @@
+"""What is put in the place of torch's parts while a script is watched, and that it is put back."""
+
+from __future__ import annotations
+
+import builtins
+import copy
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import optimizer as optimizer_module
+from torch.utils.data import DataLoader, TensorDataset
+
+from bnguard._preflight.child import watch
+from bnguard._preflight.outcome import Settings
+from bnguard._preflight.patches import Followed, follow_processes, watching
+from bnguard._preflight.recorder import Recorder
+
+FOR_EVER = Settings(budget=60.0, deadline=float("inf"))
+
+
+class OwnLoader(DataLoader[Any]):
+    """Fetches one batch ahead, as Accelerate's does."""
+
+    def __iter__(self) -> Any:
+        ahead = super().__iter__()
+        current = next(ahead, None)
+        while current is not None:
+            following = next(ahead, None)
+            yield current
+            current = following
+
+
+def everything() -> dict[str, object]:
+    """What is replaced while a script is watched."""
+    return {
+        "DataLoader": dict(vars(DataLoader)),
+        "OwnLoader": dict(vars(OwnLoader)),
+        "enumerate": builtins.enumerate,
+        "Module": dict(vars(nn.Module)),
+        "torch": {k: v for k, v in vars(torch).items() if callable(v)},
+        "Process": dict(vars(BaseProcess)),
+        "hooks": [dict(v) for n, v in sorted(vars(optimizer_module).items()) if n.startswith("_global_optimizer")],
+    }
+
+
+@pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
+def test_torch_is_as_it_was(error: type[BaseException] | None, tmp_path: Path) -> None:
+    torch.compile(nn.Linear(2, 2), backend="eager")(torch.zeros(1, 2))  # its first use changes nn.Module for good
+    before = copy.copy(everything())
+    try:
+        recorder = Recorder(FOR_EVER)
+        with watching(recorder) as stack:
+            follow_processes(stack, recorder, tmp_path, watch)
+            OwnLoader(TensorDataset(torch.zeros(3)), batch_size=1)
+            compiled = torch.compile(nn.Linear(2, 2), backend="eager")
+            compiled(torch.zeros(1, 2))
+            assert everything() != before
+            if error is not None:
+                raise error
+    except (ValueError, KeyboardInterrupt):
+        pass
+    assert everything() == before
+
+
+def test_a_followed_iterator_is_the_iterator_in_all_else() -> None:
+    loader = DataLoader(TensorDataset(torch.zeros(5, 1)), batch_size=2)
+    with watching(Recorder(FOR_EVER)):
+        iterator = iter(loader)
+        assert isinstance(iterator, Followed)
+        assert iter(iterator) is iterator
+        assert len(iterator) == 3
+        assert iterator._dataset_kind == iter(loader)._dataset_kind  # type: ignore[attr-defined]
+        assert [len(x) for (x,) in iterator] == [2, 2, 1]
+
+
+def test_compiled_models_run_as_they_are_written() -> None:
+    seen = []
+
+    class Net(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(torch.compiler.is_compiling())
+            return x + 1
+
+    recorder = Recorder(FOR_EVER)
+    with watching(recorder):
+        assert torch.compile(Net())(torch.zeros(1)).item() == 1.0
+    assert seen == [False]
+
+
+def test_an_older_torch_is_told_to_compile_nothing_in_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo import config
+
+    from bnguard import _private_torch as private
+
+    monkeypatch.delattr(torch.compiler, "set_stance", raising=False)
+    before = config.disable
+    with private.compiled_code_runs_eagerly():
+        assert config.disable is True
+    assert config.disable is before
+
+
+def test_weights_move_and_a_counter_of_steps_is_content() -> None:
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = model.weight.detach().clone()
+    with watching(Recorder(FOR_EVER)):
+        model(torch.randn(4, 3)).sum().backward()
+        optimizer.step()
+    assert not torch.equal(before, model.weight)
