@@ -1,0 +1,302 @@
+"""The copy-on-write way: a view of the file system for one process tree, in which nothing real can be written.
+
+As a script, ``python -I -S overlay.py STATE COMMAND…``, this file makes the view and becomes the command. It runs
+before everything else, so it knows the standard library alone. What the kernel refuses is written to
+``STATE/way.json``, and the command runs without the view.
+
+The system calls are made by ctypes and not by unshare(1) and mount(8): mount(8) wants to be root and so would change
+the user's id, its option strings cannot hold every path, and its words differ from release to release.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+
+TYPE_CHECKING = False  # typing takes as long to import as all that this file does
+if TYPE_CHECKING:
+    from bnguard._sandbox.undo import What
+
+CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 1 << 18
+
+NOT_OVERLAID = ("/", "/dev", "/proc", "/sys", "/run")
+"""Places of the system: the devices, the processes, and sockets that must be the real ones."""
+
+MOST_ENTRIES = 20_000
+"""So many entries of the working folder are looked at for owners that a user namespace does not map."""
+
+
+class NoView(Exception):  # noqa: N818 - an answer rather than an error
+    """The view cannot be made; the reason is the text."""
+
+
+def main(state: str, command: list[str]) -> None:
+    """Make the view that ``STATE/plan.json`` asks for, if the kernel lets us, and become the command."""
+    with open(os.path.join(state, "plan.json"), encoding="utf-8") as file:
+        plan = json.load(file)
+    way: dict[str, object] = {"way": "journal", "covered": []}
+    try:
+        _try_in_a_child(state, plan)
+        way = {"way": "overlay", "covered": enter(state, plan)}
+    except (NoView, OSError) as error:
+        way["reason"] = str(error)
+    with open(os.path.join(state, "way.json"), "w", encoding="utf-8") as file:
+        json.dump(way, file)
+    os.execvp(command[0], command)
+
+
+def enter(state: str, plan: dict[str, list[str]]) -> list[str]:
+    """Put this process into namespaces of its own, and overlays over the folders of the plan.
+
+    Args:
+        state: the folder that holds the upper layers.
+        plan: ``folders``, the first of which must be covered, and ``shared``, which stay the real ones.
+
+    Returns:
+        The folders that are covered, each the root of an overlay.
+
+    Raises:
+        NoView: the kernel grants no namespace, or the first folder cannot be covered.
+
+    """
+    _unshare()
+    _mount(None, "/", None, MS_REC | MS_PRIVATE)
+    mapped, covered, reason = _mapped(), list[str](), "it is a place of the system"
+    wanted = [os.path.realpath(folder) for folder in plan["folders"]]
+    _refuse_unmapped(wanted[0], mapped)
+    for root in sorted({*wanted, *(_highest(folder, mapped) for folder in wanted)}, key=len):
+        if root in NOT_OVERLAID or _covers(covered, root):
+            continue
+        try:
+            _cover(root, os.path.join(state, "upper", str(len(covered))), [state, *plan["shared"]])
+            covered.append(root)
+        except OSError as error:
+            reason = f"{root}: {error.strerror}"
+    if not _covers(covered, wanted[0]):
+        raise NoView(f"{wanted[0]} cannot be overlaid ({reason})")
+    os.chdir(plan["folders"][0])
+    return covered
+
+
+def changes(state: str, covered: list[str]) -> Iterator[tuple[str, What]]:
+    """Yield each path that was written in the view, and ``created``, ``changed`` or ``removed``.
+
+    What stands in a folder that was itself created or removed is not listed.
+    """
+    for number, root in enumerate(covered):
+        yield from _layer(os.path.join(state, "upper", str(number), "files"), root)
+
+
+def _layer(upper: str, lower: str) -> Iterator[tuple[str, What]]:
+    os.chmod(upper, os.stat(upper).st_mode | 0o700)  # the script may have shut it
+    entries = sorted(os.scandir(upper), key=lambda entry: entry.name)
+    if _opaque(upper):
+        hidden = set(os.listdir(lower)) - {entry.name for entry in entries}
+        yield from ((os.path.join(lower, name), "removed") for name in sorted(hidden))
+    for entry in entries:
+        path, now = os.path.join(lower, entry.name), entry.stat(follow_symlinks=False)
+        was = _lstat(path)
+        if what := _difference(was, now):
+            yield path, what
+        if was is not None and stat.S_ISDIR(was.st_mode) and stat.S_ISDIR(now.st_mode):
+            yield from _layer(entry.path, path)
+
+
+def _difference(was: os.stat_result | None, now: os.stat_result) -> What | None:
+    """Compare an entry with the one that it hides; a character device 0/0 says that the latter was removed."""
+    if stat.S_ISCHR(now.st_mode) and now.st_rdev == 0:
+        return None if was is None else "removed"
+    if was is None:
+        return "created"
+    seen = [(found.st_mode, 0 if stat.S_ISDIR(found.st_mode) else found.st_size) for found in (was, now)]
+    times = stat.S_ISDIR(now.st_mode) or was.st_mtime_ns == now.st_mtime_ns
+    return None if seen[0] == seen[1] and times else "changed"
+
+
+def _try_in_a_child(state: str, plan: dict[str, list[str]]) -> None:
+    """Make the view in a child that ends, so that this process is untouched by one that is made by half."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            enter(state, plan)
+            _require_opaque(state)
+        except BaseException as error:  # noqa: BLE001 - told to the parent
+            os.write(write, str(error).encode(errors="replace") or b"refused")
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as answer:
+        reason = answer.read().decode()
+    os.waitpid(child, 0)
+    if reason:
+        raise NoView(reason)
+
+
+def _require_opaque(state: str) -> None:
+    """Require that a folder which is removed and made anew is empty: that takes extended attributes of the upper layer.
+
+    Raises:
+        NoView: it is not.
+
+    """
+    place = os.path.join(state, "probe")
+    os.makedirs(os.path.join(place, "view", "folder", "inner"), exist_ok=True)
+    _overlay(os.path.join(place, "view"), place)
+    folder = os.path.join(place, "view", "folder")
+    os.rmdir(os.path.join(folder, "inner"))
+    os.rmdir(folder)
+    os.mkdir(folder)
+    if os.listdir(folder):
+        raise NoView("the file system of the temporary folder keeps no extended attributes")
+
+
+def _unshare() -> None:
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0 and not _call("unshare", CLONE_NEWNS):
+        return
+    error = _call("unshare", CLONE_NEWUSER | CLONE_NEWNS)
+    if error:
+        raise NoView(f"no user namespace ({os.strerror(error)})")
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+            file.write(text)
+
+
+def _mapped() -> tuple[int, int] | None:
+    """Return the user and the group that this user namespace knows; None where it knows all."""
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        length = int(file.read().split()[2])
+    return None if length > 1 else (os.geteuid(), os.getegid())
+
+
+def _refuse_unmapped(folder: str, mapped: tuple[int, int] | None) -> None:
+    """Refuse a folder with files of another group: copying such a file up fails with EOVERFLOW."""
+    if mapped is None:
+        return
+    waiting, seen = [folder], 0
+    while waiting and seen < MOST_ENTRIES:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    seen += 1
+                    found = entry.stat(follow_symlinks=False)
+                    if found.st_uid == mapped[0] and found.st_gid != mapped[1]:
+                        raise NoView(f"{entry.path} is of another group than the user's own")
+                    if stat.S_ISDIR(found.st_mode):
+                        waiting.append(entry.path)
+        except OSError:
+            continue
+
+
+def _highest(folder: str, mapped: tuple[int, int] | None) -> str:
+    """Return the highest folder above that the user may write to: so ``../runs`` and the folder itself are covered."""
+    while True:
+        parent, found = os.path.dirname(folder), os.stat(folder)
+        copied_up = mapped is None or (found.st_uid, found.st_gid) == mapped
+        if parent in NOT_OVERLAID or os.path.ismount(folder) or not copied_up or not os.access(parent, os.W_OK):
+            return folder
+        folder = parent
+
+
+def _cover(root: str, place: str, shared: Iterable[str]) -> None:
+    """Put an overlay over a folder; mounts below it, sockets in it and shared folders show through."""
+    below = [path for path in _mount_points() if path != root and _inside(path, root)]
+    outermost = [path for path in below if not any(path != other and _inside(path, other) for other in below)]
+    through = [*outermost, *_sockets(root), *(path for path in map(os.path.realpath, shared) if _inside(path, root))]
+    kept = [(path, os.open(path, os.O_PATH)) for path in through if os.path.exists(path)]
+    _overlay(root, place)
+    for path, handle in kept:
+        _mount(f"/proc/self/fd/{handle}", path, None, MS_BIND | MS_REC)
+        os.close(handle)
+
+
+def _overlay(root: str, place: str) -> None:
+    upper, work = os.path.join(place, "files"), os.path.join(place, "work")
+    for folder in (upper, work):
+        os.makedirs(folder, exist_ok=True)
+    found = os.stat(root)
+    os.chmod(upper, stat.S_IMODE(found.st_mode))
+    if os.geteuid() == 0 and _mapped() is None:
+        os.chown(upper, found.st_uid, found.st_gid)
+    os.utime(upper, ns=(found.st_atime_ns, found.st_mtime_ns))
+    handles = [os.open(folder, os.O_PATH | os.O_DIRECTORY) for folder in (root, upper, work)]
+    layers = "lowerdir=/proc/self/fd/{},upperdir=/proc/self/fd/{},workdir=/proc/self/fd/{}".format(*handles)
+    try:  # file descriptors instead of paths: those could hold commas and colons
+        try:
+            _mount("overlay", root, "overlay", 0, f"{layers},redirect_dir=on,metacopy=off")
+        except OSError:  # without privileges in the first namespace
+            _mount("overlay", root, "overlay", 0, f"{layers},userxattr")
+    finally:
+        for handle in handles:
+            os.close(handle)
+
+
+def _mount_points() -> list[str]:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        return sorted({_unescaped(line.split(" ")[4]) for line in file})
+
+
+def _sockets(root: str) -> list[str]:
+    """Return the sockets in a folder: one that is seen through an overlay has nobody listening."""
+    try:
+        with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as file:
+            paths = {line.rstrip("\n").split(" ", 7)[-1].strip() for line in file}
+    except OSError:
+        return []
+    return sorted(path for path in paths if _inside(path, root) and os.path.realpath(path) == path)
+
+
+def _unescaped(path: str) -> str:
+    for code, character in ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\")):
+        path = path.replace(code, character)
+    return path
+
+
+def _mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
+    texts = [None if text is None else os.fsencode(text) for text in (source, target, kind, options)]
+    error = _call("mount", *texts[:3], flags, texts[3])
+    if error:
+        raise OSError(error, os.strerror(error), target)
+
+
+def _call(name: str, *arguments: object) -> int:
+    """Call a function of the C library; return its errno, 0 if it succeeded."""
+    import ctypes  # a tenth of what a Python needs to start; whoever reads the layers afterwards needs none of it
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    return 0 if getattr(libc, name)(*arguments) == 0 else ctypes.get_errno()
+
+
+def _inside(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _covers(covered: list[str], path: str) -> bool:
+    """Whether the nearest mount at or above a path is one of the overlays."""
+    mounts = [mount for mount in _mount_points() if _inside(path, mount)]
+    return max(mounts, key=len, default="/") in covered
+
+
+def _lstat(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
+
+
+def _opaque(folder: str) -> bool:
+    for name in ("user.overlay.opaque", "trusted.overlay.opaque"):
+        try:
+            if os.getxattr(folder, name) == b"y":
+                return True
+        except (OSError, AttributeError):
+            continue
+    return False
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
