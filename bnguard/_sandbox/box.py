@@ -40,6 +40,9 @@ TRACKERS_OFF = {
 }
 """What switches each tracker of experiments off, or has it write where all of it goes away; from each one's manual."""
 
+_READERS = frozenset({"ldconfig", "lscpu", "lspci", "nvidia-smi", "rocm-smi", "uname", "hostname", "which"})
+"""Programs that libraries start to look around, and that write nothing."""
+
 _PREFIX = "bnguard-sandbox-"
 _SECONDS_TO_DIE = 5.0
 _SECONDS_FOR_OTHERS = 20.0
@@ -191,7 +194,7 @@ class Sandbox:
     def _undo_journal(self, state: Path, journal: list[Line]) -> dict[str, str]:
         """Undo what the journal tells; return what could not be undone, and why."""
         self.trouble += [f"refused to the script: {line.path}" for line in journal if line.kind == "refused"]
-        programs = [line.path for line in journal if line.kind == "program"]
+        programs = [line.path for line in journal if line.kind == "program" and _program(line.path) not in _READERS]
         if programs and self.way == "journal":
             others = f", and {len(programs) - 1} more" if programs[1:] else ""
             self.notes.append(f"what other programs write is seen only afterwards ({programs[0]}{others})")
@@ -256,6 +259,10 @@ class Sandbox:
             if not any(_alive(int(entry.name)) for entry in (state / "here").iterdir()):
                 return
             time.sleep(0.02)
+
+
+def _program(command: str) -> str:
+    return os.path.basename(command.split(" ", 1)[0])
 
 
 class _Writers:

@@ -100,8 +100,8 @@ class Journal:
         if self._is_covered(path):
             return
         if not os.path.exists(path):
-            if creates and os.path.isdir(os.path.dirname(path)):
-                self._absent(path)
+            if creates:
+                self._making(path)  # unless it is a link that leads nowhere but to itself
             return
         found = os.stat(path)
         key = (found.st_dev, found.st_ino)
@@ -117,7 +117,7 @@ class Journal:
             self._absent(path)
 
     def _linking(self, source: str, target: str) -> None:
-        if not os.path.lexists(target):
+        if not os.path.lexists(target) and os.path.isdir(os.path.dirname(target)):
             self._absent(target)
             self._marks[target] = self._born(source)
 
@@ -175,7 +175,9 @@ class Journal:
 
     def _moving(self, source: str, target: str) -> None:
         moved, replaced = lstat(source), lstat(target)
-        if moved is None or (replaced is not None and os.path.samestat(moved, replaced)):
+        if moved is None or not os.path.isdir(os.path.dirname(target)):
+            return
+        if replaced is not None and os.path.samestat(moved, replaced):
             return  # two names of one file: rename does nothing
         born = self._born(source) or self._is_covered(source)
         if replaced is not None:

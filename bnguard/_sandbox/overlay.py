@@ -85,7 +85,7 @@ def enter(state: str, plan: dict[str, list[str]]) -> list[str]:
 def changes(state: str, covered: list[str]) -> Iterator[tuple[str, What]]:
     """Yield each path that was written in the view, and ``created``, ``changed`` or ``removed``.
 
-    What stands in a folder that was itself created or removed is not listed.
+    A folder that came, went, or is another one than before stands for all in it.
     """
     for number, root in enumerate(covered):
         yield from _layer(os.path.join(state, "upper", str(number), "files"), root)
@@ -94,15 +94,14 @@ def changes(state: str, covered: list[str]) -> Iterator[tuple[str, What]]:
 def _layer(upper: str, lower: str) -> Iterator[tuple[str, What]]:
     os.chmod(upper, os.stat(upper).st_mode | 0o700)  # the script may have shut it
     entries = sorted(os.scandir(upper), key=lambda entry: entry.name)
-    if _opaque(upper):
-        hidden = set(os.listdir(lower)) - {entry.name for entry in entries}
-        yield from ((os.path.join(lower, name), "removed") for name in sorted(hidden))
     for entry in entries:
         path, now = os.path.join(lower, entry.name), entry.stat(follow_symlinks=False)
         was = _lstat(path)
-        if what := _difference(was, now):
+        folders = was is not None and stat.S_ISDIR(was.st_mode) and stat.S_ISDIR(now.st_mode)
+        another = folders and _opaque(entry.path)
+        if what := "changed" if another else _difference(was, now):
             yield path, what
-        if was is not None and stat.S_ISDIR(was.st_mode) and stat.S_ISDIR(now.st_mode):
+        if folders and not another:
             yield from _layer(entry.path, path)
 
 

@@ -42,7 +42,7 @@ def lines(state: Path) -> list[Line]:
 
 
 def differences(journal: list[Line]) -> Iterator[tuple[str, What]]:
-    """Yield what differs now from what stood there first; a folder that came or went stands for all in it."""
+    """Yield what differs now from what stood there first; a folder that came, went or is another stands for all in it."""
     first: dict[str, tuple[str, Was | None]] = {}
     for line in journal:
         if line.kind in ("entry", "move", "content", "stat"):
@@ -50,14 +50,15 @@ def differences(journal: list[Line]) -> Iterator[tuple[str, What]]:
         if line.to is not None:
             first.setdefault(line.to, ("entry", None))
     found = {path: what for path, (kind, was) in first.items() if (what := _difference(path, kind, was))}
-    whole = tuple(
-        path + os.sep
-        for path, what in found.items()
-        if what != "changed" and (was := first[path][1] or _state(path)) and stat.S_ISDIR(was["mode"])
-    )
+    whole = tuple(path + os.sep for path in found if _is_another_folder(first[path][1], _state(path)))
     for path, what in sorted(found.items()):
         if not path.startswith(whole) and CACHE not in path:
             yield path, what
+
+
+def _is_another_folder(was: Was | None, now: Was | None) -> bool:
+    folders = [state for state in (was, now) if state is not None and stat.S_ISDIR(state["mode"])]
+    return bool(folders) and (was is None or now is None or was["ino"] != now["ino"])
 
 
 def _difference(path: str, kind: str, was: Was | None) -> What | None:
@@ -67,7 +68,7 @@ def _difference(path: str, kind: str, was: Was | None) -> What | None:
     if now is None:
         return "removed"
     if stat.S_ISDIR(now["mode"]) and stat.S_ISDIR(was["mode"]):
-        return "changed" if now["mode"] != was["mode"] else None
+        return "changed" if (now["mode"], now["ino"]) != (was["mode"], was["ino"]) else None
     if kind == "content" and now["ino"] == was["ino"]:
         return "changed" if now["ctime_ns"] != was["ctime_ns"] else None
     seen = ("mode", "size", "mtime_ns") if kind == "stat" else ("mode", "size", "mtime_ns", "ino")

@@ -9,75 +9,86 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from bnguard._sandbox import Sandbox
 
 ROOT = str(Path(__file__).parents[2])
+WAYS = ("overlay", "journal")
+UNREADABLE = object()
 
 
 def tree(folder: Path) -> dict[str, tuple[object, ...]]:
-    """Every entry with its mode, its content, its target, and its time."""
+    """Every entry with its mode, content or target, time of change, and number of names."""
     found = {}
-    for place, folders, files in os.walk(folder):
-        for name in [".", *folders, *files] if place == str(folder) else [*folders, *files]:
-            path = os.path.join(place, name)
-            seen = os.lstat(path)
-            content: object = None
-            if stat.S_ISLNK(seen.st_mode):
-                content = os.readlink(path)
-            elif stat.S_ISREG(seen.st_mode):
-                content = read(path)
-            found[os.path.relpath(path, folder)] = (stat.filemode(seen.st_mode), content, seen.st_mtime_ns, seen.st_nlink)
+    paths = [folder, *(Path(place, name) for place, below, files in os.walk(folder) for name in (*below, *files))]
+    for path in paths:
+        seen = path.lstat()
+        content: object = None
+        if stat.S_ISLNK(seen.st_mode):
+            content = os.readlink(path)
+        elif stat.S_ISREG(seen.st_mode):
+            content = path.read_bytes() if os.access(path, os.R_OK) else UNREADABLE
+        names = None if stat.S_ISDIR(seen.st_mode) else seen.st_nlink
+        found[os.path.relpath(path, folder)] = (stat.filemode(seen.st_mode), content, seen.st_mtime_ns, names)
     return found
 
 
-def read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except PermissionError:
-        mode = os.stat(path).st_mode
-        os.chmod(path, 0o600)
-        try:
-            return Path(path).read_bytes()
-        finally:
-            os.chmod(path, stat.S_IMODE(mode))
-
-
-def command(script: str | Path) -> list[str]:
-    return [sys.executable, str(script)]
-
-
-def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1", **more}
-
-
-def write(folder: Path, text: str, name: str = "script.py") -> Path:
+def write(folder: Path, text: str, name: str = "train.py") -> Path:
+    """Write a script of a few lines."""
     script = folder / name
     script.write_text(textwrap.dedent(text), encoding="utf-8")
     return script
 
 
-def run(script: Path, cwd: Path, *, killed_at: Path | None = None, **how: object) -> tuple[Sandbox, str]:
-    """Run a script in a sandbox; or kill it and all that it started once a file in ``shared`` is there."""
+def age(folder: Path) -> None:
+    """Have everything in a folder last changed long ago, each entry at a time of its own."""
+    for number, path in enumerate([*sorted(folder.rglob("*"), reverse=True), folder]):
+        os.utime(path, ns=(0, 10**18 + number * 1_000_000_007), follow_symlinks=False)
+
+
+@dataclass
+class Ran:
+    """What a run came to."""
+
+    box: Sandbox
+    code: int | None
+    output: str
+    cwd: Path
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """What was written, below the working folder."""
+        return {
+            os.path.relpath(left.path, self.cwd): left.what
+            for left in self.box.left_out
+            if Path(left.path).is_relative_to(self.cwd)
+        }
+
+    def left(self, name: str) -> Any:
+        """What is told of one file."""
+        return next(left for left in self.box.left_out if left.path == str(self.cwd / name))
+
+
+def run(script: Path, cwd: Path, *args: str, kill_at: Path | None = None, **how: Any) -> Ran:
+    """Run a script in a sandbox; with ``kill_at`` it and all that it started are killed once that file is there."""
+    env = {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
     with Sandbox(cwd, script=script, **how) as box:
-        argv, env = box.command(command(script), environment())
+        argv, env = box.command([sys.executable, str(script), *args], env)
         process = subprocess.Popen(
             argv, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
-        if killed_at is None:
-            output, _ = process.communicate(timeout=120)
-            box.code = process.returncode
-        else:
-            while not killed_at.exists() and process.poll() is None:
-                time.sleep(0.005)
+        if kill_at is not None:
+            while process.poll() is None and not kill_at.exists():
+                time.sleep(0.002)
             assert process.poll() is None, process.communicate()
             os.killpg(process.pid, signal.SIGKILL)
-            output, _ = process.communicate()
-            killed_at.unlink()
-    return box, output
-
-
-def left_out(box: Sandbox, cwd: Path) -> dict[str, str]:
-    return {os.path.relpath(left.path, cwd): left.what for left in box.left_out}
+        output, _ = process.communicate()
+    wanted = how.get("way")
+    if wanted == "overlay" and box.way != wanted:
+        pytest.skip(f"no overlay here: {box.notes}")
+    return Ran(box, process.returncode, output, cwd)

@@ -1,0 +1,62 @@
+"""Whatever is done to the files of a folder, the folder is as it was afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sandbox.operations import Operation, beginnings, do, operations, run_forked
+from sandbox.trees import age, tree
+
+from bnguard._sandbox import Sandbox, child
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+def linked(folder: Path) -> set[frozenset[str]]:
+    """Which names are one file."""
+    by_number: dict[int, set[str]] = {}
+    for path in folder.rglob("*"):
+        if not path.is_dir() or path.is_symlink():
+            by_number.setdefault(path.lstat().st_ino, set()).add(str(path))
+    return {frozenset(names) for names in by_number.values()}
+
+
+@pytest.mark.parametrize("way", ["journal", "overlay"])
+@settings(max_examples=150, deadline=None)
+@given(begin=beginnings, ops=operations, killed_after=st.one_of(st.none(), st.integers(0, 11)))
+def test_every_sequence_is_undone(
+    way: str, begin: list[Operation], ops: list[Operation], killed_after: int | None
+) -> None:
+    assert child._journal is None
+    with tempfile.TemporaryDirectory() as place:
+        cwd = Path(place, "work")
+        cwd.mkdir()
+        with contextlib.chdir(cwd) if hasattr(contextlib, "chdir") else _chdir(cwd):
+            for one in begin:
+                do(one)
+        age(cwd)
+        before, names = tree(cwd), linked(cwd)
+        with Sandbox(cwd, way=way) as box:
+            run_forked(box, cwd, ops, way, killed_after)
+        if way == "overlay" and box.way != way:
+            pytest.skip("no overlay here")
+        assert tree(cwd) == before
+        assert linked(cwd) == names
+        assert box.trouble == []
+        assert all(left.undone and left.reason is None for left in box.left_out)
+
+
+@contextlib.contextmanager
+def _chdir(folder: Path):
+    back = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(back)
