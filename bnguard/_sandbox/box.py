@@ -209,7 +209,7 @@ class Sandbox:
 
     def _compare(self, state: Path, failed: Collection[str]) -> None:
         """Find what the journal does not tell; what came is moved away, what changed or went can only be named."""
-        before = listing.read(state / "before")
+        before = listing.read(str(state / "before"))
         if before is None:
             return
         if not before.complete:

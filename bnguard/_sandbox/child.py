@@ -11,14 +11,10 @@ import errno
 import functools
 import json
 import os
-import shutil
-import socket
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from bnguard._sandbox import listing, writers
 from bnguard._sandbox.journal import Journal
@@ -57,27 +53,32 @@ _journal: Journal | None = None
 def setup() -> None:
     """Watch this process from now on; nothing happens outside of a sandbox, nor the second time."""
     global _journal  # noqa: PLW0603 - an audit hook is there once for the process, and for good
-    state = Path(os.environ.get(VARIABLE, ""))
-    if _journal is not None or VARIABLE not in os.environ or not state.is_dir():
+    state = os.environ.get(VARIABLE)
+    if _journal is not None or state is None or not os.path.isdir(state):
         return
-    plan = json.loads((state / "plan.json").read_text(encoding="utf-8"))
-    way = json.loads((state / "way.json").read_text(encoding="utf-8"))
+    plan, way = (_read(os.path.join(state, name)) for name in ("plan.json", "way.json"))
     _journal = Journal(state, covered=(*way["covered"], *plan["shared"]))
     if way["way"] == "journal":
-        _list_once(state, plan["folders"][: plan["listed"]])
-    elif way["covered"]:
+        _list_once(os.path.join(state, "before"), plan["folders"][: plan["listed"]])
+    else:
         _rename_folders_by_copying(tuple(way["covered"]))
     sys.addaudithook(_hook)
     writers.watch(_writes)
 
 
-def _list_once(state: Path, folders: list[str]) -> None:
+def _read(path: str) -> dict[str, Any]:
+    with open(path, encoding="utf-8") as file:
+        found: dict[str, Any] = json.load(file)
+    return found
+
+
+def _list_once(place: str, folders: list[str]) -> None:
     """List the folders before the script starts; processes that come later do not."""
     try:
-        (state / "before").touch(exist_ok=False)
+        os.close(os.open(place, os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
         return
-    listing.write(state / "before", listing.listed(map(os.path.realpath, folders)))
+    listing.write(place, listing.listed(map(os.path.realpath, folders)))
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -144,6 +145,8 @@ def _connect(journal: Journal, database: object) -> None:
     """SQLite opens its files in C: the database, and those that stand beside it while it is written."""
     path = _named(database)
     if path.startswith("file:"):
+        from urllib.parse import unquote, urlsplit
+
         path = unquote(urlsplit(path).path)
     if path and path != ":memory:":
         for ending in ("", "-journal", "-wal", "-shm"):
@@ -151,8 +154,7 @@ def _connect(journal: Journal, database: object) -> None:
 
 
 def _bind(journal: Journal, _socket: object, address: object) -> None:
-    family = getattr(socket, "AF_UNIX", None)
-    if family is not None and isinstance(address, (str, bytes)) and os.fsencode(address)[:1] not in (b"", b"\0"):
+    if isinstance(address, (str, bytes)) and os.fsencode(address)[:1] not in (b"", b"\0"):  # a socket of Unix
         journal.making(_named(address))
 
 
@@ -209,6 +211,8 @@ def _rename_folders_by_copying(covered: tuple[str, ...]) -> None:
                 within = all(any(place.startswith(f"{root}/") for root in covered) for place in places)
                 if error.errno != errno.EXDEV or handles or not within or not os.path.isdir(source):
                     raise
+                import shutil
+
                 if os.path.isdir(target):
                     os.rmdir(target)
                 shutil.copytree(source, target, symlinks=True)

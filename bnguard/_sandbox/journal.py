@@ -12,12 +12,10 @@ import errno
 import itertools
 import json
 import os
-import shutil
 import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 LIMIT_PER_FILE = 1 << 30
@@ -46,12 +44,12 @@ class Journal:
 
     """
 
-    def __init__(self, state: Path, covered: tuple[str, ...] = ()) -> None:
-        self._lines = str(state / "journal")
-        self._kept = str(state / "kept")
+    def __init__(self, state: str, covered: tuple[str, ...] = ()) -> None:
+        self._lines = os.path.join(state, "journal")
+        self._kept = os.path.join(state, "kept")
         self._places = {os.stat(self._kept).st_dev: self._kept}
-        self._hidden = f".{state.name}"
-        self._covered = tuple(f"{folder.rstrip('/')}/" for folder in (*NEVER, str(state), *covered))
+        self._hidden = f".{os.path.basename(state)}"
+        self._covered = tuple(f"{folder.rstrip('/')}/" for folder in (*NEVER, state, *covered))
         self._names = itertools.count()
         self._marks: dict[str, bool] = {}
         self._inodes: set[tuple[int, int]] = set()
@@ -229,6 +227,8 @@ class Journal:
 
     def _require_room(self, path: str, size: int) -> None:
         """Refuse a copy that is too large; nothing has been written by then."""
+        import shutil  # which imports all kinds of compression
+
         if size > LIMIT_PER_FILE:
             raise Refused(
                 errno.EFBIG,

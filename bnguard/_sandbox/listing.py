@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import marshal
 import os
-import pickle
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
+from typing import NamedTuple
 
 MOST_ENTRIES = 300_000
 """Entries that are listed at most: about a second."""
@@ -20,31 +19,27 @@ Seen = tuple[int, int, int]
 """Mode, size, and the time of the last change in nanoseconds."""
 
 
-@dataclass
-class Listing:
+class Listing(NamedTuple):
     """Every entry of the folders ``given``; ``complete`` unless there were too many."""
 
     given: list[str]
-    entries: dict[str, Seen] = field(default_factory=dict)
+    entries: dict[str, Seen]
     complete: bool = True
 
 
-@dataclass
-class Compared:
+class Compared(NamedTuple):
     """What differs between two listings; ``folders`` are those whose times alone do."""
 
-    created: list[str] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
-    folders: list[str] = field(default_factory=list)
+    created: list[str]
+    changed: list[str]
+    removed: list[str]
+    folders: list[str]
 
 
 def listed(folders: Iterable[str]) -> Listing:
     """List folders with all that is in them, but environments, the stores of version control and ``node_modules``."""
     given = [folder for folder in folders if os.path.isdir(folder)]
-    found, waiting = Listing(given), list(given)
-    for folder in given:
-        found.entries[folder] = _seen(os.lstat(folder))
+    entries, waiting = {folder: _seen(os.lstat(folder)) for folder in given}, list(given)
     while waiting:
         folder = waiting.pop()
         below = _entries(folder)
@@ -56,32 +51,33 @@ def listed(folders: Iterable[str]) -> Listing:
             except OSError:  # somebody has just removed it
                 continue
             if stat.S_ISDIR(seen[0]):
-                if entry.name in NOT_LISTED or entry.path in found.entries:
+                if entry.name in NOT_LISTED or entry.path in entries:
                     continue
                 waiting.append(entry.path)
-            found.entries[entry.path] = seen
-        if len(found.entries) > MOST_ENTRIES:
-            found.complete = False
-            break
-    return found
+            entries[entry.path] = seen
+        if len(entries) > MOST_ENTRIES:
+            return Listing(given, entries, complete=False)
+    return Listing(given, entries)
 
 
-def write(place: Path, listing: Listing) -> None:
+def write(place: str, listing: Listing) -> None:
     """Keep a listing for the process that compares."""
-    place.write_bytes(pickle.dumps((listing.given, listing.entries, listing.complete)))
+    with open(place, "wb") as file:
+        marshal.dump(tuple(listing), file)
 
 
-def read(place: Path) -> Listing | None:
-    """Read a listing that this package wrote; None if none was made."""
+def read(place: str) -> Listing | None:
+    """Read a listing that was kept; None if none was, or not all of it."""
     try:
-        return Listing(*pickle.loads(place.read_bytes()))
-    except (OSError, EOFError, pickle.UnpicklingError):
+        with open(place, "rb") as file:
+            return Listing(*marshal.load(file))
+    except (OSError, EOFError, ValueError, TypeError):
         return None
 
 
 def compare(before: Listing, after: Listing) -> Compared:
     """Compare two listings; a folder that came or went stands for all in it."""
-    found = Compared()
+    found = Compared([], [], [], [])
     for path in _in_order(after.entries.keys() - before.entries.keys()):
         if not _below(path, found.created):
             found.created.append(path)

@@ -42,7 +42,10 @@ def lines(state: Path) -> list[Line]:
 
 
 def differences(journal: list[Line]) -> Iterator[tuple[str, What]]:
-    """Yield what differs now from what stood there first; a folder that came, went or is another stands for all in it."""
+    """Yield what differs now from what stood there first.
+
+    A folder that came, went, or is another one than before stands for all in it.
+    """
     first: dict[str, tuple[str, Was | None]] = {}
     for line in journal:
         if line.kind in ("entry", "move", "content", "stat"):

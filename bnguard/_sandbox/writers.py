@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
@@ -68,7 +67,7 @@ def watch(tell: Tell) -> None:
     sys.meta_path.insert(0, _Finder(tell))
 
 
-class _Finder(MetaPathFinder):
+class _Finder:
     """Finds what the others find, and has the module's writers wrapped as soon as it has been executed."""
 
     def __init__(self, tell: Tell) -> None:

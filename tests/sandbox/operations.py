@@ -12,7 +12,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from bnguard._sandbox import Sandbox, child, overlay
+from bnguard._sandbox import child, overlay
+from bnguard._sandbox.box import Sandbox
 
 NAMES = ("a", "b", "d", "d/a", "d/b", "d/e", "d/e/a", "d/e/b", "f", "f/a", "f/e/a", "link", "link/a")
 paths = st.sampled_from(NAMES)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sandbox.operations import Operation, beginnings, do, operations, run_forked
 from sandbox.trees import age, tree
 
-from bnguard._sandbox import Sandbox, child
+from bnguard._sandbox import child
+from bnguard._sandbox.box import Sandbox
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sandbox.trees import age, run, tree, write
 
-from bnguard._sandbox import Sandbox
+from bnguard._sandbox.box import Sandbox
 
 SCRIPT = """
     import csv, logging, logging.handlers, os, shutil, sqlite3, sys, time

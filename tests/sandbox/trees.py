@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bnguard._sandbox import Sandbox
+from bnguard._sandbox.box import Sandbox
 
 ROOT = str(Path(__file__).parents[2])
 WAYS = ("overlay", "journal")
@@ -77,17 +78,20 @@ class Ran:
 def run(script: Path, cwd: Path, *args: str, kill_at: Path | None = None, **how: Any) -> Ran:
     """Run a script in a sandbox; with ``kill_at`` it and all that it started are killed once that file is there."""
     env = {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
-    with Sandbox(cwd, script=script, **how) as box:
+    # a file and not a pipe: what the script leaves running would hold that
+    with tempfile.TemporaryFile() as said, Sandbox(cwd, script=script, **how) as box:
         argv, env = box.command([sys.executable, str(script), *args], env)
         process = subprocess.Popen(
-            argv, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+            argv, env=env, cwd=cwd, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
         )
         if kill_at is not None:
             while process.poll() is None and not kill_at.exists():
                 time.sleep(0.002)
-            assert process.poll() is None, process.communicate()
+            assert process.poll() is None, process.returncode
             os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
+        process.wait()
+        said.seek(0)
+        output = said.read().decode()
     wanted = how.get("way")
     if wanted == "overlay" and box.way != wanted:
         pytest.skip(f"no overlay here: {box.notes}")
