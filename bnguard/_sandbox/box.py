@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 from bnguard._sandbox import listing, overlay, undo
 from bnguard._sandbox.child import SITECUSTOMIZE, VARIABLE
@@ -115,6 +115,7 @@ class Sandbox:
         self._leads = leads
         self._state: Path | None = None
         self._aside: str | None = None
+        self._plan: dict[str, Any] = {}
 
     def __enter__(self) -> Sandbox:
         joined = self._joined
@@ -126,9 +127,8 @@ class Sandbox:
         (state / "here" / str(os.getpid())).touch()
         folders = dict.fromkeys(map(os.path.realpath, (self._cwd, self._script)))
         writable = [folder for folder in _usual_folders() if os.access(folder, os.W_OK)]
-        plan = {"folders": [*folders, *writable], "listed": len(folders), "shared": self._shared}
-        (state / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
-        (state / "way.json").write_text('{"way": "journal", "covered": []}', encoding="utf-8")
+        self._plan = {"folders": [*folders, *writable], "listed": len(folders), "shared": self._shared}
+        (state / "way.json").write_text('{"way": "journal", "covered": [], "through": []}', encoding="utf-8")
         package = str(Path(__file__).parents[2])
         text = SITECUSTOMIZE.format(here=str(state / "site"), package=package)
         (state / "site" / "sitecustomize.py").write_text(text, encoding="utf-8")
@@ -143,6 +143,8 @@ class Sandbox:
         """Return the command and the environment with which to start a process in here, in ``cwd``."""
         assert self._state is not None, "a sandbox is entered first"
         state = str(self._state)
+        self._plan["folders"] += _named_in(argv, self._cwd)
+        (self._state / "plan.json").write_text(json.dumps(self._plan), encoding="utf-8")
         environment = {**env, **{name: value.format(state=state) for name, value in TRACKERS_OFF.items()}}
         if self._keep:
             return list(argv), environment
@@ -177,6 +179,8 @@ class Sandbox:
         self.way = found["way"]
         if "reason" in found:
             self.notes.append(f"there is no copy-on-write view of the file system here: {found['reason']}")
+        here = [path for path in found["through"] if Path(path).is_relative_to(os.path.realpath(self._cwd))]
+        self.notes += [f"{path} is seen as it is: what is written there is put aside before" for path in here]
         self.left_out += [LeftOut(path, what) for path, what in _overlaid(state, found["covered"])]
         if shutil.disk_usage(state).free < _FULL:
             self.trouble.append(f"the disk that holds {state.parent} is full")
@@ -341,6 +345,18 @@ def _usual_folders() -> list[str]:
     """Return where scripts write besides their own folders: the home folder and those for temporary files."""
     folders = (os.path.expanduser("~"), tempfile.gettempdir(), "/tmp")
     return list(dict.fromkeys(os.path.realpath(folder) for folder in folders if os.path.isdir(folder)))
+
+
+def _named_in(argv: Sequence[str], cwd: Path) -> list[str]:
+    """Return the folders that a command line names and that may be written to: where results go, as a rule."""
+    found = []
+    for word in argv:
+        path = os.path.realpath(os.path.join(cwd, os.path.expanduser(word.rpartition("=")[2])))
+        while not os.path.isdir(path):
+            path = os.path.dirname(path)
+        if os.access(path, os.W_OK):
+            found.append(path)
+    return found
 
 
 def _place(cwd: Path) -> str | None:

@@ -15,7 +15,7 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 LIMIT_PER_FILE = 1 << 30
@@ -40,16 +40,23 @@ class Journal:
 
     Args:
         state: the folder of the sandbox: the lines go to ``journal``, what is put aside to ``kept``.
-        covered: folders in which nothing is put aside, because nothing in them is real, or because they are shared.
+        covered: folders in which nothing is put aside, because nothing in them is real,
+        through: but these.
+        shared: folders that are written in earnest.
 
     """
 
-    def __init__(self, state: str, covered: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, state: str, covered: Sequence[str] = (), through: Sequence[str] = (), shared: Sequence[str] = ()
+    ) -> None:
         self._lines = os.path.join(state, "journal")
         self._kept = os.path.join(state, "kept")
         self._places = {os.stat(self._kept).st_dev: self._kept}
         self._hidden = f".{os.path.basename(state)}"
-        self._covered = tuple(f"{folder.rstrip('/')}/" for folder in (*NEVER, state, *covered))
+        self._covered, self._through, self._shared = (
+            tuple(f"{folder.rstrip('/')}/" for folder in folders)
+            for folders in (covered, through, (*NEVER, state, *shared))
+        )
         self._names = itertools.count()
         self._marks: dict[str, bool] = {}
         self._inodes: set[tuple[int, int]] = set()
@@ -89,7 +96,8 @@ class Journal:
         """Say something to the starting process, once."""
         if text not in self._said:
             self._said.add(text)
-            self._line(kind, text)
+            with contextlib.suppress(OSError):
+                self._line(kind, text)
 
     # What that takes
 
@@ -294,12 +302,12 @@ class Journal:
             raise Refused(error.errno, f"bnguard: {reason}", path) from None
 
     def _is_covered(self, path: str) -> bool:
-        return path.startswith(self._covered)
+        return path.startswith(self._shared) or (path.startswith(self._covered) and not path.startswith(self._through))
 
     def _say_refused(self, text: str) -> None:
+        self.note("refused", text)
         with contextlib.suppress(OSError):
             os.write(2, f"bnguard: {text}; it was not touched\n".encode(errors="backslashreplace"))
-            self.note("refused", text)
 
     def _unlock(self) -> None:
         self._lock = threading.RLock()

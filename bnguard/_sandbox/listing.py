@@ -39,6 +39,8 @@ class Compared(NamedTuple):
 def listed(folders: Iterable[str]) -> Listing:
     """List folders with all that is in them, but environments, the stores of version control and ``node_modules``."""
     given = [folder for folder in folders if os.path.isdir(folder)]
+    if os.sep in given:
+        return Listing([], {}, complete=False)
     entries, waiting = {folder: _seen(os.lstat(folder)) for folder in given}, list(given)
     while waiting:
         folder = waiting.pop()

@@ -26,6 +26,27 @@ MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 1 << 18
 NOT_OVERLAID = ("/", "/dev", "/proc", "/sys", "/run")
 """Places of the system: the devices, the processes, and sockets that must be the real ones."""
 
+OF_THE_SYSTEM = frozenset(
+    {
+        "bin",
+        "boot",
+        "dev",
+        "etc",
+        "lib",
+        "lib32",
+        "lib64",
+        "libx32",
+        "lost+found",
+        "proc",
+        "run",
+        "sbin",
+        "sys",
+        "usr",
+        "var",
+    }
+)
+"""Folders below the root that hold no results of a training; root may write to all the others."""
+
 MOST_ENTRIES = 20_000
 """So many entries of the working folder are looked at for owners that a user namespace does not map."""
 
@@ -38,10 +59,11 @@ def main(state: str, command: list[str]) -> None:
     """Make the view that ``STATE/plan.json`` asks for, if the kernel lets us, and become the command."""
     with open(os.path.join(state, "plan.json"), encoding="utf-8") as file:
         plan = json.load(file)
-    way: dict[str, object] = {"way": "journal", "covered": []}
+    way: dict[str, object] = {"way": "journal", "covered": [], "through": []}
     try:
         _try_in_a_child(state, plan)
-        way = {"way": "overlay", "covered": enter(state, plan)}
+        covered, through = enter(state, plan)
+        way = {"way": "overlay", "covered": covered, "through": through}
     except (NoView, OSError) as error:
         way["reason"] = str(error)
     with open(os.path.join(state, "way.json"), "w", encoding="utf-8") as file:
@@ -49,37 +71,49 @@ def main(state: str, command: list[str]) -> None:
     os.execvp(command[0], command)
 
 
-def enter(state: str, plan: dict[str, list[str]]) -> list[str]:
+def enter(state: str, plan: dict[str, list[str]], layers: str = "upper") -> tuple[list[str], list[str]]:
     """Put this process into namespaces of its own, and overlays over the folders of the plan.
 
     Args:
         state: the folder that holds the upper layers.
         plan: ``folders``, the first of which must be covered, and ``shared``, which stay the real ones.
+        layers: the name of the folder of the upper layers.
 
     Returns:
-        The folders that are covered, each the root of an overlay.
+        The folders that are covered, each the root of an overlay; and mounts below them that show through.
 
     Raises:
         NoView: the kernel grants no namespace, or the first folder cannot be covered.
 
     """
-    _unshare()
-    _mount(None, "/", None, MS_REC | MS_PRIVATE)
-    mapped, covered, reason = _mapped(), list[str](), "it is a place of the system"
+    covered, reason = list[str](), "it is a place of the system"
+    mapped = None if os.geteuid() == 0 and not _call("unshare", CLONE_NEWNS) else (os.geteuid(), os.getegid())
     wanted = [os.path.realpath(folder) for folder in plan["folders"]]
-    _refuse_unmapped(wanted[0], mapped)
-    for root in sorted({*wanted, *(_highest(folder, mapped) for folder in wanted)}, key=len):
-        if root in NOT_OVERLAID or _covers(covered, root):
-            continue
-        try:
-            _cover(root, os.path.join(state, "upper", str(len(covered))), [state, *plan["shared"]])
-            covered.append(root)
-        except OSError as error:
-            reason = f"{root}: {error.strerror}"
-    if not _covers(covered, wanted[0]):
+    wanted += [path for path in _mount_points() if _inside(path, wanted[0])]
+    if mapped is None:
+        names = sorted(set(os.listdir("/")) - OF_THE_SYSTEM)
+        wanted += [f"/{name}" for name in names if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")]
+    roots = {_highest(folder, mapped): folder for folder in reversed(wanted)}
+    if mapped is not None:
+        _refuse_unmapped(wanted[0], *mapped)
+        _unshare_user(*mapped)
+    _mount(None, "/", None, MS_REC | MS_PRIVATE)
+    for root in sorted(roots, key=len, reverse=True):  # the innermost first: it shows through those around it
+        for folder in dict.fromkeys((root, roots[root])):
+            if folder not in NOT_OVERLAID and folder not in covered:
+                try:
+                    _cover(folder, os.path.join(state, layers, str(len(covered))), [state, *plan["shared"]])
+                except OSError as error:
+                    reason = f"{folder}: {error.strerror}"
+                else:
+                    covered.append(folder)
+                    break
+    if _mount_of(wanted[0]) not in covered:
         raise NoView(f"{wanted[0]} cannot be overlaid ({reason})")
     os.chdir(plan["folders"][0])
-    return covered
+    real = [state, *map(os.path.realpath, plan["shared"])]
+    through = [path for path in _mount_points() if os.path.isdir(path) and path not in (*covered, *real)]
+    return covered, [path for path in through if any(_inside(path, root) for root in covered)]
 
 
 def changes(state: str, covered: list[str]) -> Iterator[tuple[str, What]]:
@@ -122,7 +156,7 @@ def _try_in_a_child(state: str, plan: dict[str, list[str]]) -> None:
     child = os.fork()
     if child == 0:
         try:
-            enter(state, plan)
+            enter(state, plan, "trial")  # the kernel lets go of a layer only some time after a process has ended
             _require_opaque(state)
         except BaseException as error:  # noqa: BLE001 - told to the parent
             os.write(write, str(error).encode(errors="replace") or b"refused")
@@ -153,10 +187,8 @@ def _require_opaque(state: str) -> None:
         raise NoView("the file system of the temporary folder keeps no extended attributes")
 
 
-def _unshare() -> None:
-    uid, gid = os.geteuid(), os.getegid()
-    if uid == 0 and not _call("unshare", CLONE_NEWNS):
-        return
+def _unshare_user(uid: int, gid: int) -> None:
+    """Enter a user namespace that knows this user and this group alone: more takes privileges."""
     error = _call("unshare", CLONE_NEWUSER | CLONE_NEWNS)
     if error:
         raise NoView(f"no user namespace ({os.strerror(error)})")
@@ -165,17 +197,8 @@ def _unshare() -> None:
             file.write(text)
 
 
-def _mapped() -> tuple[int, int] | None:
-    """Return the user and the group that this user namespace knows; None where it knows all."""
-    with open("/proc/self/uid_map", encoding="ascii") as file:
-        length = int(file.read().split()[2])
-    return None if length > 1 else (os.geteuid(), os.getegid())
-
-
-def _refuse_unmapped(folder: str, mapped: tuple[int, int] | None) -> None:
+def _refuse_unmapped(folder: str, uid: int, gid: int) -> None:
     """Refuse a folder with files of another group: copying such a file up fails with EOVERFLOW."""
-    if mapped is None:
-        return
     waiting, seen = [folder], 0
     while waiting and seen < MOST_ENTRIES:
         try:
@@ -183,7 +206,7 @@ def _refuse_unmapped(folder: str, mapped: tuple[int, int] | None) -> None:
                 for entry in entries:
                     seen += 1
                     found = entry.stat(follow_symlinks=False)
-                    if found.st_uid == mapped[0] and found.st_gid != mapped[1]:
+                    if found.st_uid == uid and found.st_gid != gid:
                         raise NoView(f"{entry.path} is of another group than the user's own")
                     if stat.S_ISDIR(found.st_mode):
                         waiting.append(entry.path)
@@ -219,7 +242,7 @@ def _overlay(root: str, place: str) -> None:
         os.makedirs(folder, exist_ok=True)
     found = os.stat(root)
     os.chmod(upper, stat.S_IMODE(found.st_mode))
-    if os.geteuid() == 0 and _mapped() is None:
+    if os.geteuid() == 0:
         os.chown(upper, found.st_uid, found.st_gid)
     os.utime(upper, ns=(found.st_atime_ns, found.st_mtime_ns))
     handles = [os.open(folder, os.O_PATH | os.O_DIRECTORY) for folder in (root, upper, work)]
@@ -274,10 +297,8 @@ def _inside(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def _covers(covered: list[str], path: str) -> bool:
-    """Whether the nearest mount at or above a path is one of the overlays."""
-    mounts = [mount for mount in _mount_points() if _inside(path, mount)]
-    return max(mounts, key=len, default="/") in covered
+def _mount_of(path: str) -> str:
+    return max((mount for mount in _mount_points() if _inside(path, mount)), key=len)
 
 
 def _lstat(path: str) -> os.stat_result | None:

@@ -158,7 +158,8 @@ class Undoing:
     def _times(self, line: Line) -> None:
         now, was = lstat(line.path), line.was
         if was is not None and now is not None and stat.S_ISDIR(now.st_mode):
-            os.utime(line.path, ns=(was["atime_ns"], was["mtime_ns"]))
+            with suppress(PermissionError):  # a folder for all, such as that of temporary files
+                os.utime(line.path, ns=(was["atime_ns"], was["mtime_ns"]))
 
     def _place(self, line: Line) -> None:
         """Remove a folder in which files of another disk were put aside; all of them are back by now."""

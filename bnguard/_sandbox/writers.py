@@ -32,11 +32,10 @@ class Tell(Protocol):
 
 WRITERS: dict[str, tuple[Writer, ...]] = {
     "os": (Writer("mkfifo", 0, "path"), Writer("mknod", 0, "path")),
-    "torch._C": (
-        Writer("PyTorchFileWriter.__init__", 1, "file_name"),
-        Writer("ScriptModule.save", 1, "filename"),
-        Writer("_autograd._ProfilerResult.save", 1, "path"),
-    ),
+    "torch._C": (Writer("PyTorchFileWriter.__init__", 1, "file_name"),),
+    "torch.autograd.profiler": (Writer("profile.export_chrome_trace", 1, "path"),),
+    "torch.jit._script": (Writer("RecursiveScriptModule.save", 1, "f"),),
+    "torch.jit._serialization": (Writer("save", 1, "f"),),
     "safetensors._safetensors_rust": (Writer("serialize_file", 1, "filename"),),
     "torchvision.io.image": (Writer("write_file", 0, "filename"),),
     "torchaudio": (Writer("save", 0, "uri"),),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -25,3 +27,13 @@ def shared(tmp_path: Path) -> Path:
     folder = tmp_path / "shared"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set_aside_stays(cwd: Path):
+    """Remove what sandboxes of a test have moved out of the way."""
+    places = [Path("/var/tmp"), Path(tempfile.gettempdir())]
+    before = {path for place in places for path in place.glob("bnguard-*")}
+    yield
+    for path in {path for place in places for path in place.glob("bnguard-set-aside-*")} - before:
+        shutil.rmtree(path)

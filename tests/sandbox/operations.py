@@ -94,7 +94,8 @@ def run_forked(box: Sandbox, cwd: Path, ops: list[Operation], way: str, killed_a
         os.environ[child.VARIABLE] = str(state)
         if way == "overlay":
             plan = json.loads((state / "plan.json").read_text())
-            (state / "way.json").write_text(json.dumps({"way": way, "covered": overlay.enter(str(state), plan)}))
+            covered, through = overlay.enter(str(state), plan)
+            (state / "way.json").write_text(json.dumps({"way": way, "covered": covered, "through": through}))
         child.setup()
         for number, one in enumerate(ops):
             if number == killed_after:

@@ -28,12 +28,26 @@ def linked(folder: Path) -> set[frozenset[str]]:
     return {frozenset(names) for names in by_number.values()}
 
 
-@pytest.mark.parametrize("way", ["journal", "overlay"])
-@settings(max_examples=150, deadline=None)
-@given(begin=beginnings, ops=operations, killed_after=st.one_of(st.none(), st.integers(0, 11)))
-def test_every_sequence_is_undone(
-    way: str, begin: list[Operation], ops: list[Operation], killed_after: int | None
+whole = given(begin=beginnings, ops=operations, killed_after=st.one_of(st.none(), st.integers(0, 11)))
+
+
+@settings(max_examples=100, deadline=None)
+@whole
+def test_every_sequence_is_undone_by_the_journal(
+    begin: list[Operation], ops: list[Operation], killed_after: int | None
 ) -> None:
+    check("journal", begin, ops, killed_after)
+
+
+@settings(max_examples=40, deadline=None)
+@whole
+def test_no_sequence_reaches_what_is_below_an_overlay(
+    begin: list[Operation], ops: list[Operation], killed_after: int | None
+) -> None:
+    check("overlay", begin, ops, killed_after)
+
+
+def check(way: str, begin: list[Operation], ops: list[Operation], killed_after: int | None) -> None:
     assert child._journal is None
     with tempfile.TemporaryDirectory() as place:
         cwd = Path(place, "work")

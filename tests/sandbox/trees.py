@@ -77,7 +77,8 @@ class Ran:
 
 def run(script: Path, cwd: Path, *args: str, kill_at: Path | None = None, **how: Any) -> Ran:
     """Run a script in a sandbox; with ``kill_at`` it and all that it started are killed once that file is there."""
-    env = {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join([ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     # a file and not a pipe: what the script leaves running would hold that
     with tempfile.TemporaryFile() as said, Sandbox(cwd, script=script, **how) as box:
         argv, env = box.command([sys.executable, str(script), *args], env)
