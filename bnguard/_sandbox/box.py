@@ -122,11 +122,14 @@ class Sandbox:
         state = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_place(self._cwd))) if joined is None else joined / "sandbox"
         state.mkdir(mode=0o700, exist_ok=True)
         self._state = state
-        for name in ("kept", "site", "here"):
+        for name in ("kept", "site", *(["here"] if joined else [])):
             (state / name).mkdir(exist_ok=True)
-        (state / "here" / str(os.getpid())).touch()
+        if joined is not None:
+            (state / "here" / str(os.getpid())).touch()
         folders = dict.fromkeys(map(os.path.realpath, (self._cwd, self._script)))
-        writable = [folder for folder in _usual_folders() if os.access(folder, os.W_OK)]
+        writable = [
+            folder for folder in _usual_folders() if os.access(folder, os.R_OK | os.W_OK) and os.listdir(folder)
+        ]
         self._plan = {"folders": [*folders, *writable], "listed": len(folders), "shared": self._shared}
         (state / "way.json").write_text('{"way": "journal", "covered": [], "through": []}', encoding="utf-8")
         package = str(Path(__file__).parents[2])
@@ -161,11 +164,12 @@ class Sandbox:
         """
         if self._state is None:
             return
-        (self._state / "here" / str(os.getpid())).unlink(missing_ok=True)
-        if not self._leads:
-            self._state = None
-            return
-        self._wait_for_joined(self._state)
+        if self._joined is not None:
+            (self._state / "here" / str(os.getpid())).unlink(missing_ok=True)
+            if not self._leads:
+                self._state = None
+                return
+            self._wait_for_joined(self._state)
         state = self._state
         if not self._keep:
             _end_all(state)
@@ -343,14 +347,14 @@ def _overlaid(state: Path, covered: list[str]) -> Iterator[tuple[str, What]]:
 
 def _usual_folders() -> list[str]:
     """Return where scripts write besides their own folders: the home folder and those for temporary files."""
-    folders = (os.path.expanduser("~"), tempfile.gettempdir(), "/tmp")
-    return list(dict.fromkeys(os.path.realpath(folder) for folder in folders if os.path.isdir(folder)))
+    folders = [os.path.expanduser("~"), tempfile.gettempdir(), "/tmp"]
+    return [path for path in dict.fromkeys(map(os.path.realpath, folders)) if os.path.isdir(path)]
 
 
 def _named_in(argv: Sequence[str], cwd: Path) -> list[str]:
     """Return the folders that a command line names and that may be written to: where results go, as a rule."""
     found = []
-    for word in argv:
+    for word in argv[1:]:
         path = os.path.realpath(os.path.join(cwd, os.path.expanduser(word.rpartition("=")[2])))
         while not os.path.isdir(path):
             path = os.path.dirname(path)

@@ -26,29 +26,18 @@ MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 1 << 18
 NOT_OVERLAID = ("/", "/dev", "/proc", "/sys", "/run")
 """Places of the system: the devices, the processes, and sockets that must be the real ones."""
 
-OF_THE_SYSTEM = frozenset(
-    {
-        "bin",
-        "boot",
-        "dev",
-        "etc",
-        "lib",
-        "lib32",
-        "lib64",
-        "libx32",
-        "lost+found",
-        "proc",
-        "run",
-        "sbin",
-        "sys",
-        "usr",
-        "var",
-    }
-)
-"""Folders below the root that hold no results of a training; root may write to all the others."""
-
 MOST_ENTRIES = 20_000
 """So many entries of the working folder are looked at for owners that a user namespace does not map."""
+
+
+_OPTIONS = (
+    "redirect_dir=on,metacopy=off,volatile",
+    "redirect_dir=on,metacopy=off",
+    "userxattr,volatile",
+    "userxattr",
+)
+"""From the best to what every kernel has: those of whoever may mount in the first namespace come first. ``volatile``
+leaves out writing the layers to the disk, whose end nobody waits for: they are removed."""
 
 
 class NoView(Exception):  # noqa: N818 - an answer rather than an error
@@ -77,7 +66,7 @@ def enter(state: str, plan: dict[str, list[str]], layers: str = "upper") -> tupl
     Args:
         state: the folder that holds the upper layers.
         plan: ``folders``, the first of which must be covered, and ``shared``, which stay the real ones.
-        layers: the name of the folder of the upper layers.
+        layers: how the upper layers are named.
 
     Returns:
         The folders that are covered, each the root of an overlay; and mounts below them that show through.
@@ -90,10 +79,7 @@ def enter(state: str, plan: dict[str, list[str]], layers: str = "upper") -> tupl
     mapped = None if os.geteuid() == 0 and not _call("unshare", CLONE_NEWNS) else (os.geteuid(), os.getegid())
     wanted = [os.path.realpath(folder) for folder in plan["folders"]]
     wanted += [path for path in _mount_points() if _inside(path, wanted[0])]
-    if mapped is None:
-        names = sorted(set(os.listdir("/")) - OF_THE_SYSTEM)
-        wanted += [f"/{name}" for name in names if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")]
-    roots = {_highest(folder, mapped): folder for folder in reversed(wanted)}
+    roots = {_highest(folder, mapped, state): folder for folder in reversed(wanted)}
     if mapped is not None:
         _refuse_unmapped(wanted[0], *mapped)
         _unshare_user(*mapped)
@@ -102,7 +88,7 @@ def enter(state: str, plan: dict[str, list[str]], layers: str = "upper") -> tupl
         for folder in dict.fromkeys((root, roots[root])):
             if folder not in NOT_OVERLAID and folder not in covered:
                 try:
-                    _cover(folder, os.path.join(state, layers, str(len(covered))), [state, *plan["shared"]])
+                    _cover(folder, os.path.join(state, f"{layers}{len(covered)}"), [state, *plan["shared"]])
                 except OSError as error:
                     reason = f"{folder}: {error.strerror}"
                 else:
@@ -122,7 +108,7 @@ def changes(state: str, covered: list[str]) -> Iterator[tuple[str, What]]:
     A folder that came, went, or is another one than before stands for all in it.
     """
     for number, root in enumerate(covered):
-        yield from _layer(os.path.join(state, "upper", str(number), "files"), root)
+        yield from _layer(os.path.join(state, f"upper{number}"), root)
 
 
 def _layer(upper: str, lower: str) -> Iterator[tuple[str, What]]:
@@ -151,13 +137,15 @@ def _difference(was: os.stat_result | None, now: os.stat_result) -> What | None:
 
 
 def _try_in_a_child(state: str, plan: dict[str, list[str]]) -> None:
-    """Make the view in a child that ends, so that this process is untouched by one that is made by half."""
+    """Make what matters of the view in a child that ends, so that this process is untouched where it is refused."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            enter(state, plan, "trial")  # the kernel lets go of a layer only some time after a process has ended
-            _require_opaque(state)
+            enter(
+                state, {**plan, "folders": plan["folders"][:1]}, "trial"
+            )  # the kernel lets go of a layer only some time after a process has ended
+            _require_attributes(os.path.join(state, "trial0"))
         except BaseException as error:  # noqa: BLE001 - told to the parent
             os.write(write, str(error).encode(errors="replace") or b"refused")
         os._exit(0)
@@ -169,22 +157,19 @@ def _try_in_a_child(state: str, plan: dict[str, list[str]]) -> None:
         raise NoView(reason)
 
 
-def _require_opaque(state: str) -> None:
-    """Require that a folder which is removed and made anew is empty: that takes extended attributes of the upper layer.
+def _require_attributes(folder: str) -> None:
+    """Require extended attributes of the upper layer: they say that a folder which is made anew is empty.
 
     Raises:
-        NoView: it is not.
+        NoView: its file system keeps none.
 
     """
-    place = os.path.join(state, "probe")
-    os.makedirs(os.path.join(place, "view", "folder", "inner"), exist_ok=True)
-    _overlay(os.path.join(place, "view"), place)
-    folder = os.path.join(place, "view", "folder")
-    os.rmdir(os.path.join(folder, "inner"))
-    os.rmdir(folder)
-    os.mkdir(folder)
-    if os.listdir(folder):
-        raise NoView("the file system of the temporary folder keeps no extended attributes")
+    for name in ("trusted.overlay.probe", "user.overlay.probe"):
+        try:
+            return os.setxattr(folder, name, b"y")
+        except OSError:
+            continue
+    raise NoView("the file system of the temporary folder keeps no extended attributes")
 
 
 def _unshare_user(uid: int, gid: int) -> None:
@@ -214,30 +199,31 @@ def _refuse_unmapped(folder: str, uid: int, gid: int) -> None:
             continue
 
 
-def _highest(folder: str, mapped: tuple[int, int] | None) -> str:
+def _highest(folder: str, mapped: tuple[int, int] | None, state: str) -> str:
     """Return the highest folder above that the user may write to: so ``../runs`` and the folder itself are covered."""
     while True:
         parent, found = os.path.dirname(folder), os.stat(folder)
         copied_up = mapped is None or (found.st_uid, found.st_gid) == mapped
-        if parent in NOT_OVERLAID or os.path.ismount(folder) or not copied_up or not os.access(parent, os.W_OK):
+        outside = parent in NOT_OVERLAID or os.path.ismount(folder) or _inside(state, parent)
+        if outside or not copied_up or not os.access(parent, os.W_OK):
             return folder
         folder = parent
 
 
-def _cover(root: str, place: str, shared: Iterable[str]) -> None:
+def _cover(root: str, upper: str, shared: Iterable[str]) -> None:
     """Put an overlay over a folder; mounts below it, sockets in it and shared folders show through."""
     below = [path for path in _mount_points() if path != root and _inside(path, root)]
     outermost = [path for path in below if not any(path != other and _inside(path, other) for other in below)]
     through = [*outermost, *_sockets(root), *(path for path in map(os.path.realpath, shared) if _inside(path, root))]
     kept = [(path, os.open(path, os.O_PATH)) for path in through if os.path.exists(path)]
-    _overlay(root, place)
+    _overlay(root, upper)
     for path, handle in kept:
         _mount(f"/proc/self/fd/{handle}", path, None, MS_BIND | MS_REC)
         os.close(handle)
 
 
-def _overlay(root: str, place: str) -> None:
-    upper, work = os.path.join(place, "files"), os.path.join(place, "work")
+def _overlay(root: str, upper: str) -> None:
+    work = f"{upper}.work"
     for folder in (upper, work):
         os.makedirs(folder, exist_ok=True)
     found = os.stat(root)
@@ -248,10 +234,12 @@ def _overlay(root: str, place: str) -> None:
     handles = [os.open(folder, os.O_PATH | os.O_DIRECTORY) for folder in (root, upper, work)]
     layers = "lowerdir=/proc/self/fd/{},upperdir=/proc/self/fd/{},workdir=/proc/self/fd/{}".format(*handles)
     try:  # file descriptors instead of paths: those could hold commas and colons
-        try:
-            _mount("overlay", root, "overlay", 0, f"{layers},redirect_dir=on,metacopy=off")
-        except OSError:  # without privileges in the first namespace
-            _mount("overlay", root, "overlay", 0, f"{layers},userxattr")
+        for options in _OPTIONS:
+            try:
+                return _mount("overlay", root, "overlay", 0, f"{layers},{options}")
+            except OSError as error:
+                refused = error
+        raise refused
     finally:
         for handle in handles:
             os.close(handle)

@@ -44,8 +44,12 @@ def lines(state: Path) -> list[Line]:
 def differences(journal: list[Line]) -> Iterator[tuple[str, What]]:
     """Yield what differs now from what stood there first.
 
-    A folder that came, went, or is another one than before stands for all in it.
+    A folder that came, went, or is another one than before stands for all in it. Folders that the script has shut to
+    itself are opened: they get their permissions back later.
     """
+    for line in journal:
+        if line.kind == "stat" and line.was is not None and stat.S_ISDIR(line.was["mode"]) and lstat(line.path):
+            _open_up(line.path)
     first: dict[str, tuple[str, Was | None]] = {}
     for line in journal:
         if line.kind in ("entry", "move", "content", "stat"):
@@ -172,9 +176,8 @@ class Undoing:
             self._refuse_busy(now)
             _reach(path, lambda: os.unlink(path))
             return
-        for folder, _, names in os.walk(path):
-            for name in names:
-                self._refuse_busy(os.lstat(os.path.join(folder, name)))
+        for file in _files(path):
+            self._refuse_busy(os.lstat(file))
         _reach(path, lambda: remove_tree(path))
 
     def _restore(self, path: str, was: Was, kept: str | None) -> None:
@@ -206,14 +209,25 @@ class Undoing:
 
 def remove_tree(path: str | Path) -> None:
     """Remove a folder and all in it, also what the user may not enter or change."""
-    for folder, _, _ in os.walk(path):
-        mode = os.lstat(folder).st_mode
-        if mode & 0o700 != 0o700:
-            os.chmod(folder, 0o700)
-        for entry in os.scandir(folder):
-            if entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mode & 0o700 != 0o700:
-                os.chmod(entry.path, 0o700)
+    for _ in _files(str(path)):
+        pass
     shutil.rmtree(path)
+
+
+def _files(folder: str) -> Iterator[str]:
+    """Yield what is in a folder and is none itself; all folders are opened on the way."""
+    _open_up(folder)
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(entry.path)
+        else:
+            yield entry.path
+
+
+def _open_up(folder: str) -> None:
+    mode = stat.S_IMODE(os.lstat(folder).st_mode)
+    if mode & 0o700 != 0o700:
+        os.chmod(folder, mode | 0o700)
 
 
 def _reach(path: str, act: Callable[[], object]) -> None:

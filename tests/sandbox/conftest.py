@@ -5,6 +5,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
+from bnguard._sandbox import box
 from sandbox.trees import WAYS
 
 
@@ -30,10 +32,10 @@ def shared(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_set_aside_stays(cwd: Path):
-    """Remove what sandboxes of a test have moved out of the way."""
-    places = [Path("/var/tmp"), Path(tempfile.gettempdir())]
-    before = {path for place in places for path in place.glob("bnguard-*")}
+def _own_place(monkeypatch: pytest.MonkeyPatch):
+    """A place of the test's own for what sandboxes put aside, on the same disk as ever."""
+    usual = box._place(Path(tempfile.gettempdir()))
+    place = tempfile.mkdtemp(prefix="bnguard-tests-", dir=usual)
+    monkeypatch.setattr(box, "_place", lambda cwd: place)
     yield
-    for path in {path for place in places for path in place.glob("bnguard-set-aside-*")} - before:
-        shutil.rmtree(path)
+    shutil.rmtree(place)

@@ -4,12 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 from bnguard._sandbox.box import Sandbox
 
 cwd, script, way = sys.argv[1:]
 with Sandbox(cwd, script=script, way=None if way == "any" else way) as box:
+    state = box._state
     argv, env = box.command([sys.executable, script], os.environ)
     result = subprocess.run(argv, env=env, cwd=cwd, capture_output=True, text=True, check=False)
 print(
@@ -21,9 +21,7 @@ print(
             "notes": box.notes,
             "trouble": box.trouble,
             "left_out": {os.path.relpath(left.path, cwd): left.what for left in box.left_out},
-            "state": [
-                str(path) for path in Path("/var/tmp").glob("bnguard-sandbox-*") if path.stat().st_uid == os.getuid()
-            ],
+            "state": state.exists(),
         }
     )
 )

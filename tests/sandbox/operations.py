@@ -1,45 +1,67 @@
-"""Random file operations, as data: what Hypothesis draws, and what does them."""
+"""Random file operations, as data, and what does them and looks at the result; with the standard library alone."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
+import stat
 from pathlib import Path
 from typing import Any
-
-from hypothesis import strategies as st
 
 from bnguard._sandbox import child, overlay
 from bnguard._sandbox.box import Sandbox
 
 NAMES = ("a", "b", "d", "d/a", "d/b", "d/e", "d/e/a", "d/e/b", "f", "f/a", "f/e/a", "link", "link/a")
-paths = st.sampled_from(NAMES)
-texts = st.sampled_from(("", "short", "long " * 50))
+TEXTS = ("", "short", "long " * 50)
+MODES = ("w", "a", "r+", "x", "w+", "a+")
+PERMISSIONS = (0o600, 0o644, 0o755, 0o700, 0o400, 0o500, 0)
+OF_ONE = ("remove", "rmdir", "mkdir", "makedirs", "rmtree")
+OF_TWO = ("rename", "replace", "move", "link", "symlink", "copy", "copytree")
+UNREADABLE = "unreadable"
 
 Operation = tuple[Any, ...]
 
-operation = st.one_of(
-    st.tuples(st.just("write"), paths, st.sampled_from(("w", "a", "r+", "x", "w+", "a+")), texts),
-    st.tuples(st.sampled_from(("remove", "rmdir", "mkdir", "makedirs", "rmtree")), paths),
-    st.tuples(st.sampled_from(("rename", "replace", "move", "link", "symlink", "copy", "copytree")), paths, paths),
-    st.tuples(st.just("chmod"), paths, st.sampled_from((0o600, 0o644, 0o755, 0o700, 0o400))),
-    st.tuples(st.just("utime"), paths, st.integers(0, 10**9)),
-    st.tuples(st.just("truncate"), paths, st.integers(0, 9)),
-    st.tuples(st.just("fork"), paths, texts),
-)
-operations = st.lists(operation, max_size=12)
 
-beginnings = st.lists(
-    st.one_of(
-        st.tuples(st.just("write"), paths, st.just("w"), texts),
-        st.tuples(st.just("makedirs"), st.sampled_from(("d/e", "d", "f", "f/e"))),
-        st.tuples(st.sampled_from(("link", "symlink")), paths, paths),
-    ),
-    max_size=10,
-)
+def any_operation(chance: random.Random) -> Operation:
+    """Draw an operation, without Hypothesis."""
+    path, other = chance.choice(NAMES), chance.choice(NAMES)
+    return chance.choice(
+        [
+            ("write", path, chance.choice(MODES), chance.choice(TEXTS)),
+            (chance.choice(OF_ONE), path),
+            (chance.choice(OF_TWO), path, other),
+            ("chmod", path, chance.choice(PERMISSIONS)),
+            ("utime", path, chance.randrange(10**9)),
+            ("truncate", path, chance.randrange(9)),
+            ("fork", path, chance.choice(TEXTS)),
+        ]
+    )
+
+
+def tree(folder: Path) -> dict[str, tuple[object, ...]]:
+    """Every entry with its mode, content or target, time of change, and number of names."""
+    found = {}
+    paths = [folder, *(Path(place, name) for place, below, files in os.walk(folder) for name in (*below, *files))]
+    for path in paths:
+        seen = path.lstat()
+        content: object = None
+        if stat.S_ISLNK(seen.st_mode):
+            content = os.readlink(path)
+        elif stat.S_ISREG(seen.st_mode):
+            content = path.read_bytes() if os.access(path, os.R_OK) else UNREADABLE
+        names = None if stat.S_ISDIR(seen.st_mode) else seen.st_nlink
+        found[os.path.relpath(path, folder)] = (stat.filemode(seen.st_mode), content, seen.st_mtime_ns, names)
+    return found
+
+
+def age(folder: Path) -> None:
+    """Have everything in a folder last changed long ago, each entry at a time of its own."""
+    for number, path in enumerate([*sorted(folder.rglob("*"), reverse=True), folder]):
+        os.utime(path, ns=(0, 10**18 + number * 1_000_000_007), follow_symlinks=False)
 
 
 def do(one: Operation) -> None:

@@ -10,10 +10,11 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from sandbox.trees import ROOT, age, run, tree, write
 
 from bnguard._sandbox import child
 from bnguard._sandbox.box import TRACKERS_OFF, Sandbox
+from sandbox.operations import age, tree
+from sandbox.trees import ROOT, run, write
 
 PAST_PYTHON = """
     import ctypes

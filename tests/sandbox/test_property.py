@@ -10,13 +10,34 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sandbox.operations import Operation, beginnings, do, operations, run_forked
-from sandbox.trees import age, tree
 
 from bnguard._sandbox import child
 from bnguard._sandbox.box import Sandbox
+from sandbox.operations import MODES, NAMES, OF_ONE, OF_TWO, PERMISSIONS, TEXTS, Operation, age, do, run_forked, tree
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+paths = st.sampled_from(NAMES)
+texts = st.sampled_from(TEXTS)
+operation = st.one_of(
+    st.tuples(st.just("write"), paths, st.sampled_from(MODES), texts),
+    st.tuples(st.sampled_from(OF_ONE), paths),
+    st.tuples(st.sampled_from(OF_TWO), paths, paths),
+    st.tuples(st.just("chmod"), paths, st.sampled_from(PERMISSIONS)),
+    st.tuples(st.just("utime"), paths, st.integers(0, 10**9)),
+    st.tuples(st.just("truncate"), paths, st.integers(0, 9)),
+    st.tuples(st.just("fork"), paths, texts),
+)
+operations = st.lists(operation, max_size=12)
+beginnings = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), paths, st.just("w"), texts),
+        st.tuples(st.just("makedirs"), st.sampled_from(("d/e", "d", "f", "f/e"))),
+        st.tuples(st.sampled_from(("link", "symlink")), paths, paths),
+    ),
+    max_size=10,
+)
 
 
 def linked(folder: Path) -> set[frozenset[str]]:

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from sandbox.trees import age, run, tree, write
 
 from bnguard._sandbox.box import Sandbox
+from sandbox.operations import age, tree
+from sandbox.trees import run, write
 
 SCRIPT = """
     import csv, logging, logging.handlers, os, shutil, sqlite3, sys, time

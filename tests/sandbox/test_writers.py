@@ -7,7 +7,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from sandbox.trees import age, run, tree, write
+
+from sandbox.operations import age, tree
+from sandbox.trees import run, write
 
 WRITES = {
     "torch": """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import stat
 import subprocess
 import sys
 import tempfile
@@ -20,23 +19,6 @@ from bnguard._sandbox.box import Sandbox
 
 ROOT = str(Path(__file__).parents[2])
 WAYS = ("overlay", "journal")
-UNREADABLE = object()
-
-
-def tree(folder: Path) -> dict[str, tuple[object, ...]]:
-    """Every entry with its mode, content or target, time of change, and number of names."""
-    found = {}
-    paths = [folder, *(Path(place, name) for place, below, files in os.walk(folder) for name in (*below, *files))]
-    for path in paths:
-        seen = path.lstat()
-        content: object = None
-        if stat.S_ISLNK(seen.st_mode):
-            content = os.readlink(path)
-        elif stat.S_ISREG(seen.st_mode):
-            content = path.read_bytes() if os.access(path, os.R_OK) else UNREADABLE
-        names = None if stat.S_ISDIR(seen.st_mode) else seen.st_nlink
-        found[os.path.relpath(path, folder)] = (stat.filemode(seen.st_mode), content, seen.st_mtime_ns, names)
-    return found
 
 
 def write(folder: Path, text: str, name: str = "train.py") -> Path:
@@ -44,12 +26,6 @@ def write(folder: Path, text: str, name: str = "train.py") -> Path:
     script = folder / name
     script.write_text(textwrap.dedent(text), encoding="utf-8")
     return script
-
-
-def age(folder: Path) -> None:
-    """Have everything in a folder last changed long ago, each entry at a time of its own."""
-    for number, path in enumerate([*sorted(folder.rglob("*"), reverse=True), folder]):
-        os.utime(path, ns=(0, 10**18 + number * 1_000_000_007), follow_symlinks=False)
 
 
 @dataclass
