@@ -131,7 +131,7 @@ class Sandbox:
             folder for folder in _usual_folders() if os.access(folder, os.R_OK | os.W_OK) and os.listdir(folder)
         ]
         self._plan = {"folders": [*folders, *writable], "listed": len(folders), "shared": self._shared}
-        (state / "way.json").write_text('{"way": "journal", "covered": [], "through": []}', encoding="utf-8")
+        (state / "way.json").write_text('{"way": "journal", "covered": {}, "through": []}', encoding="utf-8")
         package = str(Path(__file__).parents[2])
         text = SITECUSTOMIZE.format(here=str(state / "site"), package=package)
         (state / "site" / "sitecustomize.py").write_text(text, encoding="utf-8")
@@ -185,7 +185,8 @@ class Sandbox:
             self.notes.append(f"there is no copy-on-write view of the file system here: {found['reason']}")
         here = [path for path in found["through"] if Path(path).is_relative_to(os.path.realpath(self._cwd))]
         self.notes += [f"{path} is seen as it is: what is written there is put aside before" for path in here]
-        self.left_out += [LeftOut(path, what) for path, what in _overlaid(state, found["covered"])]
+        overlaid = overlay.changes(found["covered"])
+        self.left_out += [LeftOut(path, what) for path, what in overlaid if undo.CACHE not in path]
         if shutil.disk_usage(state).free < _FULL:
             self.trouble.append(f"the disk that holds {state.parent} is full")
         failed = self._undo_journal(state, undo.lines(state))
@@ -337,12 +338,6 @@ def _end_all(state: Path) -> None:
         if not found:
             return
         time.sleep(0.005)
-
-
-def _overlaid(state: Path, covered: list[str]) -> Iterator[tuple[str, What]]:
-    for path, what in overlay.changes(str(state), covered):
-        if undo.CACHE not in path:
-            yield path, what
 
 
 def _usual_folders() -> list[str]:

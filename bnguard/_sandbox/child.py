@@ -57,7 +57,7 @@ def setup() -> None:
     if _journal is not None or state is None or not os.path.isdir(state):
         return
     plan, way = (_read(os.path.join(state, name)) for name in ("plan.json", "way.json"))
-    _journal = Journal(state, covered=way["covered"], through=way["through"], shared=plan["shared"])
+    _journal = Journal(state, covered=tuple(way["covered"]), through=way["through"], shared=plan["shared"])
     if way["way"] == "journal":
         _list_once(os.path.join(state, "before"), plan["folders"][: plan["listed"]])
     else:

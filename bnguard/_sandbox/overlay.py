@@ -10,6 +10,7 @@ the user's id, its option strings cannot hold every path, and its words differ f
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import stat
@@ -48,7 +49,7 @@ def main(state: str, command: list[str]) -> None:
     """Make the view that ``STATE/plan.json`` asks for, if the kernel lets us, and become the command."""
     with open(os.path.join(state, "plan.json"), encoding="utf-8") as file:
         plan = json.load(file)
-    way: dict[str, object] = {"way": "journal", "covered": [], "through": []}
+    way: dict[str, object] = {"way": "journal", "covered": {}, "through": []}
     try:
         _try_in_a_child(state, plan)
         covered, through = enter(state, plan)
@@ -60,7 +61,7 @@ def main(state: str, command: list[str]) -> None:
     os.execvp(command[0], command)
 
 
-def enter(state: str, plan: dict[str, list[str]], layers: str = "upper") -> tuple[list[str], list[str]]:
+def enter(state: str, plan: dict[str, list[str]], layers: str = "upper") -> tuple[dict[str, str], list[str]]:
     """Put this process into namespaces of its own, and overlays over the folders of the plan.
 
     Args:
@@ -69,13 +70,14 @@ def enter(state: str, plan: dict[str, list[str]], layers: str = "upper") -> tupl
         layers: how the upper layers are named.
 
     Returns:
-        The folders that are covered, each the root of an overlay; and mounts below them that show through.
+        The folders that are covered, each the root of an overlay, with its upper layer; and mounts below them that
+        show through.
 
     Raises:
         NoView: the kernel grants no namespace, or the first folder cannot be covered.
 
     """
-    covered, reason = list[str](), "it is a place of the system"
+    covered, reason, names = dict[str, str](), "it is a place of the system", itertools.count()
     mapped = None if os.geteuid() == 0 and not _call("unshare", CLONE_NEWNS) else (os.geteuid(), os.getegid())
     wanted = [os.path.realpath(folder) for folder in plan["folders"]]
     wanted += [path for path in _mount_points() if _inside(path, wanted[0])]
@@ -87,12 +89,13 @@ def enter(state: str, plan: dict[str, list[str]], layers: str = "upper") -> tupl
     for root in sorted(roots, key=len, reverse=True):  # the innermost first: it shows through those around it
         for folder in dict.fromkeys((root, roots[root])):
             if folder not in NOT_OVERLAID and folder not in covered:
+                upper = os.path.join(state, f"{layers}{next(names)}")
                 try:
-                    _cover(folder, os.path.join(state, f"{layers}{len(covered)}"), [state, *plan["shared"]])
+                    _cover(folder, upper, [state, *plan["shared"]])
                 except OSError as error:
                     reason = f"{folder}: {error.strerror}"
                 else:
-                    covered.append(folder)
+                    covered[folder] = upper
                     break
     if _mount_of(wanted[0]) not in covered:
         raise NoView(f"{wanted[0]} cannot be overlaid ({reason})")
@@ -102,13 +105,13 @@ def enter(state: str, plan: dict[str, list[str]], layers: str = "upper") -> tupl
     return covered, [path for path in through if any(_inside(path, root) for root in covered)]
 
 
-def changes(state: str, covered: list[str]) -> Iterator[tuple[str, What]]:
+def changes(covered: dict[str, str]) -> Iterator[tuple[str, What]]:
     """Yield each path that was written in the view, and ``created``, ``changed`` or ``removed``.
 
     A folder that came, went, or is another one than before stands for all in it.
     """
-    for number, root in enumerate(covered):
-        yield from _layer(os.path.join(state, f"upper{number}"), root)
+    for root, upper in covered.items():
+        yield from _layer(upper, root)
 
 
 def _layer(upper: str, lower: str) -> Iterator[tuple[str, What]]:
@@ -142,10 +145,9 @@ def _try_in_a_child(state: str, plan: dict[str, list[str]]) -> None:
     child = os.fork()
     if child == 0:
         try:
-            enter(
-                state, {**plan, "folders": plan["folders"][:1]}, "trial"
-            )  # the kernel lets go of a layer only some time after a process has ended
-            _require_attributes(os.path.join(state, "trial0"))
+            # layers of its own: the kernel lets go of one only some time after a process has ended
+            covered, _ = enter(state, {**plan, "folders": plan["folders"][:1]}, "trial")
+            _require_attributes(next(iter(covered.values())))
         except BaseException as error:  # noqa: BLE001 - told to the parent
             os.write(write, str(error).encode(errors="replace") or b"refused")
         os._exit(0)
@@ -223,23 +225,29 @@ def _cover(root: str, upper: str, shared: Iterable[str]) -> None:
 
 
 def _overlay(root: str, upper: str) -> None:
-    work = f"{upper}.work"
-    for folder in (upper, work):
-        os.makedirs(folder, exist_ok=True)
+    os.mkdir(upper)
     found = os.stat(root)
     os.chmod(upper, stat.S_IMODE(found.st_mode))
     if os.geteuid() == 0:
         os.chown(upper, found.st_uid, found.st_gid)
     os.utime(upper, ns=(found.st_atime_ns, found.st_mtime_ns))
-    handles = [os.open(folder, os.O_PATH | os.O_DIRECTORY) for folder in (root, upper, work)]
-    layers = "lowerdir=/proc/self/fd/{},upperdir=/proc/self/fd/{},workdir=/proc/self/fd/{}".format(*handles)
-    try:  # file descriptors instead of paths: those could hold commas and colons
-        for options in _OPTIONS:
-            try:
-                return _mount("overlay", root, "overlay", 0, f"{layers},{options}")
-            except OSError as error:
-                refused = error
-        raise refused
+    refused = OSError()
+    for number, options in enumerate(_OPTIONS if os.geteuid() == 0 else _OPTIONS[2:]):
+        work = f"{upper}.work{number}"  # one that was tried with ``volatile`` is spoilt
+        os.mkdir(work)
+        try:
+            return _mount_layers((root, upper, work), options)
+        except OSError as error:
+            refused = error
+    raise refused
+
+
+def _mount_layers(folders: tuple[str, str, str], options: str) -> None:
+    """Mount over a folder what it and the layers come to; by open files, since paths could hold commas and colons."""
+    handles = [os.open(folder, os.O_PATH | os.O_DIRECTORY) for folder in folders]
+    try:
+        layers = "lowerdir=/proc/self/fd/{},upperdir=/proc/self/fd/{},workdir=/proc/self/fd/{}".format(*handles)
+        _mount("overlay", folders[0], "overlay", 0, f"{layers},{options}")
     finally:
         for handle in handles:
             os.close(handle)
