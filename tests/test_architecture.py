@@ -22,6 +22,7 @@ CHECKING_WITHOUT_TORCH = (
     "assemble", "config", "declared", "init", "jobs", "keys", "locate", "pool", "run", "sources", "streams", "table",
 )  # fmt: skip
 PURE = {"bnguard.rules", "bnguard.report"}
+OTHER_ROOMS = sorted(path.stem for path in PACKAGE.iterdir() if path.stem.isidentifier() and path.stem != "_sandbox")
 
 
 def imports(path: Path) -> set[str]:
@@ -67,6 +68,7 @@ def uses(path: Path, *packages: str) -> set[str]:
         ("runtime", ["bnguard.loader", "bnguard.report", "bnguard.cli", "rich", "typer"]),
         ("rehearsal", ["bnguard.report", "bnguard.cli", "rich", "typer"]),
         *[(f"rehearsal/{name}.py", ["torch", "bnguard.model", "bnguard.loader"]) for name in BEFORE_THE_SCRIPT],
+        ("_sandbox", ["torch", "rich", "typer", *(f"bnguard.{name}" for name in OTHER_ROOMS)]),
         ("repair", ["bnguard.runtime", "bnguard.report", "bnguard.cli", "rich", "typer"]),
         *[(f"{room}", ["bnguard.repair"]) for room in ("rules", "report", "model", "loader", "runtime")],
         *[(f"runtime/{name}.py", ["torch"]) for name in WITHOUT_TORCH],
