@@ -152,8 +152,9 @@ def really(script: Script) -> dict[str, Any]:
     if not caused and (ends or not refusals):
         text = ends[-1]["text"] if ends else "\n".join(err.splitlines()[-1:])
         return truth | {"stops": "other", "error": text}
-    event = min(refusals[-len(caused) or None :] or caused, key=lambda e: int(e["rank"]))
-    kept = ("error", "layers", "type", "size", "loaders", "pass", "step", "fed", "rank")
+    last = {e["process"]: e for e in refusals}.values()  # of each process; a rank that fails first may end the others
+    event = min(last or caused, key=lambda e: int(e["rank"]))
+    kept = ("error", "layers", "type", "size", "loaders", "pass", "step", "fed")
     return truth | {"stops": "normalisation"} | {k: event.get(k) for k in kept}
 
 

@@ -95,7 +95,7 @@ def storage(tensor: Any) -> int:
 
 def write(event: str, **values: Any) -> None:
     with Path(f"{RECORD}.{os.getpid()}").open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"event": event, "rank": rank(), **values}) + "\n")
+        file.write(json.dumps({"event": event, "process": os.getpid(), "rank": rank(), **values}) + "\n")
 
 
 def rank() -> int:
@@ -128,11 +128,12 @@ def place(frames: list[FrameType]) -> dict[str, Any]:
     layer = owners[-1][1] if owners else None
     holding = [(f, m) for f, m in owners if any(part is layer for part in m.modules())]
     called = [m for f, m in holding if f.f_code.co_name in {"_wrapped_call_impl", "_call_impl", "__call__"}]
-    roots = [m for _, m in holding[:1]] + called[:1]
+    scripted = isinstance(layer, sys.modules["torch"].jit.ScriptModule)  # its layers leave no frames
+    roots = [] if scripted else [m for _, m in holding[:1]] + called[:1]
     names = [next(name for name, part in root.named_modules() if part is layer) for root in roots]
     return {
         "layers": list(dict.fromkeys(names)),
-        "type": type(layer).__name__ if layer is not None else None,
+        "type": type(layer).__name__ if layer is not None and not scripted else None,
         **fed(frames, called[0] if called else None),
     }
 

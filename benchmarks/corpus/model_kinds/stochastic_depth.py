@@ -1,4 +1,4 @@
-"""Blocks with BatchNorm are dropped at random, by a seed: in the tail of one all of them happen to be dropped."""
+"""Blocks with BatchNorm are dropped at random; in the tail of one at least one of them is not."""
 
 import random
 import torch
