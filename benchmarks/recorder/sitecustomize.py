@@ -189,7 +189,7 @@ def watch_functional(functional: ModuleType) -> None:
                 original(size)
             except ValueError as error:
                 frames = stack(sys._getframe(1))
-                write("refused", error=type(error).__name__, size=list(size), **place(frames))
+                write("refused", error=type(error).__name__, size=[int(n) for n in size], **place(frames))
                 raise
 
         return check
