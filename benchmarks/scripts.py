@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT / "benchmarks/corpus"
@@ -40,6 +40,17 @@ TRUTH = CORPUS / "truth.json"
 RECORDER = ROOT / "benchmarks/recorder"
 TIMEOUT = 120
 """Seconds for one script, real or fast-forwarded."""
+PAGE = """# Does preflight say what a script does?
+
+`python benchmarks/scripts.py --markdown docs/scripts.md` fast-forwards each training script of `benchmarks/corpus`
+through the command line and compares what is said with what each script really does. `benchmarks/corpus/truth.json`
+holds the latter, written by `--truth`, which runs every script as it is under a recorder that knows nothing of
+bnguard. torch {torch}, Python {python}.
+
+*Right*: the exit code says whether the script stops, and step and layer are those of the real run. *Wrong ✓*: exit
+code 0, though it stops. *False ✗*: exit code 1, though it runs. *Wrong place*: it stops, but at another step or in
+another layer. *Not known* and *refused*: exit code 2, with a report or without one.
+"""
 OUTCOMES = ("right", "wrong ✓", "false ✗", "wrong place", "not known", "refused")
 NOT_PRESENT = ("BNGUARD_RECORD", "RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -76,7 +87,7 @@ class Script:
         return next(lines, ":").partition(":")[2].split()
 
     def missing(self) -> list[str]:
-        """Packages that it imports, outside of any ``try``, and that are not installed."""
+        """Name the packages that it imports, outside of any ``try``, and that are not installed."""
         found = set()
         for node in ast.parse(self.source).body:
             if isinstance(node, ast.Import):
@@ -255,12 +266,12 @@ def same_place(truth: dict[str, Any], report: dict[str, Any]) -> bool:
 
 
 def same_layer(truth: dict[str, Any], said: dict[str, Any]) -> bool:
-    """The layer by its name in the model that was called, or in the module around it; nothing to hold it against is fine."""
+    """Compare the layer's name in the model that was called, or in the module around it; a scripted layer has none."""
     return not truth["layers"] or said["layer"] in truth["layers"]
 
 
 def same_step(truth: dict[str, Any], said: dict[str, Any]) -> bool:
-    """The step of the batch that fed the call. Where the call's input is not the batch itself, no step is fine too."""
+    """Compare the step of the batch that fed the call. Where its input is not the batch itself, no step is fine too."""
     return said["step"] == truth["step"] or (not truth["fed"] and said["step"] is None)
 
 
@@ -323,17 +334,24 @@ def show(answers: list[Answer], left_out: list[str]) -> None:
         print(line)
 
 
-def markdown(answers: list[Answer]) -> str:
+def markdown(answers: list[Answer], left_out: list[str]) -> str:
+    """Return the page of documentation: what was compared, the table by style, and every script that is not right."""
     rows = list(table(answers))
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join(f"| {' | '.join(row)} |" for row in lines) + "\n"
+    cells = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    wrong = [f"- `{a.script}`: {a.outcome}. {a.reason}" for a in answers if a.outcome != "right"]
+    notes = [*wrong, *(f"- {line}" for line in left_out)]
+    return "\n".join([PAGE.format(**versions()), *lines, *(["", "## Not right", "", *notes] if notes else [])]) + "\n"
 
 
-def at_once(call: Callable[[Script], Any], scripts: list[Script], jobs: int) -> list[Any]:
+Result = TypeVar("Result")
+
+
+def at_once(call: Callable[[Script], Result], scripts: list[Script], jobs: int) -> list[Result]:
     """Call for each script, several at a time, and show on stderr how far it is."""
     done = Counter[str]()
 
-    def one(script: Script) -> Any:
+    def one(script: Script) -> Result:
         result = call(script)
         done["all"] += 1
         print(f"\r{done['all']}/{len(scripts)} {script.name:50}", end="", file=sys.stderr, flush=True)
@@ -361,11 +379,12 @@ def compare(scripts: list[Script], jobs: int, json_file: Path | None, markdown_f
     print(f"bnguard of {out.strip()}" if code == 0 else sys.exit(err), flush=True)
     present = [s for s in scripts if not missing[s.name]]
     answers = at_once(lambda s: judge(s, known[s.name], paths), present, jobs)
-    show(answers, [f"left out, not installed: {name} ({', '.join(m)})" for name, m in missing.items() if m])
+    left_out = [f"left out, not installed: {name} ({', '.join(m)})" for name, m in missing.items() if m]
+    show(answers, left_out)
     if json_file:
         json_file.write_text(json.dumps([asdict(a) for a in answers], indent=1, ensure_ascii=False) + "\n", "utf-8")
     if markdown_file:
-        markdown_file.write_text(markdown(answers), encoding="utf-8")
+        markdown_file.write_text(markdown(answers, left_out), encoding="utf-8")
     return 0 if all(a.outcome == "right" for a in answers) else 1
 
 

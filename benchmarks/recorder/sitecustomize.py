@@ -4,8 +4,9 @@ Python imports this file at its start where the folder is on PYTHONPATH, in the 
 starts. It does nothing until torch is imported, and knows nothing of bnguard: loaders are counted where their iterators
 give a batch, a normalisation layer's refusal is seen where PyTorch raises it, and its place is read off the stack.
 
-Each process appends lines of JSON to ``$BNGUARD_RECORD.<pid>``: ``refused`` (a normalisation layer raised), ``uncaught``
-(what ended the process, and whether a normalisation layer's error lies in its chain). ``scripts.py`` reads them.
+Each process appends lines of JSON to ``$BNGUARD_RECORD.<pid>``: ``refused`` (a normalisation layer raised) and
+``uncaught`` (what ended the process, and whether a normalisation layer's error lies in its chain). ``scripts.py`` reads
+them.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def stack(frame: FrameType | None, trace: TracebackType | None = None) -> list[F
 
 
 def place(frames: list[FrameType]) -> dict[str, Any]:
-    """Say which layer stands innermost on the stack, under its name in its root, and which batch is on the way there."""
+    """Say which layer stands innermost on the stack, under its name in its root, and which batch leads there."""
     module = sys.modules["torch"].nn.Module
     owners = [(f, s) for f in frames if isinstance(s := f.f_locals.get("self"), module)]
     layer = owners[-1][1] if owners else None
@@ -250,7 +251,7 @@ WATCHED: dict[str, Callable[[ModuleType], None]] = {
 class Finder(importlib.abc.MetaPathFinder):
     """Finds the modules to be watched as anyone would, and watches them once they are loaded."""
 
-    def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(self, name: str, _path: Any, _target: ModuleType | None = None) -> ModuleSpec | None:
         if name not in WATCHED:
             return None
         sys.meta_path.remove(self)
