@@ -188,16 +188,25 @@ def stored() -> dict[str, dict[str, Any]]:
 
 
 def write_truth(scripts: list[Script], jobs: int) -> int:
-    """Write down what the given scripts do, and drop those that are gone."""
+    """Write down what the given scripts do, ten at a time, and drop those that are gone."""
     present = {s.name for s in corpus()}
-    known = {name: truth for name, truth in stored().items() if name in present} | truths(scripts, jobs)
+    known = {name: truth for name, truth in stored().items() if name in present}
+    for start in range(0, len(scripts), 10):
+        known |= truths(scripts[start : start + 10], jobs)
+        store(known)
+    kinds = Counter(str(known[s.name]["stops"]) for s in scripts)
+    print(
+        f"{len(scripts)} scripts: {kinds['normalisation']} stop in a normalisation layer, "
+        f"{kinds['other']} for another reason, {kinds['None']} run"
+    )
+    return 0
+
+
+def store(known: dict[str, dict[str, Any]]) -> None:
+    """Write truth.json, a line for each script."""
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(known[name])}" for name in sorted(known))
     head = json.dumps(versions())[1:-1]
     TRUTH.write_text(f'{{{head}, "scripts": {{\n{lines}\n}}}}\n', encoding="utf-8")
-    kinds = Counter(str(known[s.name]["stops"]) for s in scripts)
-    print(f"{len(scripts)} scripts: {kinds['normalisation']} stop in a normalisation layer, "
-          f"{kinds['other']} for another reason, {kinds['None']} run")  # fmt: skip
-    return 0
 
 
 def check_truth(scripts: list[Script], jobs: int) -> int:

@@ -17,11 +17,11 @@ ALL = corpus()
 SAMPLE = random.Random(12).sample(ALL, 12)
 BOTH_OUTCOMES = [
     "accelerate", "accumulation", "architectures", "arguments", "batch_size_one", "chunks", "collate", "config",
-    "cycle", "datasets", "early_exit", "ema", "export", "few_shot", "files", "frozen", "functions", "gan", "graphs",
-    "half_batch", "islice", "kfold", "lightning", "loader_places", "model_kinds", "next_iter", "no_loader", "norms",
-    "optimizers", "parallel", "plain", "prefetch", "probes", "progress", "rl", "rows_by_data", "samplers",
-    "second_loader", "skip_guard", "splits", "stages", "streams", "teacher", "trainer_class", "try_except",
-    "validation", "views", "workers", "zip",
+    "counters", "cycle", "datasets", "early_exit", "ema", "export", "few_shot", "files", "frozen", "functions",
+    "gan", "gathered", "graphs", "half_batch", "islice", "iterators", "kfold", "lightning", "loader_places",
+    "model_kinds", "next_iter", "no_loader", "norms", "optimizers", "parallel", "plain", "prefetch", "probes",
+    "processes", "progress", "retries", "rl", "rows_by_data", "samplers", "second_loader", "skip_guard", "splits",
+    "stages", "streams", "teacher", "trainer_class", "try_except", "validation", "views", "workers", "zip",
 ]  # fmt: skip
 WHERE = {"stops": "normalisation", "layers": ["1"], "loaders": ["loader"], "pass": 1, "step": 3, "fed": True}
 RUNS = {"stops": None}

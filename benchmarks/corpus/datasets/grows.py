@@ -1,4 +1,4 @@
-"""Active learning: samples are added to the dataset in each round; in round 2 there are nine of them."""
+"""Active learning: a sample is added to the dataset after each round, and the loader sees it: eight, then nine."""
 
 import torch
 import torch.nn.functional as F

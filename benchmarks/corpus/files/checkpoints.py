@@ -1,4 +1,4 @@
-"""Checkpoints are written and old ones removed, a CSV grows, a log is rotated; the tail of one comes in the first epoch's end."""
+"""Checkpoints are written in each step and old ones removed, a CSV grows; step 3 is the tail of one."""
 
 import csv
 from pathlib import Path

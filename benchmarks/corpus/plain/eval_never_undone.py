@@ -1,4 +1,4 @@
-"""train() is called once, before the first epoch; after validation the model stays in eval mode. The tail comes first."""
+"""train() is called once, before the first epoch; after validation the model stays in eval mode, with a tail of one."""
 
 import torch
 import torch.nn.functional as F

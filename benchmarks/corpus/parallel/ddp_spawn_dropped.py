@@ -1,4 +1,4 @@
-"""Nine samples are padded to five for each of two processes; the sampler drops instead, which leaves four: two batches of two."""
+"""Nine samples for two processes; the sampler drops the ninth, which leaves two batches of two for each."""
 
 import os
 import socket

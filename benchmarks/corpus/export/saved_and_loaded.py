@@ -1,4 +1,4 @@
-"""torch.export-like use: a state dict is saved and loaded into a second model, which predicts two rows in train mode."""
+"""A state dict is saved and loaded into a second model, which predicts two rows in train mode."""
 
 import io
 import torch
