@@ -16,7 +16,6 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "bnguard"
-<<<<<<< HEAD
 ROOMS = (
     "_errors _whole_file _private_torch _untouched _import_torch _usercode _ranks",
     "_remedies _facts",
@@ -59,18 +58,6 @@ NOT_WANTED = {
 MAKES_FINDINGS = {"_rules", "_facts"}
 RULE_CODE = re.compile(r"\b(?:BN|DL|RT)[0-9]+\b")
 MOST_LINES, MOST_FILES = 400, 12
-=======
-FACTS = {"bnguard.errors", "bnguard.facts", "bnguard.loader_facts", "bnguard.forecast_facts", "bnguard.findings"}
-WITHOUT_TORCH = (
-    "classify", "diagnosis", "evidence", "logfile", "logs", "logtext", "module_path", "ranks", "script", "supervise",
-)  # fmt: skip
-BEFORE_THE_SCRIPT = ("launch", "outcome", "gather", "stop", "processes", "evaluating")
-CHECKING_WITHOUT_TORCH = (
-    "assemble", "config", "declared", "init", "jobs", "keys", "locate", "pool", "run", "sources", "streams", "table",
-)  # fmt: skip
-PURE = {"bnguard.rules", "bnguard.report"}
-OTHER_ROOMS = sorted(path.stem for path in PACKAGE.iterdir() if path.stem.isidentifier() and path.stem != "_sandbox")
->>>>>>> hg
 
 
 def imports(path: Path) -> set[str]:
@@ -94,7 +81,6 @@ def uses(path: Path, *packages: str) -> set[str]:
     return {i for i in imports(path) for p in packages if i == p or i.startswith(f"{p}.")}
 
 
-<<<<<<< HEAD
 def room_of(module: str) -> str:
     return module.split(".")[1] if "." in module else module
 
@@ -200,45 +186,6 @@ def test_no_sentence_is_taken_apart(path: Path, room: str) -> None:
         if isinstance(node, ast.Compare) and any(isinstance(op, (ast.In, ast.NotIn)) for op in node.ops):
             within = node.comparators[-1]
             assert not (isinstance(within, ast.Attribute) and within.attr in SENTENCES), (path, node.lineno)
-=======
-@pytest.mark.parametrize(
-    ("place", "forbidden"),
-    [
-        ("errors.py", ["bnguard.", "torch", "rich", "typer"]),
-        ("facts.py", ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "torch", "rich", "typer"]),
-        (
-            "forecast_facts.py",
-            ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "torch", "rich", "typer"],
-        ),
-        (
-            "findings.py",
-            ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "torch", "rich", "typer"],
-        ),
-        ("rules", ["bnguard.model", "bnguard.loader", "bnguard.report", "bnguard.cli", "torch", "rich", "typer"]),
-        ("report", ["bnguard.model", "bnguard.loader", "bnguard.cli", "torch", "typer"]),
-        ("model", ["bnguard.loader", "bnguard.forecasting", "bnguard.report", "bnguard.cli", "rich", "typer"]),
-        ("loader", ["bnguard.model", "bnguard.forecasting", "bnguard.report", "bnguard.cli", "typer"]),
-        ("forecasting", ["bnguard.runtime", "bnguard.report", "bnguard.cli", "rich", "typer"]),
-        ("runtime", ["bnguard.loader", "bnguard.cli", "typer"]),
-        ("runtime", ["bnguard.loader", "bnguard.report", "bnguard.cli", "rich", "typer"]),
-        ("rehearsal", ["bnguard.report", "bnguard.cli", "rich", "typer"]),
-        *[(f"rehearsal/{name}.py", ["torch", "bnguard.model", "bnguard.loader"]) for name in BEFORE_THE_SCRIPT],
-        ("_sandbox", ["torch", "rich", "typer", *(f"bnguard.{name}" for name in OTHER_ROOMS)]),
-        ("repair", ["bnguard.runtime", "bnguard.report", "bnguard.cli", "rich", "typer"]),
-        *[(f"{room}", ["bnguard.repair"]) for room in ("rules", "report", "model", "loader", "runtime")],
-        *[(f"runtime/{name}.py", ["torch"]) for name in WITHOUT_TORCH],
-        ("edit", ["bnguard.model", "bnguard.report", "bnguard.rules", "bnguard.cli", "torch", "rich", "typer"]),
-        ("wholefile.py", ["bnguard.", "torch", "rich", "typer"]),
-        ("checking", ["bnguard.runtime", "bnguard.repair", "bnguard.cli", "rich", "typer"]),
-        *[(room, ["bnguard.checking"]) for room in ("rules", "report", "model", "loader", "forecasting", "runtime")],
-        *[(f"checking/{name}.py", ["torch", "bnguard.model"]) for name in CHECKING_WITHOUT_TORCH],
-        ("usercode.py", ["bnguard.model", "bnguard.loader", "bnguard.rules", "bnguard.report", "rich", "typer"]),
-    ],
-)
-def test_nothing_flows_back(place: str, forbidden: list[str]) -> None:
-    for path in files(place):
-        assert not uses(path, *forbidden), path
->>>>>>> hg
 
 
 def test_only_the_console_reporter_knows_rich() -> None:

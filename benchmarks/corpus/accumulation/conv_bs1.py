@@ -1,0 +1,17 @@
+"""Batch size 1 with accumulation on images: it runs, each statistic from one image."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(0)
+loader = DataLoader(TensorDataset(torch.randn(16, 1, 8, 8), torch.randint(0, 2, (16,))), batch_size=1, shuffle=True)
+model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 2))
+opt = torch.optim.Adam(model.parameters())
+for epoch in range(2):
+    for i, (x, y) in enumerate(loader):
+        (F.cross_entropy(model(x), y) / 4).backward()
+        if (i + 1) % 4 == 0:
+            opt.step()
+            opt.zero_grad()

@@ -1,0 +1,26 @@
+"""A scripted model with even batches."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.bn, self.out = nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(torch.relu(self.bn(self.fc(x))))
+
+
+torch.manual_seed(0)
+model = torch.jit.script(Net())
+loader = DataLoader(TensorDataset(torch.randn(10, 6), torch.randint(0, 2, (10,))), 4)
+opt = torch.optim.SGD(model.parameters(), 0.1)
+for epoch in range(2):
+    for x, y in loader:
+        opt.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        opt.step()

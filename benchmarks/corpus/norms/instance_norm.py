@@ -1,0 +1,18 @@
+"""InstanceNorm2d on maps of four pixels and more, with a tail of one."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(0)
+layers = []
+for i, o in ((3, 8), (8, 8)):
+    layers += [nn.Conv2d(i, o, 3, 2, 1), nn.InstanceNorm2d(o, affine=True), nn.ReLU()]
+model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32, 2))
+loader = DataLoader(TensorDataset(torch.randn(17, 3, 8, 8), torch.randint(0, 2, (17,))), 8)
+opt = torch.optim.SGD(model.parameters(), 0.1)
+for x, y in loader:
+    opt.zero_grad()
+    F.cross_entropy(model(x), y).backward()
+    opt.step()

@@ -1,0 +1,27 @@
+"""squeeze() without an axis takes the batch away when one image is left: BatchNorm1d gets a vector."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3)
+        self.bn, self.out = nn.BatchNorm1d(8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.out(self.bn(F.adaptive_avg_pool2d(self.conv(x), 1).squeeze()))
+
+
+torch.manual_seed(0)
+loader = DataLoader(TensorDataset(torch.randn(9, 1, 6, 6), torch.randint(0, 2, (9,))), 4)
+model = Net()
+opt = torch.optim.SGD(model.parameters(), 0.01)
+for epoch in range(2):
+    for x, y in loader:
+        opt.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        opt.step()

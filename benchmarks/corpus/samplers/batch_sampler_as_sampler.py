@@ -1,0 +1,29 @@
+"""BatchSampler given as sampler=, with batch_size=None: the dataset is indexed with lists, the last of one."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
+
+
+class Rows(Dataset):
+    def __init__(self, n):
+        self.x, self.y = torch.randn(n, 5), torch.randint(0, 2, (n,))
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, indices):
+        return self.x[indices], self.y[indices]
+
+
+torch.manual_seed(0)
+data = Rows(21)
+loader = DataLoader(data, sampler=BatchSampler(RandomSampler(data), batch_size=5, drop_last=False), batch_size=None)
+model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+opt = torch.optim.Adam(model.parameters())
+for epoch in range(2):
+    for x, y in loader:
+        opt.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        opt.step()

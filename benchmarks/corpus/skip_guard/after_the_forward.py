@@ -1,0 +1,19 @@
+"""The guard stands behind the forward pass and does not help."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(0)
+loader = DataLoader(TensorDataset(torch.randn(17, 6), torch.randint(0, 2, (17,))), batch_size=4, shuffle=True)
+model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+opt = torch.optim.SGD(model.parameters(), 0.1)
+for epoch in range(2):
+    for x, y in loader:
+        out = model(x)
+        if out.size(0) < 2:
+            continue
+        opt.zero_grad()
+        F.cross_entropy(out, y).backward()
+        opt.step()

@@ -1,0 +1,18 @@
+"""A batch of one is doubled with torch.cat before the forward."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(0)
+loader = DataLoader(TensorDataset(torch.randn(13, 6), torch.randint(0, 2, (13,))), 4, shuffle=True)
+model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+opt = torch.optim.SGD(model.parameters(), 0.1)
+for epoch in range(2):
+    for x, y in loader:
+        if len(x) == 1:
+            x, y = torch.cat([x, x]), torch.cat([y, y])
+        opt.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        opt.step()

@@ -1,0 +1,25 @@
+"""Eleven samples shared between two workers by stride: six and five, in batches of five: each has a tail, one of one."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        info = get_worker_info()
+        for i in range(info.id, 11, info.num_workers):
+            yield torch.full((5,), float(i)), i % 2
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    loader = DataLoader(Stream(), batch_size=5, num_workers=2)
+    model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+    opt = torch.optim.Adam(model.parameters())
+    for epoch in range(2):
+        for x, y in loader:
+            opt.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            opt.step()

@@ -1,0 +1,21 @@
+"""try/finally with a KeyboardInterrupt handler around the whole training, as in word-language-model."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(0)
+loader = DataLoader(TensorDataset(torch.randn(13, 5), torch.randint(0, 2, (13,))), batch_size=4, shuffle=True)
+model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+opt = torch.optim.Adam(model.parameters())
+try:
+    for epoch in range(2):
+        for x, y in loader:
+            opt.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            opt.step()
+except KeyboardInterrupt:
+    print("exiting early")
+finally:
+    print("bye")
