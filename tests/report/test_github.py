@@ -13,6 +13,7 @@ from report.runner import commands
 from bnguard._errors import UsageError
 from bnguard._facts.findings import Finding, Report, Severity
 from bnguard._facts.models import SourceLine
+from bnguard._remedies import Advice
 from bnguard._report.render import Destination, ReportOptions, emit, render_as
 
 
@@ -117,5 +118,5 @@ def test_a_summary_that_cannot_be_written_is_one_line_and_costs_no_annotation(
 
 
 def test_the_summary_stays_below_what_the_runner_takes() -> None:
-    long = [replace(f, cause="x" * 5000, fix="|" * 5000) for f in layers(5000)]
+    long = [replace(f, cause="x" * 5000, remedies=(Advice("eps", "|" * 5000),)) for f in layers(5000)]
     assert len(render_as("summary", Report("scan", findings=long)).encode()) < 2**20
