@@ -266,6 +266,7 @@ RULES: list[Rule] = [
                 def forward(self, x):
                     return self.bn(self.pool(x).squeeze())
 
+
             model, x = Net(), torch.randn(1, 3, 8, 8)
             """,
             right="""
@@ -276,6 +277,7 @@ RULES: list[Rule] = [
 
                 def forward(self, x):
                     return self.bn(self.pool(x).flatten(1))
+
 
             model, x = Net(), torch.randn(1, 3, 8, 8)
             """,

@@ -181,6 +181,7 @@ RULES: list[Rule] = [
                     worker = get_worker_info()
                     return iter(range(worker.id, 35, worker.num_workers))
 
+
             train_loader = DataLoader(Shard(), batch_size=4, num_workers=4)
             shard = "stride"  # what the audit is told: --shard stride
             """,
@@ -192,6 +193,7 @@ RULES: list[Rule] = [
                 def __iter__(self):
                     worker = get_worker_info()
                     return iter(range(worker.id, 35, worker.num_workers))
+
 
             train_loader = DataLoader(Shard(), batch_size=4, num_workers=4)
             train_loader = bnguard.repair.merge_tail(train_loader)
