@@ -220,9 +220,7 @@ SMALLER_BATCH = Remedy("smaller-batch", "use a smaller batch, or activation chec
 FREE_GRAPHS = Remedy("free-graphs", "keep no tensor with its graph, such as a running total of losses", "cuda")
 FREE_MEMORY = Remedy("free-memory", "use a smaller batch, or free memory before this layer", "cuda")
 BLOCKING_LAUNCH = Remedy(
-    "blocking-launch",
-    "run again with CUDA_LAUNCH_BLOCKING=1: then the traceback shows the call that failed",
-    "cuda",
+    "blocking-launch", "run again with CUDA_LAUNCH_BLOCKING=1: then the traceback shows the call that failed", "cuda"
 )
 CHECK_INDICES = Remedy(
     "check-indices", "a label or an index outside its range is the usual reason: check it on the CPU", "cuda"

@@ -56,11 +56,7 @@ def audit_live(loader: object, request: LiveRequest) -> Report:
         way for it in inspected if it.setup for way in suggest(it.fact, it.setup, loader_variable(it.fact.name))
     )
     return Report(
-        command="audit-loader",
-        loaders=facts,
-        suggestions=ways,
-        findings=judge_loaders(facts),
-        torch=torch.__version__,
+        command="audit-loader", loaders=facts, suggestions=ways, findings=judge_loaders(facts), torch=torch.__version__
     )
 
 

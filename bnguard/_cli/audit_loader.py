@@ -44,13 +44,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     count: Annotated[bool, _option("--count", "Read an IterableDataset once to count it.")] = False,
     world_size: Annotated[int, _option("--world-size", "Ranks.", _RANKS)] = 1,
     sharding: Annotated[
-        str,
-        _option(
-            "--sharding",
-            "Who divides the samples between ranks.",
-            _RANKS,
-            "|".join(LAWS),
-        ),
+        str, _option("--sharding", "Who divides the samples between ranks.", _RANKS, "|".join(LAWS))
     ] = "distributed-sampler",
     sampler_drop_last: Annotated[
         bool, _option("--sampler-drop-last", "DistributedSampler(drop_last=True).", _RANKS)
@@ -61,8 +55,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     iterable: Annotated[bool, _option("--iterable", "An IterableDataset: each worker batches.", _INSIDE)] = False,
     workers: Annotated[int, _option("--workers", "num_workers of the loader.", _INSIDE)] = 0,
     shard: Annotated[
-        str | None,
-        _option("--shard", "How the dataset divides between workers.", _INSIDE, "|".join(WORKER_SHARDINGS)),
+        str | None, _option("--shard", "How the dataset divides between workers.", _INSIDE, "|".join(WORKER_SHARDINGS))
     ] = None,
     fmt: options.Format = None,
     output: options.Output = None,

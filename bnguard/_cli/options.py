@@ -27,10 +27,7 @@ Output = Annotated[
     ),
 ]
 _FAIL_ON = typer.Option(
-    "--fail-on",
-    help="Exit 1 from this severity on.",
-    metavar="error|warning|never",
-    rich_help_panel="Report",
+    "--fail-on", help="Exit 1 from this severity on.", metavar="error|warning|never", rich_help_panel="Report"
 )
 FailOn = Annotated[str, _FAIL_ON]
 FailOnOrFile = Annotated[str | None, _FAIL_ON]

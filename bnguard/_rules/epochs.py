@@ -113,11 +113,7 @@ RULES: list[Rule] = [
         not cross samples. drop_last=True changes nothing.
         """,
         needs="loader",
-        remedies=(
-            ways.LARGER_BATCHES,
-            ways.FREEZE,
-            ways.GROUP_NORM,
-        ),
+        remedies=(ways.LARGER_BATCHES, ways.FREEZE, ways.GROUP_NORM),
         example=Example(
             wrong="train_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=1)",
             right="train_loader = DataLoader(TensorDataset(torch.randn(10, 4)), batch_size=2)",
@@ -142,11 +138,7 @@ RULES: list[Rule] = [
         DistributedDataParallel with SyncBatchNorm counts the samples of all ranks.
         """,
         needs="loader",
-        remedies=(
-            ways.BATCH_SIZE,
-            ways.FEWER_REPLICAS,
-            ways.SYNC_BATCHNORM,
-        ),
+        remedies=(ways.BATCH_SIZE, ways.FEWER_REPLICAS, ways.SYNC_BATCHNORM),
         headline="a piece of a batch holds one sample",
         example=Example(
             wrong="""
@@ -177,10 +169,7 @@ RULES: list[Rule] = [
         give this part of the split more samples.
         """,
         needs="loader",
-        remedies=(
-            ways.KEEP_TAIL,
-            ways.MORE_SAMPLES,
-        ),
+        remedies=(ways.KEEP_TAIL, ways.MORE_SAMPLES),
         headline="no batch at all",
         example=Example(
             wrong="train_loader = DataLoader(TensorDataset(torch.randn(5, 4)), batch_size=8, drop_last=True)",
@@ -204,10 +193,7 @@ RULES: list[Rule] = [
         their number more closely.
         """,
         needs="loader",
-        remedies=(
-            ways.BALANCE,
-            ways.BATCH_SIZE,
-        ),
+        remedies=(ways.BALANCE, ways.BATCH_SIZE),
         headline="no batch of one sample, but much of the data is dropped",
         tells_unused=True,
         example=Example(

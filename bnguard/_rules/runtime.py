@@ -102,12 +102,7 @@ RULES: list[Rule] = [
         """,
         needs="run",
         causes=("one-value-per-channel",),
-        remedies=(
-            ways.MERGE_TAIL,
-            ways.BATCH_SIZE,
-            ways.LARGER_INPUT,
-            ways.ALLOW_SINGLE_SAMPLE,
-        ),
+        remedies=(ways.MERGE_TAIL, ways.BATCH_SIZE, ways.LARGER_INPUT, ways.ALLOW_SINGLE_SAMPLE),
         example=Example(
             wrong="model = nn.BatchNorm1d(4)\nx = torch.randn(1, 4)",
             right="model = nn.BatchNorm1d(4)\nx = torch.randn(2, 4)",
@@ -130,11 +125,7 @@ RULES: list[Rule] = [
         """,
         needs="run",
         causes=("cudnn-",),
-        remedies=(
-            ways.WITHOUT_CUDNN,
-            ways.KEEP_FLOAT32,
-            ways.UPDATE_BUILD,
-        ),
+        remedies=(ways.WITHOUT_CUDNN, ways.KEEP_FLOAT32, ways.UPDATE_BUILD),
         example=Example(
             wrong="""
             model = nn.BatchNorm2d(4)
@@ -160,10 +151,7 @@ RULES: list[Rule] = [
         fix="Keep the layer's parameters and statistics in float32 and let torch.autocast choose the input's dtype.",
         needs="run",
         causes=("dtype-mismatch",),
-        remedies=(
-            ways.KEEP_FLOAT32,
-            ways.CONVERT_INPUT,
-        ),
+        remedies=(ways.KEEP_FLOAT32, ways.CONVERT_INPUT),
         example=Example(
             wrong="model = nn.BatchNorm2d(4).half()\nx = torch.randn(2, 4, 3, 3)",
             right="model = nn.BatchNorm2d(4)\nx = torch.randn(2, 4, 3, 3)",
@@ -181,10 +169,7 @@ RULES: list[Rule] = [
         fix="Add the batch dimension with unsqueeze(0), move the channels to dimension 1, or correct num_features.",
         needs="run",
         causes=("channel-mismatch", "rank-mismatch"),
-        remedies=(
-            ways.CHANNELS_SECOND,
-            ways.BATCH_DIMENSION,
-        ),
+        remedies=(ways.CHANNELS_SECOND, ways.BATCH_DIMENSION),
         example=Example(
             wrong="model = nn.BatchNorm2d(4)\nx = torch.randn(2, 3, 3, 4)",
             right="model = nn.BatchNorm2d(4)\nx = torch.randn(2, 3, 3, 4).movedim(-1, 1)",
@@ -205,10 +190,7 @@ RULES: list[Rule] = [
         Balancing the batches does as well; the statistics of a pretrained model can be kept as they are.
         """,
         needs="run",
-        remedies=(
-            ways.MERGE_TAIL,
-            ways.FREEZE,
-        ),
+        remedies=(ways.MERGE_TAIL, ways.FREEZE),
         example=Example(
             wrong="model = nn.BatchNorm2d(4)\nx = torch.randn(1, 4, 3, 3)",
             right="model = nn.BatchNorm2d(4)\nx = torch.randn(2, 4, 3, 3)",

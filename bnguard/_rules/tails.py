@@ -105,12 +105,7 @@ RULES: list[Rule] = [
         others each time. It yields no batch at all when n < batch_size, and it does not help when batch_size is 1.
         """,
         needs="loader",
-        remedies=(
-            ways.MERGE_TAIL,
-            ways.BALANCE,
-            ways.BATCH_SIZE,
-            ways.DROP_LAST,
-        ),
+        remedies=(ways.MERGE_TAIL, ways.BALANCE, ways.BATCH_SIZE, ways.DROP_LAST),
         headline="a batch of one sample comes in training",
         headline_at="a batch of one sample comes at step {step} of {steps}",
         example=Example(
@@ -165,11 +160,7 @@ RULES: list[Rule] = [
         may do as well. drop_last=True loses the tail of every worker.
         """,
         needs="loader",
-        remedies=(
-            ways.MERGE_TAIL,
-            ways.FEWER_WORKERS,
-            ways.BATCH_SIZE,
-        ),
+        remedies=(ways.MERGE_TAIL, ways.FEWER_WORKERS, ways.BATCH_SIZE),
         headline="a worker's tail holds one sample",
         example=Example(
             wrong="""
@@ -216,10 +207,7 @@ RULES: list[Rule] = [
         loss does not matter.
         """,
         needs="loader",
-        remedies=(
-            ways.BALANCE,
-            ways.DROP_LAST,
-        ),
+        remedies=(ways.BALANCE, ways.DROP_LAST),
         example=Example(
             wrong="""
             train_loader = DataLoader(TensorDataset(torch.randn(34, 4)), batch_size=32)
