@@ -85,24 +85,24 @@ def follow(
 
     """
     with random_states_kept():
-        mine = sampler if isinstance(sampler, (list, tuple, range)) else private_copy(sampler, dataset)
+        copied = sampler if isinstance(sampler, (list, tuple, range)) else private_copy(sampler, dataset)
         seen: list[Seen] = []
-        for epoch in range(1 if isinstance(mine, (list, tuple, range)) else passes):
-            if epoch and hasattr(mine, "set_epoch"):
-                mine.set_epoch(epoch)
-            seen.append(_one_pass(mine, measure, progress))
+        for epoch in range(1 if isinstance(copied, (list, tuple, range)) else passes):
+            if epoch and hasattr(copied, "set_epoch"):
+                copied.set_epoch(epoch)
+            seen.append(_one_pass(copied, measure, progress))
             items = sum(count for _, count in seen[-1].sizes)
             if not items or items * passes > MOST_BATCHES // 10 or not seen[-1].ended:
                 break
         return seen if seen[-1].sizes or len(seen) == 1 else seen[:-1]
 
 
-def _one_pass(mine: Iterable[Any], measure: Callable[[Any], int], progress: Callable[[int], None] | None) -> Seen:
+def _one_pass(copied: Iterable[Any], measure: Callable[[Any], int], progress: Callable[[int], None] | None) -> Seen:
     sizes: list[tuple[int, int]] = []
     deadline = time.monotonic() + MOST_SECONDS
     done = 0
     try:
-        for item in mine:
+        for item in copied:
             size = measure(item)
             if sizes and sizes[-1][0] == size:
                 sizes[-1] = (size, sizes[-1][1] + 1)
@@ -136,10 +136,10 @@ def count_items(dataset: object, progress: Callable[[int], None] | None) -> tupl
     """
     with random_states_kept():
         try:
-            mine: Any = copy.deepcopy(dataset)
+            copied: Any = copy.deepcopy(dataset)
         except Exception as error:
             raise CannotCopyError(f"{type(error).__name__}: {error}") from error
-        seen = _one_pass(mine, lambda _item: 1, progress)
+        seen = _one_pass(copied, lambda _item: 1, progress)
     return sum(count for _, count in seen.sizes), seen.ended
 
 
@@ -193,10 +193,10 @@ def _item(loader: DataLoader[Any]) -> Any:  # noqa: ANN401 - any item
     dataset: Any = loader.dataset
     if isinstance(dataset, IterableDataset):
         try:
-            mine = copy.deepcopy(dataset)
+            copied = copy.deepcopy(dataset)
         except Exception as error:
             raise CannotCopyError(one_line(error)) from error
-        return next(iter(mine))
+        return next(iter(copied))
     index = _first_index(loader)
     fetch = getattr(dataset, "__getitems__", None)  # DataLoader prefers it, and so may the dataset's author
     return fetch([index])[0] if fetch else dataset[index]
@@ -205,10 +205,10 @@ def _item(loader: DataLoader[Any]) -> Any:  # noqa: ANN401 - any item
 def _first_index(loader: DataLoader[Any]) -> Any:  # noqa: ANN401 - an index, or whatever a sampler yields
     batches = loader.batch_sampler
     try:
-        mine = batches if isinstance(batches, (list, tuple)) else private_copy(batches, loader.dataset)
+        copied = batches if isinstance(batches, (list, tuple)) else private_copy(batches, loader.dataset)
     except CannotCopyError:
         return 0
-    return next(iter(next(iter(mine))))
+    return next(iter(next(iter(copied))))
 
 
 # --------------------------- what else about a live DataLoader can change the sizes of its batches after they were plan

@@ -58,7 +58,7 @@ class Setup(NamedTuple):
         return self._replace(world_size=1, uneven=False, sampler_drop_last=False)
 
 
-class Plan(NamedTuple):
+class EpochPlan(NamedTuple):
     """The streams of one epoch, and how many samples it never shows."""
 
     streams: tuple[Stream, ...]

@@ -228,8 +228,8 @@ def _no_toml(file: Path, text: str, message: str) -> ConfigError:
     """Word a syntax error: ``pyproject.toml, line 3: …``."""
     at = re.search(r"\s*\(at (?:line (\d+), column \d+|end of document)\)$", message)
     line = at[1] if at and at[1] else str(max(1, text.rstrip("\n").count("\n") + 1))
-    said = message[: at.start()] if at else message
-    return ConfigError(f"{file.name}, line {line}: {said[:1].lower()}{said[1:]}", hint="mend the TOML there")
+    problem = message[: at.start()] if at else message
+    return ConfigError(f"{file.name}, line {line}: {problem[:1].lower()}{problem[1:]}", hint="mend the TOML there")
 
 
 def _beside(file: Path) -> str:

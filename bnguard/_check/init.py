@@ -68,7 +68,7 @@ def _write(file: Path, section: str) -> None:
         raise ConfigError(f"cannot write {file}: {error.strerror or error}", hint="is the folder read-only?") from error
 
 
-def _section(found: Found, prefix: str) -> Iterator[str]:
+def _section(found: Sources, prefix: str) -> Iterator[str]:
     yield "# What `bnguard check` looks at before training starts. Every key: docs/reference/configuration.md"
     if prefix:
         yield f"[{prefix.removesuffix('.')}]"
@@ -92,7 +92,7 @@ def _section(found: Found, prefix: str) -> Iterator[str]:
     yield ""
 
 
-def _model(header: str, model: FoundModel) -> Iterator[str]:
+def _model(header: str, model: SourceModel) -> Iterator[str]:
     off = "# " if model.needs else ""
     yield f"{off}[{header}]  # line {model.line}"
     yield f"{off}target = {_text(f'{model.file}:{model.cls}')}"
@@ -101,12 +101,12 @@ def _model(header: str, model: FoundModel) -> Iterator[str]:
     yield '# input = "3,224,224"  # TODO: one sample, without the batch dimension; guessed where it is not given'
 
 
-def _loader(header: str, loader: FoundLoader, models: dict[str, FoundModel]) -> Iterator[str]:
+def _loader(header: str, loader: SourceLoader, models: dict[str, SourceModel]) -> Iterator[str]:
     size = loader.batch_size or _GUESSED_SIZE
     yield f"[{header}]  # {loader.file}, line {loader.line}"
     yield f"n = {size * _FULL_BATCHES + 1}  # TODO: how many samples the dataset has; until then one is left over"
-    told = "" if loader.batch_size else f"  # TODO: what is {' '.join(loader.said.split())}?"
-    yield f"batch-size = {size}{told}"
+    todo = "" if loader.batch_size else f"  # TODO: what is {' '.join(loader.size_source.split())}?"
+    yield f"batch-size = {size}{todo}"
     if loader.drop_last:
         yield "drop-last = true"
     if len(models) > 1:
@@ -146,7 +146,7 @@ _TAIL = re.compile(r"(?<=\w)_?(data_?loader|loader|dl)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class FoundModel:
+class SourceModel:
     """A model class that is no part of another; ``needs`` are the arguments it cannot be built without."""
 
     file: str
@@ -156,7 +156,7 @@ class FoundModel:
 
 
 @dataclass(frozen=True)
-class FoundLoader:
+class SourceLoader:
     """A call of DataLoader.
 
     Attributes:
@@ -164,7 +164,7 @@ class FoundLoader:
         line: where.
         name: what it is assigned to, without ``_loader``.
         batch_size: None where the source does not tell.
-        said: the source of the batch size.
+        size_source: the source of the batch size.
         drop_last: whether it is a plain True.
         mentions: the names that its file uses, among them those of models.
 
@@ -174,27 +174,27 @@ class FoundLoader:
     line: int
     name: str
     batch_size: int | None
-    said: str
+    size_source: str
     drop_last: bool
     mentions: frozenset[str] = field(default_factory=frozenset, repr=False)
 
 
 @dataclass(frozen=True)
-class Found:
+class Sources:
     """All that was found, in the order of files and lines."""
 
-    models: tuple[FoundModel, ...]
-    loaders: tuple[FoundLoader, ...]
+    models: tuple[SourceModel, ...]
+    loaders: tuple[SourceLoader, ...]
     scripts: tuple[str, ...]
 
 
-def look_through(folder: Path) -> Found:
+def look_through(folder: Path) -> Sources:
     """Return what the Python files of a folder and those below it hold; files that are no Python are passed over."""
     trees = dict(_trees(folder))
     loaders = tuple(found for file, tree in trees.items() for found in _loaders(file, tree))
     with_loader = {x.file for x in loaders}
     scripts = tuple(file for file, tree in trees.items() if file in with_loader and _trains(tree))
-    return Found(tuple(_models(trees)), loaders, scripts)
+    return Sources(tuple(_models(trees)), loaders, scripts)
 
 
 def _trees(folder: Path) -> Iterator[tuple[str, ast.Module]]:
@@ -222,7 +222,7 @@ def _files(folder: Path) -> Iterator[Path]:
 # -------------------------------------------------------------------------------------------- models
 
 
-def _models(trees: dict[str, ast.Module]) -> Iterator[FoundModel]:
+def _models(trees: dict[str, ast.Module]) -> Iterator[SourceModel]:
     classes = {
         node.name: (file, node) for file, tree in trees.items() for node in tree.body if isinstance(node, ast.ClassDef)
     }
@@ -231,7 +231,7 @@ def _models(trees: dict[str, ast.Module]) -> Iterator[FoundModel]:
     for name, (file, node) in classes.items():
         lineage = list(_lineage(name, classes))
         if name in kinds - parts and not name.endswith(_NO_MODELS) and any(_method(c, "forward") for c in lineage):
-            yield FoundModel(file, node.lineno, name, _needs(lineage))
+            yield SourceModel(file, node.lineno, name, _needs(lineage))
 
 
 Classes = dict[str, tuple[str, ast.ClassDef]]
@@ -270,7 +270,7 @@ def _needs(lineage: Sequence[ast.ClassDef]) -> tuple[str, ...]:
 # ------------------------------------------------------------------------------------------- loaders
 
 
-def _loaders(file: str, tree: ast.Module) -> Iterator[FoundLoader]:
+def _loaders(file: str, tree: ast.Module) -> Iterator[SourceLoader]:
     names = dict(_named_calls(tree))
     called = {"DataLoader", *_other_names(tree)}
     imported = {a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
@@ -285,7 +285,7 @@ def _loaders(file: str, tree: ast.Module) -> Iterator[FoundLoader]:
         drop = given.get("drop_last")
         dropping = isinstance(drop, ast.Constant) and drop.value is True
         name = _TAIL.sub("", names.get(node, "")) or "loader"
-        yield FoundLoader(file, node.lineno, name, _number(size, tree), ast.unparse(size), dropping, mentions)
+        yield SourceLoader(file, node.lineno, name, _number(size, tree), ast.unparse(size), dropping, mentions)
 
 
 def _other_names(tree: ast.Module) -> Iterator[str]:

@@ -82,9 +82,14 @@ def jobs_of(declared: Declared, chosen: Collection[str] | None, audits: Mapping[
 
     for model in declared.models:
         feeding = [x for x in declared.loaders if model.name in x.feeds]
-        mine = tuple(x for x in feeding if wanted(model.entry, x.entry))
-        if mine or (wanted(model.entry) and not feeding):
-            yield Job(model.entry, model, mine, audits={x.name: audits[x.name] for x in mine if x.name in audits})
+        loaders = tuple(x for x in feeding if wanted(model.entry, x.entry))
+        if loaders or (wanted(model.entry) and not feeding):
+            yield Job(
+                model.entry,
+                model,
+                loaders,
+                audits={x.name: audits[x.name] for x in loaders if x.name in audits},
+            )
     for loader in declared.loaders:
         if not loader.feeds and wanted(loader.entry) and loader.name not in audits:
             yield Job(loader.entry, loaders=(loader,))

@@ -95,13 +95,13 @@ def command(  # noqa: PLR0913 - one parameter for each option
 
 def _audit_targets(targets: list[str], argv: list[str], keywords: dict[str, Any], quiet: bool) -> "Report":
     from bnguard._audit_loader import audit_loader
-    from bnguard._report.formats.console.progress import counter
+    from bnguard._report.formats.console.progress import progress as progress_line
     from bnguard._targets import load_object
 
     if len(set(targets)) != len(targets):
         raise UsageError("a TARGET is named twice", hint="name each loader once")
     loaded = {text: load_object(text, argv=argv) for text in targets}
-    with counter("looking at batch indices", quiet=quiet) as progress:
+    with progress_line("looking at batch indices", quiet=quiet) as progress:
         if len(targets) > 1:
             return audit_loader(
                 {_short(text, targets): it for text, it in loaded.items()}, **keywords, progress=progress

@@ -100,12 +100,12 @@ def _handle(label: Label, texts: list[str], line: int) -> str:
     return label.text if label.text.isidentifier() and texts.count(label.text) == 1 else str(line)
 
 
-def _judge(call: LoaderCall, tree: Tree, said: Mode | None, handle: str) -> tuple[bool, str]:
+def _judge(call: LoaderCall, tree: Tree, declared_mode: Mode | None, handle: str) -> tuple[bool, str]:
     """Return whether to wrap a call, and the reason in one sentence."""
     from bnguard._fix.need import need
     from bnguard._fix.purpose import Purpose, purpose
 
-    feeds = Purpose(said, f"--{said} says so") if said else purpose(call, tree)
+    feeds = Purpose(declared_mode, f"--{declared_mode} says so") if declared_mode else purpose(call, tree)
     wants = need(call, tree)
     if feeds.mode == "eval":
         return False, f"feeds evaluation ({feeds.why}): one sample is safe there after model.eval()"

@@ -29,7 +29,7 @@ IN_PYTHON = ("inputs=", "(3, 224, 224)")
 """How the reader gives the input of a model: the word before it, and an example."""
 
 
-class FoundInputs(NamedTuple):
+class ResolvedInputs(NamedTuple):
     """A recipe and how it was found, or why there is none."""
 
     inputs: Inputs | None
@@ -37,7 +37,7 @@ class FoundInputs(NamedTuple):
     unknown: str | None = None
 
 
-class InputsOf:
+class InputResolver:
     """The inputs of one model, loader by loader; each loader gives one sample at most."""
 
     def __init__(self, progress: Progress, spelling: tuple[str, str] = IN_PYTHON) -> None:
@@ -47,7 +47,7 @@ class InputsOf:
         self._samples: dict[str, Sample | str] = {}
         self._own: dict[Mode | None, Inputs] = {}
 
-    def find(self, model: Opened, loader: LoaderFact, live: DataLoader[Any] | None) -> FoundInputs:
+    def find(self, model: Opened, loader: LoaderFact, live: DataLoader[Any] | None) -> ResolvedInputs:
         """Return what the forward takes of the loader's first sample, else what the model or its file declares.
 
         Args:
@@ -59,12 +59,12 @@ class InputsOf:
         why = None
         if live is not None:
             found = self._sampled(model, loader, live)
-            if isinstance(found, FoundInputs):
+            if isinstance(found, ResolvedInputs):
                 return found
             why = found
         return self._declared(model, loader, why)
 
-    def _sampled(self, model: Opened, loader: LoaderFact, live: DataLoader[Any]) -> FoundInputs | str:
+    def _sampled(self, model: Opened, loader: LoaderFact, live: DataLoader[Any]) -> ResolvedInputs | str:
         """Return the first way to call the forward that runs, or why there is none."""
         if loader.name not in self._samples:
             self._samples[loader.name] = _sample_of(live)
@@ -81,8 +81,8 @@ class InputsOf:
             for alike in ways:
                 inputs, why = self._first_running(model, alike, size)
                 if inputs is not None:
-                    said = f"one sample of {loader.name} was fetched to learn the input: {inputs.shown()}"
-                    return FoundInputs(inputs, (said,))
+                    note = f"one sample of {loader.name} was fetched to learn the input: {inputs.shown()}"
+                    return ResolvedInputs(inputs, (note,))
                 refused = refused or why
         return f"{type(model.subject.model).__name__} takes no part of the sample of {loader.name} ({refused})"
 
@@ -95,14 +95,14 @@ class InputsOf:
         inputs, trace = found
         return (inputs, None) if trace.error is None and isinstance(inputs, SampledInputs) else (None, trace.error_line)
 
-    def _declared(self, model: Opened, loader: LoaderFact, why: str | None) -> FoundInputs:
+    def _declared(self, model: Opened, loader: LoaderFact, why: str | None) -> ResolvedInputs:
         try:
             inputs, error = self._own_inputs(model, next(iter(_sizes_to_try(loader))))
         except BnguardError as refused:
-            return FoundInputs(None, (self._give,), why or refused.message)
+            return ResolvedInputs(None, (self._give,), why or refused.message)
         if inputs is not None and error is None and not (why and inputs.source == "assumed"):
-            return FoundInputs(inputs, tuple(_said(why, inputs.facts(1), inputs.source, self._word)))
-        return FoundInputs(None, (self._give,), why or f"no input was found that it takes ({error})")
+            return ResolvedInputs(inputs, tuple(_notes(why, inputs.facts(1), inputs.source, self._word)))
+        return ResolvedInputs(None, (self._give,), why or f"no input was found that it takes ({error})")
 
     def _own_inputs(self, model: Opened, size: int) -> tuple[Inputs | None, str | None]:
         """Return what the model takes of itself and the error with it; what once ran is not looked for again."""
@@ -115,7 +115,7 @@ class InputsOf:
         return inputs, trace.error_line
 
 
-def _said(why: str | None, shown: tuple[InputFact, ...], source: str, word: str) -> Iterator[str]:
+def _notes(why: str | None, shown: tuple[InputFact, ...], source: str, word: str) -> Iterator[str]:
     if why:
         yield why
     how = f"assumed: no loader was there to ask; {word}… gives yours" if source == "assumed" else f"from {source}"

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from bnguard._audit_loader.summary import first_with, forward_sizes
 from bnguard._facts.forecasts import ForecastFact, SizeFact
-from bnguard._facts.loaders import LoaderFact, Place
+from bnguard._facts.loaders import BatchPlace, LoaderFact
 from bnguard._facts.models import Mode, ModelFact
 from bnguard._forecast.outcomes import Outcomes
 from bnguard._forecast.report import Forecast
 from bnguard._models.inputs import Inputs
-from bnguard._rules.words import and_others
+from bnguard._rules.registry import and_others
 from bnguard._scan.scanner import model_fact
 from bnguard._trace.models import Opened
 from bnguard._trace.trace import Progress
@@ -45,11 +45,11 @@ def join(model: str, loader: LoaderFact, at: Callable[[int], SizeFact]) -> Forec
     return replace(fact, stops=None, unknown=loader.unknown) if loader.streams else _without_length(fact, loader, at)
 
 
-def _first(loader: LoaderFact, sizes: Iterable[SizeFact]) -> Place | None:
+def _first(loader: LoaderFact, sizes: Iterable[SizeFact]) -> BatchPlace | None:
     return first_with({s.batch_size for s in sizes}, loader.streams, loader.micro_batches, loader.replicas)
 
 
-def _stopping(fact: ForecastFact, loader: LoaderFact, place: Place, dark: Place | None) -> ForecastFact:
+def _stopping(fact: ForecastFact, loader: LoaderFact, place: BatchPlace, dark: BatchPlace | None) -> ForecastFact:
     stream = next(s for s in loader.streams if s.ranks[0] == place.rank)
     notes = fact.notes
     if dark is not None and (dark.step, dark.rank) < (place.step, place.rank):
@@ -70,7 +70,7 @@ def _stopping(fact: ForecastFact, loader: LoaderFact, place: Place, dark: Place 
     )
 
 
-def _in_the_dark(fact: ForecastFact, place: Place) -> str:
+def _in_the_dark(fact: ForecastFact, place: BatchPlace) -> str:
     size = fact.size(place.piece)
     why = size.unknown if size else None
     return f"at batch size {place.piece:,} (step {place.step:,} of {place.steps:,}) {why}"

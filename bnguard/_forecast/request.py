@@ -19,7 +19,7 @@ from bnguard._errors import UsageError, did_you_mean
 from bnguard._facts.findings import Report
 from bnguard._facts.loaders import LoaderFact, Suggestion
 from bnguard._facts.models import Mode
-from bnguard._forecast.inputs import IN_PYTHON, InputsOf
+from bnguard._forecast.inputs import IN_PYTHON, InputResolver
 from bnguard._forecast.join import Feed, foresee
 from bnguard._forecast.report import Forecast, report_on
 from bnguard._models.guess import as_wanted
@@ -111,12 +111,12 @@ def forecast(  # noqa: PLR0913 - what scan and audit_loader can be told
             mode=mode,
             count=count,
         )
-        plan = Plan(as_recipe(inputs), loaders.each, keep_modes, device, progress or (lambda _: None))
+        shared = ForecastSettings(as_recipe(inputs), loaders.each, keep_modes, device, progress or (lambda _: None))
         found: list[Forecast] = []
         for one in several:
             refuse_checkpoint(one)
             with opened(one, mode=None, device=device, settings=settings, stubs=stubs, argv=argv) as models:
-                found += [forecast for each in models for forecast in plan.of(each)]
+                found += [forecast for each in models for forecast in shared.of(each)]
     return report_on(found, [it.fact for it in loaders.each], loaders.suggestions, torch=torch.__version__)
 
 
@@ -189,7 +189,7 @@ def _numbers(numbers: Mapping[str, Any], options: dict[str, Any]) -> Audited:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ForecastSettings:
     """The settings of one forecast.
 
     Attributes:
@@ -214,7 +214,7 @@ class Plan:
         return foresee(model, self._feeds(model), self.device, self.progress)
 
     def _feeds(self, model: Opened) -> Iterator[Feed]:
-        found = InputsOf(self.progress, self.spelling)
+        found = InputResolver(self.progress, self.spelling)
         given = () if self.inputs is None else (as_wanted(model.subject.model, self.inputs),)
         for loader in self.loaders:
             called = None if self.keep_modes and loader.fact.mode == "train" else loader.fact.mode

@@ -10,8 +10,7 @@ from bnguard._facts.loaders import TIMES
 from bnguard._facts.models import THIN_VALUES, LayerFact, ModelFact
 from bnguard._facts.norm_kinds import BATCH
 from bnguard._remedies import Advice
-from bnguard._rules.registry import Example, Rule
-from bnguard._rules.words import and_others, layer_and_class
+from bnguard._rules.registry import Example, Rule, and_others, layer_and_class
 
 SINGLE_SAMPLE = "BN102"
 """The code that other rules refer to where a lone sample runs."""
@@ -159,7 +158,7 @@ RULES: list[Rule] = [
         """,
         needs="batch-size",
         remedies=(ways.MERGE_TAIL, ways.BATCH_SIZE, ways.ALLOW_SINGLE_SAMPLE, ways.FREEZE, ways.GROUP_NORM),
-        told_by="stop",
+        covered_by="stop",
         example=Example(
             wrong="model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))\nx = torch.randn(1, 8)",
             right="model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))\nx = torch.randn(2, 8)",
@@ -182,7 +181,7 @@ RULES: list[Rule] = [
         """,
         needs="batch-size",
         remedies=(ways.LARGER_BATCHES, ways.FREEZE, ways.GROUP_NORM),
-        told_by="forecast",
+        covered_by="forecast",
         example=Example(
             wrong="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))\nx = torch.randn(1, 3, 16, 16)",
             right="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))\nx = torch.randn(2, 3, 16, 16)",
@@ -204,7 +203,7 @@ RULES: list[Rule] = [
         """,
         needs="batch-size",
         remedies=(ways.LARGER_INPUT, ways.FREEZE, ways.GROUP_NORM),
-        told_by="forecast",
+        covered_by="forecast",
         example=Example(
             wrong="model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))\nx = torch.randn(8, 8)",
             right="model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))\nx = torch.randn(16, 8)",
@@ -227,7 +226,7 @@ RULES: list[Rule] = [
         """,
         needs="batch-size",
         remedies=(ways.TRACK_STATISTICS,),
-        told_by="stop-at-the-layer",
+        covered_by="stop-at-the-layer",
         example=Example(
             wrong="""
             model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4, track_running_stats=False)).eval()
@@ -255,7 +254,7 @@ RULES: list[Rule] = [
         """,
         needs="batch-size",
         remedies=(ways.KEEP_BATCH_DIMENSION,),
-        told_by="stop",
+        covered_by="stop",
         example=Example(
             wrong="""
             class Net(nn.Module):

@@ -10,8 +10,7 @@ from bnguard._facts.loaders import TIMES
 from bnguard._facts.models import LayerFact, ModelFact
 from bnguard._facts.norm_kinds import BATCH, KINDS
 from bnguard._remedies import Advice
-from bnguard._rules.registry import Example, Rule
-from bnguard._rules.words import and_others
+from bnguard._rules.registry import Example, Rule, and_others
 
 KERAS_MOMENTUM = 0.9
 """From here on a momentum reads like Keras' share to keep, not PyTorch's share to take in."""
@@ -231,7 +230,7 @@ RULES: list[Rule] = [
         Convert the whole model and its input alike, or leave the model in float32 and use torch.autocast, which
         runs batch_norm in float32.
         """,
-        needs="configuration",
+        needs="calls",
         remedies=(ways.KEEP_FLOAT32, ways.CONVERT_INPUT),
         example=Example(
             wrong="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).half())\nx = torch.randn(8, 3, 8, 8)",
@@ -273,9 +272,9 @@ RULES: list[Rule] = [
         Choose fewer groups, so that each holds at least two values at the smallest map, or normalise before the
         map shrinks to one pixel.
         """,
-        needs="configuration",
+        needs="calls",
         remedies=(ways.FEWER_GROUPS,),
-        told_by="stop-at-the-layer",
+        covered_by="stop-at-the-layer",
         example=Example(
             wrong="model = nn.Sequential(nn.Conv2d(3, 4, 8), nn.GroupNorm(4, 4))\nx = torch.randn(1, 3, 8, 8)",
             right="model = nn.Sequential(nn.Conv2d(3, 4, 8), nn.GroupNorm(2, 4))\nx = torch.randn(1, 3, 8, 8)",

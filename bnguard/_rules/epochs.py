@@ -9,7 +9,8 @@ from bnguard._facts.findings import Finding, Severity
 from bnguard._facts.loaders import LoaderFact
 from bnguard._remedies import loader_variable
 from bnguard._rules.in_view import with_model
-from bnguard._rules.lone_sample import (
+from bnguard._rules.registry import Example, Rule
+from bnguard._rules.single_sample import (
     finding_of,
     gravity_of,
     is_in_a_piece,
@@ -17,7 +18,6 @@ from bnguard._rules.lone_sample import (
     samples_of_the_step,
     samples_text,
 )
-from bnguard._rules.registry import Example, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,30 +38,30 @@ def _check_batch_size_one(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
 def _check_inside(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     if not is_in_a_piece(fact):
         return
-    lone = fact.first_single
-    assert lone is not None
-    step = f"step {lone.step:,} of {lone.steps:,}"
-    if lone.size == 1:
+    single = fact.first_single
+    assert single is not None
+    step = f"step {single.step:,} of {single.steps:,}"
+    if single.size == 1:
         total = samples_of_the_step(fact)
-        cause = f"{step} holds {samples_text(total)} for {fact.world_size:,} ranks, and rank {lone.rank:,} gets 1"
+        cause = f"{step} holds {samples_text(total)} for {fact.world_size:,} ranks, and rank {single.rank:,} gets 1"
         does = f"use a batch size of at least {2 * fact.world_size:,}, two samples a rank"
     else:
         who, whole = _replica_words(fact)
-        rank = f" on rank {lone.rank:,}" if fact.world_size > 1 else ""
-        cause = f"{step}{rank} holds {lone.size:,} samples, and {who} gets 1 ({whole})"
+        rank = f" on rank {single.rank:,}" if fact.world_size > 1 else ""
+        cause = f"{step}{rank} holds {single.size:,} samples, and {who} gets 1 ({whole})"
         does = "choose a batch size whose pieces, tail included, hold two samples or more"
     yield finding_of(fact, rule, cause, ways.BATCH_SIZE.for_case(does, price=""), severity=gravity_of(fact, rule))
 
 
 def _replica_words(fact: LoaderFact) -> tuple[str, str]:
-    lone = fact.first_single
-    assert lone is not None
+    single = fact.first_single
+    assert single is not None
     words = []
-    if lone.micro_batch is not None:
-        words.append(f"micro-batch {lone.micro_batch}")
-    if lone.replica is None:
+    if single.micro_batch is not None:
+        words.append(f"micro-batch {single.micro_batch}")
+    if single.replica is None:
         return words[0], f"{fact.micro_batches:,} micro-batches"
-    words.append(f"replica {lone.replica}")
+    words.append(f"replica {single.replica}")
     scattered = [r for s in fact.streams for r, _ in s.replica_batches or () if 1 in r]
     shown = ", ".join(str(size) for size in scattered[0][:8]) + (", …" if len(scattered[0]) > 8 else "")
     return " of ".join(reversed(words)), f"{fact.replicas:,} replicas get {shown}"
@@ -195,7 +195,7 @@ RULES: list[Rule] = [
         needs="loader",
         remedies=(ways.BALANCE, ways.BATCH_SIZE),
         headline="no batch of one sample, but much of the data is dropped",
-        tells_unused=True,
+        counts_unused=True,
         example=Example(
             wrong="""
             train_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=8, drop_last=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bnguard._facts.findings import Consequence, Finding, Severity
 from bnguard._remedies import KEEP_BATCH_DIMENSION, TRACK_STATISTICS, Advice
-from bnguard._rules.words import layer_and_class
+from bnguard._rules.registry import layer_and_class
 
 if TYPE_CHECKING:
     from bnguard._facts.forecasts import ForecastFact, SizeFact
@@ -27,12 +27,12 @@ def with_model(check: LoaderCheck) -> ForecastCheck:
 
 
 def _in_view(finding: Finding, loader: LoaderFact, forecast: ForecastFact) -> Finding:
-    one, lone = forecast.size(1), loader.first_single
+    one, single = forecast.size(1), loader.first_single
     if one is None or one.stops is None:
         return finding
     if not one.stops:
         return _holds(finding, loader, forecast, one)
-    if lone is not None and (lone.step, lone.rank) != (forecast.step, forecast.rank):
+    if single is not None and (single.step, single.rank) != (forecast.step, forecast.rank):
         after = Consequence(f"it does not come to that, as the epoch stops at step {forecast.step:,}")
         return replace(finding, severity=Severity.NOTE, consequence=after, remedies=(), model=forecast.model)
     return _fails(finding, loader, forecast, one)

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from bnguard import _remedies as ways
 from bnguard._facts.findings import Finding, Severity
 from bnguard._facts.models import LayerFact, ModelFact, StatisticsFact
-from bnguard._rules.registry import Example, Rule
-from bnguard._rules.words import and_others
+from bnguard._rules.registry import Example, Rule, and_others
 
 COLLAPSED_SHARE = 0.1
 """From this share of collapsed channels on, it is no longer a dead channel or two."""
@@ -105,7 +104,7 @@ RULES: list[Rule] = [
         fix="Load the trained statistics, or run training batches through in train mode before evaluating.",
         needs="statistics",
         remedies=(ways.LOAD_STATISTICS,),
-        told_by="training",
+        covered_by="training",
         example=Example(
             wrong="""
             model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from bnguard import _remedies as ways
 from bnguard._facts.findings import Consequence, Finding, Severity
 from bnguard._facts.models import SourceLine
-from bnguard._rules.registry import Example, Rule
-from bnguard._rules.words import layer_and_class
+from bnguard._rules.registry import Example, Rule, layer_and_class
 
 if TYPE_CHECKING:
     from bnguard._facts.diagnosis import Diagnosis
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 
 def code_of(cause: str) -> str | None:
     """Return the code of the rule about failures with this cause; None where no normalisation layer is meant."""
-    told = (r.code for r in RULES for c in r.causes if cause == c or (c.endswith("-") and cause.startswith(c)))
-    return next(told, None)
+    codes = (r.code for r in RULES for c in r.causes if cause == c or (c.endswith("-") and cause.startswith(c)))
+    return next(codes, None)
 
 
 def of_failure(diagnosed: Diagnosis, cause: str, *, model: str | None, loader: str | None, at: str) -> Finding:

@@ -9,7 +9,8 @@ from bnguard._facts.findings import Finding, Severity
 from bnguard._facts.loaders import LoaderFact
 from bnguard._remedies import loader_variable
 from bnguard._rules.in_view import with_model
-from bnguard._rules.lone_sample import (
+from bnguard._rules.registry import Example, Rule
+from bnguard._rules.single_sample import (
     arithmetic_of,
     finding_of,
     gravity_of,
@@ -19,7 +20,6 @@ from bnguard._rules.lone_sample import (
     only_batches_of_one,
     place_of,
 )
-from bnguard._rules.registry import Example, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,11 +56,11 @@ def _check_eval_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
 def _check_worker_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     if not is_from_a_worker(fact) or is_in_a_piece(fact) or only_batches_of_one(fact):
         return
-    lone = fact.first_single
-    assert lone is not None
+    single = fact.first_single
+    assert single is not None
     last = max(s.workers[1] for s in fact.streams if s.workers and (1, 1) in s.batches)
-    many = f"workers {lone.worker} to {last} each end" if last != lone.worker else f"worker {lone.worker} ends"
-    cause = f"{many} with a batch of 1 sample, first at step {lone.step:,} of {lone.steps:,}"
+    many = f"workers {single.worker} to {last} each end" if last != single.worker else f"worker {single.worker} ends"
+    cause = f"{many} with a batch of 1 sample, first at step {single.step:,} of {single.steps:,}"
     cause += f" ({fact.workers:,} worker{'s' * (fact.workers != 1)}, each with batches of its own)"
     merge = ways.MERGE_TAIL.for_case(
         "merge it into the batch before it, in each worker", name=loader_variable(fact.name)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bnguard._facts.findings import Severity
 from bnguard._report.characters import visible
 from bnguard._report.formats import Companion
-from bnguard._report.places import Place, Places
+from bnguard._report.places import FileLocation, Places
 from bnguard._report.words import named, number, short_place, totals
 from bnguard._rules import rule_of
 
@@ -39,7 +39,7 @@ class _Alike(NamedTuple):
     """Findings that one annotation speaks of."""
 
     severity: Severity
-    place: Place | None
+    place: FileLocation | None
     findings: list[Finding]
 
 
@@ -50,10 +50,10 @@ def render(context: Context) -> str:
     lines = [*_listed(report), *(_problem(p.entry, p.error) for p in report.problems[:MOST])]
     left: dict[Severity, int] = {}
     for severity, command in _COMMANDS.items():
-        mine = [group for group in alike if group.severity is severity]
+        groups = [group for group in alike if group.severity is severity]
         room = MOST - (min(MOST, len(report.problems)) if severity is Severity.ERROR else 0)
-        lines += [_annotation(command, group) for group in mine[:room]]
-        left[severity] = sum(len(group.findings) for group in mine[room:])
+        lines += [_annotation(command, group) for group in groups[:room]]
+        left[severity] = sum(len(group.findings) for group in groups[room:])
     more = ", ".join(number(count, s.label) for s, count in left.items() if count)
     if more:
         lines.append(f"bnguard: {more} without an annotation: GitHub shows {MOST} of a kind for a step")
@@ -107,8 +107,8 @@ def _problem(entry: str, error: str) -> str:
 
 
 def _command(command: str, properties: Sequence[tuple[str, str]], text: str) -> str:
-    told = ",".join(f"{name}={_property(visible(value))}" for name, value in properties)
-    return f"::{command} {told}::{_data(text[:_MOST_CHARACTERS])}"
+    joined = ",".join(f"{name}={_property(visible(value))}" for name, value in properties)
+    return f"::{command} {joined}::{_data(text[:_MOST_CHARACTERS])}"
 
 
 def _data(text: str) -> str:

@@ -33,9 +33,9 @@ _MARKS: dict[answers.State, str] = {"breaks": "🛑", "unknown": "❔", "warns":
 def render(context: Context) -> str:
     """Return the page: the counts, the answers, a table of the findings, the ways out."""
     report = context.report
-    said = list(_answers(report))
-    parts = [f"## bnguard: {totals(report)}", "", *said, *[""] * bool(said), *_table(report), *_ways(report), ""]
-    return "\n".join(parts)
+    lines = list(_answers(report))
+    lines += [""] if lines else []
+    return "\n".join([f"## bnguard: {totals(report)}", "", *lines, *_table(report), *_suggestions(report), ""])
 
 
 def _answers(report: Report) -> Iterator[str]:
@@ -78,11 +78,11 @@ def _row(finding: Finding) -> str:
     return f"| {_ICONS[finding.severity]} | {_cell(finding.code)} | {_cell(where)}{place} | {what} |"
 
 
-def _ways(report: Report) -> Iterator[str]:
+def _suggestions(report: Report) -> Iterator[str]:
     if report.suggestions:
         yield "\n**Ways out, cheapest first**\n"
-    for way in report.suggestions[:MOST_ROWS]:
-        yield f"1. {_cell(way.loader)}: {_cell(way.detail)}"
+    for suggestion in report.suggestions[:MOST_ROWS]:
+        yield f"1. {_cell(suggestion.loader)}: {_cell(suggestion.detail)}"
 
 
 def _cell(text: str) -> str:

@@ -29,8 +29,8 @@ def print_forecasts(report: Report, console: Console, *, quiet: bool) -> None:
             page.answer(answer, named=named)
         page.line(Text())
         _pictures(report, page)
-        said = [(f.model, "note", note) for f in report.forecasts for note in f.notes]
-        if page.notes(said, len({f.model for f in report.forecasts})) + page.remarks(report):
+        notes = [(f.model, "note", note) for f in report.forecasts for note in f.notes]
+        if page.notes(notes, len({f.model for f in report.forecasts})) + page.remarks(report):
             page.line(Text())
     page.findings(report.findings)
     if not quiet:

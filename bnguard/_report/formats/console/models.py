@@ -10,9 +10,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from bnguard._report import answers, words
-from bnguard._report.branches import Branch, shortened, tree_of
 from bnguard._report.formats.console.page import Page
 from bnguard._report.formats.console.symbols import VERDICT_STYLE, Symbols
+from bnguard._report.pictures import Branch, shortened, tree_of
 from bnguard._report.words import number
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ def print_models(report: Report, console: Console, *, quiet: bool) -> None:
     """Print every model's section; with ``quiet`` only the findings."""
     page = Page(console)
     for index, model in enumerate(report.models):
-        mine = [f for f in report.findings if f.model == model.target]
+        findings = [f for f in report.findings if f.model == model.target]
         if quiet:
-            page.findings(mine)
+            page.findings(findings)
             continue
         if index:
             page.line(Text())
-        _print_model(model, mine, page)
+        _print_model(model, findings, page)
 
 
 def _print_model(model: ModelFact, findings: Sequence[Finding], page: Page) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bnguard._facts.findings import Severity
 from bnguard._facts.loaders import runs_text
 from bnguard._facts.models import THIN_VALUES
-from bnguard._report import answers, ranges, words
+from bnguard._report import answers, pictures, words
 from bnguard._report.characters import visible
 from bnguard._report.formats.html import epoch, plot
 from bnguard._report.formats.html.findings import SHOWN, sections_of
@@ -41,7 +41,7 @@ def render(context: Context) -> str:
     environment = _environment()
     style, script = _source(environment, "page.css"), _source(environment, "page.js")
     anchors = _anchors(report)
-    said = answers.of_report(report)
+    sentences = answers.of_report(report)
     command = f"bnguard {report.command}"
     return environment.get_template("page.html").render(
         report=report,
@@ -51,12 +51,12 @@ def render(context: Context) -> str:
         policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'",
         heading=command,
-        title=f"{_plain(said[0])} \u00b7 {command}" if said else command,
-        answers=said,
+        title=f"{_plain(sentences[0])} \u00b7 {command}" if sentences else command,
+        answers=sentences,
         tally={severity.label: report.count(severity) for severity in Severity},
         sections=sections_of(report, anchors),
         ways=_ways(report),
-        ranges=list(ranges.ranges_of(report)) if "range" in report.extra else [],
+        ranges=list(pictures.ranges_of(report)) if "range" in report.extra else [],
         models=list(_models(report, anchors)),
         notes=list(dict.fromkeys(note for f in report.forecasts for note in f.notes)),
     )
@@ -78,7 +78,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(words=words, plan=epoch, picture=plot, series=ranges.series, meets=answers.meets)
+    environment.globals.update(words=words, plan=epoch, picture=plot, series=pictures.series, meets=answers.meets)
     environment.globals.update(runs_text=runs_text, shown=SHOWN, thin_values=THIN_VALUES, number=words.number)
     return environment
 
@@ -118,13 +118,13 @@ def _anchors(report: Report) -> Anchors:
 
 def _models(report: Report, anchors: Anchors) -> Iterator[dict[str, object]]:
     for m, model in enumerate(report.models):
-        mine = {
+        on_page = {
             layer.name: anchor
             for layer in model.layers
             if (anchor := anchors.get((model.target, layer.name), "")).startswith(f"m{m}-")
         }
         few = len(model.layers) <= 300
-        yield {"fact": model, "rows": list(rows(model, mine)), "plot": plot.plot_of(model), "few": few}
+        yield {"fact": model, "rows": list(rows(model, on_page)), "plot": plot.plot_of(model), "few": few}
 
 
 def _ways(report: Report) -> dict[str, list[object]]:

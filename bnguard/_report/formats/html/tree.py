@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from bnguard._facts.models import Verdict
-from bnguard._report.branches import Branch, shortened, tree_of
+from bnguard._report.pictures import Branch, shortened, tree_of
 from bnguard._report.words import dimensions, short_place
 
 if TYPE_CHECKING:

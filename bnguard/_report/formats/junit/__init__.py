@@ -81,15 +81,15 @@ def _case(case: Case, suite: Suite) -> ET.Element:
     element = ET.Element("testcase", {"name": _name(case.name), "classname": f"bnguard.{owner}", "time": "0"})
     errors = _errors(case)
     if case.problem is not None:
-        told = {"message": _line(case.problem.error), "type": "not carried out"}
+        attributes = {"message": _line(case.problem.error), "type": "not carried out"}
         rest = [case.problem.hint or "", *(case.problem.detail or "").splitlines()]
-        ET.SubElement(element, "error", told).text = _text(map(visible, filter(None, rest)))
+        ET.SubElement(element, "error", attributes).text = _text(map(visible, filter(None, rest)))
     elif case.unknown is not None:
         ET.SubElement(element, "skipped", {"message": _line(case.unknown)})
     elif errors:
         more = f" (and {len(errors) - 1:,} more)" if len(errors) > 1 else ""
-        told = {"message": _line(errors[0].message) + more, "type": errors[0].code}
-        ET.SubElement(element, "failure", told).text = _text(map(_paragraph, errors))
+        attributes = {"message": _line(errors[0].message) + more, "type": errors[0].code}
+        ET.SubElement(element, "failure", attributes).text = _text(map(_paragraph, errors))
     return element
 
 

@@ -48,10 +48,10 @@ def suites(report: Report) -> Iterator[Suite]:
     for key, rules in judged.items():
         cases = []
         for code in sorted(c for c in rules if report.shows(c)):
-            mine = found.get((key, code), [])
+            findings = found.get((key, code), [])
             rule = rule_of(code)
             name = f"{code} {rule.name}" if rule else code
-            cases.append(Case(name, mine, None if mine else rules[code]))
+            cases.append(Case(name, findings, None if findings else rules[code]))
         yield Suite(" on ".join(part for part in key if part is not None) or "bnguard", cases)
 
 
@@ -64,9 +64,9 @@ def _judged(report: Report) -> dict[Key, dict[str, str | None]]:
     judged: dict[Key, dict[str, str | None]] = {}
     pairs = {f.model for f in report.forecasts}, {f.loader for f in report.forecasts}
     for model in report.models:
-        mine = judged.setdefault((model.target, None), {})
+        reasons = judged.setdefault((model.target, None), {})
         for rule in _rules_of(model, in_view=model.target in pairs[0]):
-            mine[rule.code] = mine.get(rule.code) or _why_unknown(model, rule)
+            reasons[rule.code] = reasons.get(rule.code) or _why_unknown(model, rule)
     for loader in report.loaders:
         rules = [r for r in CATALOGUE if r.check_loader and not (r.check_forecast and loader.name in pairs[1])]
         judged.setdefault((None, loader.name), {}).update({r.code: loader.unknown for r in rules})
@@ -91,7 +91,7 @@ def _rules_of(model: ModelFact, *, in_view: bool) -> Iterable[Rule]:
 
 
 def _why_unknown(model: ModelFact, rule: Rule) -> str | None:
-    if rule.needs != "batch-size":
+    if rule.needs not in ("calls", "batch-size"):
         return None
     unknown = next((x for x in model.layers if x.verdict == "unknown"), None)
     if unknown is None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bnguard._report.characters import unicode_text
 from bnguard._report.formats.sarif.flows import Flows
 from bnguard._report.formats.sarif.parts import descriptor, fingerprint, message, physical
-from bnguard._report.places import Place, Places
+from bnguard._report.places import FileLocation, Places
 from bnguard._report.words import short_place
 from bnguard._rules import CATALOGUE
 
@@ -64,9 +64,12 @@ def _driver() -> dict[str, Any]:
 
 
 def _invocation(report: Report, exit_code: int | None) -> dict[str, Any]:
-    told = [_notification("error", f"{p.entry}: {p.error}", "problem") for p in report.problems]
-    told += [_notification("warning", text, "not-known") for text in _not_known(report)]
-    invocation: dict[str, Any] = {"executionSuccessful": not report.problems, "toolExecutionNotifications": told}
+    problems = [_notification("error", f"{p.entry}: {p.error}", "problem") for p in report.problems]
+    unknown = [_notification("warning", text, "not-known") for text in _not_known(report)]
+    invocation: dict[str, Any] = {
+        "executionSuccessful": not report.problems,
+        "toolExecutionNotifications": [*problems, *unknown],
+    }
     if exit_code is not None:
         invocation["exitCode"] = exit_code
     return invocation
@@ -114,7 +117,7 @@ def _results(report: Report, places: Places) -> Iterator[dict[str, Any]]:
         yield result
 
 
-def _location(finding: Finding, place: Place | None) -> dict[str, Any]:
+def _location(finding: Finding, place: FileLocation | None) -> dict[str, Any]:
     location: dict[str, Any] = {"physicalLocation": physical(place)}
     if finding.location and (place is None or place.line is None):
         # of a file elsewhere on this machine the name is enough

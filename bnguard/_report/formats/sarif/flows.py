@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from bnguard._facts.findings import Finding, Report
     from bnguard._facts.forecasts import ForecastFact
     from bnguard._facts.loaders import LoaderFact
-    from bnguard._report.places import Place, Places
+    from bnguard._report.places import FileLocation, Places
 
 
 class Flows:
@@ -34,14 +34,14 @@ class Flows:
         return {"threadFlows": [{"locations": [_at(place, text) for place, text in steps]}]}
 
 
-def _at(place: Place | None, text: str) -> dict[str, Any]:
+def _at(place: FileLocation | None, text: str) -> dict[str, Any]:
     return {"location": {"physicalLocation": physical(place), "message": message(text)}}
 
 
 def _batches(forecast: ForecastFact, loader: LoaderFact | None) -> str:
     rank = forecast.rank or 0
-    mine = next((s for s in loader.streams if s.ranks[0] <= rank <= s.ranks[1]), None) if loader else None
-    return f"{forecast.loader} gives {runs_text(mine.batches)}" if mine else forecast.loader
+    stream = next((s for s in loader.streams if s.ranks[0] <= rank <= s.ranks[1]), None) if loader else None
+    return f"{forecast.loader} gives {runs_text(stream.batches)}" if stream else forecast.loader
 
 
 def _step(forecast: ForecastFact) -> str:

@@ -13,7 +13,7 @@ from bnguard._report.words import advice_of, paragraphs
 
 if TYPE_CHECKING:
     from bnguard._facts.findings import Finding
-    from bnguard._report.places import Place, Places
+    from bnguard._report.places import FileLocation, Places
     from bnguard._rules import Rule
 
 _PLACEHOLDER = re.compile(r"\{(?=\d+\})|(?<=\{)(\d+)\}")
@@ -35,7 +35,7 @@ def message(text: str) -> dict[str, str]:
     return {"text": plain.replace("](", "] (") or " "}
 
 
-def physical(place: Place | None) -> dict[str, Any]:
+def physical(place: FileLocation | None) -> dict[str, Any]:
     """Return the place in the repository; line 1 where only the file is known."""
     path = place.path if place else _NOWHERE
     uri = quote(os.fsencode(path) if _is_of_the_disk(path) else path.encode(errors="replace"))

@@ -43,23 +43,23 @@ def samples_text(count: int) -> str:
 
 def place_of(fact: LoaderFact) -> str:
     """Return the place of the first lone sample: ``step 2 of 2 on each of 4 ranks``."""
-    lone = fact.first_single
-    assert lone is not None
-    text = f"step {lone.step:,} of {lone.steps:,}"
+    single = fact.first_single
+    assert single is not None
+    text = f"step {single.step:,} of {single.steps:,}"
     if fact.world_size > 1:
-        stream = next(s for s in fact.streams if s.ranks[0] <= lone.rank <= s.ranks[1])
+        stream = next(s for s in fact.streams if s.ranks[0] <= single.rank <= s.ranks[1])
         everyone = stream.ranks == (0, fact.world_size - 1)
         each = f"each of {fact.world_size:,} ranks"
-        text += f" on {each if everyone else f'rank {lone.rank:,} of {fact.world_size:,}'}"
-    if lone.worker is not None:
-        text += f", from worker {lone.worker},"
+        text += f" on {each if everyone else f'rank {single.rank:,} of {fact.world_size:,}'}"
+    if single.worker is not None:
+        text += f", from worker {single.worker},"
     return text
 
 
 def _per_rank(fact: LoaderFact) -> int:
     """Return how many samples the rank with the first lone sample gets in all."""
-    lone = fact.first_single
-    return sum(s.total * s.width for s in fact.streams if lone and s.ranks[0] <= lone.rank <= s.ranks[1])
+    single = fact.first_single
+    return sum(s.total * s.width for s in fact.streams if single and s.ranks[0] <= single.rank <= s.ranks[1])
 
 
 def arithmetic_of(fact: LoaderFact) -> str:
@@ -68,30 +68,30 @@ def arithmetic_of(fact: LoaderFact) -> str:
         return "as the batch sampler yields it"
     if fact.divided:
         return f"{fact.samples:,} samples in batches of {fact.batch_size:,} for all ranks together"
-    mine = _per_rank(fact)
-    if mine % fact.batch_size != 1 or any(s.steps > 1 and len(s.batches) > 2 for s in fact.streams):
+    samples = _per_rank(fact)
+    if samples % fact.batch_size != 1 or any(s.steps > 1 and len(s.batches) > 2 for s in fact.streams):
         return f"{fact.samples:,} samples, batch size {fact.batch_size:,}"
-    of = f" of the {fact.samples:,}" if fact.world_size > 1 and mine != fact.samples else ""
-    if mine == 1:
+    of = f" of the {fact.samples:,}" if fact.world_size > 1 and samples != fact.samples else ""
+    if samples == 1:
         return f"it is the only sample{of and ' of this rank'}"
-    full = mine // fact.batch_size
-    return f"{mine:,} samples{of} are {full:,} {TIMES} {fact.batch_size:,} + 1"
+    full = samples // fact.batch_size
+    return f"{samples:,} samples{of} are {full:,} {TIMES} {fact.batch_size:,} + 1"
 
 
 def is_in_a_piece(fact: LoaderFact) -> bool:
     """Whether the lone sample is a replica's, a micro-batch's or a rank's share of a larger batch."""
-    lone = fact.first_single
-    return lone is not None and (lone.size > 1 or (fact.divided and samples_of_the_step(fact) > 1))
+    single = fact.first_single
+    return single is not None and (single.size > 1 or (fact.divided and samples_of_the_step(fact) > 1))
 
 
 def samples_of_the_step(fact: LoaderFact) -> int:
     """Return how many samples all ranks together get at the step of the first lone sample."""
-    lone = fact.first_single
+    single = fact.first_single
     total = 0
     for stream in fact.streams:
         before = 0
         for size, count in stream.batches:
-            if lone and before < lone.step <= before + count:
+            if single and before < single.step <= before + count:
                 total += size * (stream.ranks[1] - stream.ranks[0] + 1)
             before += count
     return total
