@@ -12,8 +12,8 @@ from typing import Any, Literal
 Situation = Literal[
     "tail", "every-batch", "piece", "evaluation", "layer", "statistics", "configuration", "cuda", "input"
 ]
-"""What a remedy is for: a lone sample in the tail, in every batch, in a replica's or rank's piece, or in evaluation; a
-layer as it is built; what its running statistics hold; a setting of it; a kernel on an accelerator; what the layer is
+"""What a remedy is for: a single sample in the tail, in every batch, in a replica's or rank's piece, or in evaluation;
+a layer as it is built; what its running statistics hold; a setting of it; a kernel on an accelerator; what the layer is
 given."""
 
 

@@ -1,4 +1,4 @@
-"""Looking at a user's sampler without leaving a trace: on a copy, with every random state put back."""
+"""What a live loader yields, found without leaving a trace: sizes of batches, one sample, what else changes sizes."""
 
 from __future__ import annotations
 
@@ -72,12 +72,7 @@ def follow(
 ) -> list[Seen]:
     """Return the sizes of up to ``passes`` epochs of a copy of the sampler.
 
-    Args:
-        sampler: any iterable of batches of indices, or of indices.
-        dataset: of the loader; the copy shares it.
-        measure: turns one item into its size.
-        progress: called with the number of items seen.
-        passes: how many epochs; fewer where one is long.
+    ``measure`` turns one item into its size; the copy shares the dataset.
 
     Raises:
         CannotCopyError: if no copy can be made.
@@ -143,9 +138,6 @@ def count_items(dataset: object, progress: Callable[[int], None] | None) -> tupl
     return sum(count for _, count in seen.sizes), seen.ended
 
 
-# -------------------------------------------------------- one sample of a live DataLoader, collated as the loader would
-
-
 class Sample(NamedTuple):
     """One item of a dataset, and the loader's own collate function."""
 
@@ -209,9 +201,6 @@ def _first_index(loader: DataLoader[Any]) -> Any:  # noqa: ANN401 - an index, or
     except CannotCopyError:
         return 0
     return next(iter(next(iter(copied))))
-
-
-# --------------------------- what else about a live DataLoader can change the sizes of its batches after they were plan
 
 
 def notes_on(loader: DataLoader[Any]) -> Iterator[str]:

@@ -86,9 +86,6 @@ def _bare(loader: DataLoader[Any], request: Inspection, **more: Any) -> LoaderFa
     return replace(fact, **more)
 
 
-# ------------------------------------------------------------------------------------ map-style datasets
-
-
 def _unbatched(loader: DataLoader[Any], request: Inspection) -> Inspected:
     if isinstance(loader.sampler, BatchSampler):
         result = _batched(loader, loader.sampler, request)
@@ -240,9 +237,6 @@ def _endless(name: str, what: str) -> TargetError:
         f"the {what} of {name} did not end within {MOST_BATCHES:,} items, so there is no epoch to audit",
         hint="audit one round of it, or describe it by numbers: --n 9 --bs 8",
     )
-
-
-# ------------------------------------------------------------------------------------- iterable datasets
 
 
 def _iterable(loader: DataLoader[Any], request: Inspection) -> Inspected:

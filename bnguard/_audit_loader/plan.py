@@ -1,4 +1,4 @@
-"""What an epoch is planned from, and the plan that comes of it."""
+"""What an epoch is planned from, the plan that comes of it, and how one number of samples falls apart."""
 
 from __future__ import annotations
 
@@ -65,23 +65,13 @@ class EpochPlan(NamedTuple):
     unused: int
 
 
-# -------------------------------------------------------------------------------- how one number of samples falls apart
-
-
 def batches(samples: int, batch_size: int, drop_last: bool, tail: str = "keep", min_size: int = 2) -> Runs:
     """Return the sizes that a BatchSampler gives for this many samples.
 
     >>> batches(9, 8, False)
     ((8, 1), (1, 1))
 
-    Args:
-        samples: that the sampler yields.
-        batch_size: of the BatchSampler.
-        drop_last: of the BatchSampler.
-        tail: what becomes of a batch under ``min_size``: ``keep``, ``merge`` (it joins the batch before it) or
-            ``balance`` (all batches differ by one sample at most). These are the laws of ``bnguard.repair``.
-        min_size: matters to ``merge`` and ``balance`` alone.
-
+    The arguments are those of ``Setup``; ``min_size`` matters to ``merge`` and ``balance`` alone.
     """
     full, rest = divmod(samples, batch_size)
     if drop_last or not rest:

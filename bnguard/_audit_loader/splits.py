@@ -39,9 +39,6 @@ class Split(NamedTuple):
 def parse_split(value: str | Sequence[float]) -> Split:
     """Read a split: ``5:3:2`` are ratios, ``0.8,0.2`` are fractions, ``80,20`` are lengths.
 
-    Args:
-        value: the text, or a sequence of floats (fractions) or integers (lengths).
-
     Raises:
         UsageError: if a part is no number, negative, NaN or infinite, or the fractions exceed 1.
 
@@ -83,11 +80,6 @@ def _parts(parts: list[float], text: str) -> Split:
 
 def split_sizes(n: int, split: Split, rounding: str) -> tuple[int, ...]:
     """Return how many of ``n`` samples each part holds; the same numbers as the library itself gives.
-
-    Args:
-        n: samples in the dataset.
-        split: fractions or lengths.
-        rounding: one of ``ROUNDINGS``.
 
     Raises:
         UsageError: if the library would refuse this split of this many samples.

@@ -21,13 +21,9 @@ NEAREST = 256
 
 
 def suggest(fact: LoaderFact, setup: Setup, variable: str = "loader") -> Iterator[Suggestion]:
-    """Yield what removes every lone sample of a training loader, for all ranks, workers and replicas.
+    """Yield what removes every single sample of a training loader, for all ranks, workers and replicas.
 
-    Args:
-        fact: the loader as audited; its ``samples`` must be what ``setup`` was planned with.
-        setup: how its samples become batches.
-        variable: what the user's code calls the loader.
-
+    The fact must be what the setup was planned for; ``variable`` is what the user's code calls the loader.
     """
     if fact.mode != "train" or fact.unknown or not fact.samples or not (fact.first_single or fact.steps == 0):
         return

@@ -1,4 +1,4 @@
-"""From the streams of a plan to the fact that rules judge: replicas, smallest batch, first lone sample."""
+"""From the streams of a plan to the fact that rules judge: replicas, smallest batch, first single sample."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From TOML to declarations: every table read against its keys, and what belongs together tied together."""
+"""From TOML to declarations: the file found, every table read against its keys, models and loaders joined."""
 
 from __future__ import annotations
 
@@ -140,9 +140,6 @@ def _codes(table: Table, key: str, values: Iterable[str]) -> tuple[str, ...]:
     return codes
 
 
-# --------------------------------------------------------------------- finding the configuration and reading it as TOML
-
-
 OWN_FILE = "bnguard.toml"
 PROJECT_FILE = "pyproject.toml"
 
@@ -237,9 +234,6 @@ def _beside(file: Path) -> str:
         return f"name a file in it: {file / OWN_FILE}"
     here = sorted(p.name for p in file.parent.glob("*.toml")) if file.parent.is_dir() else []
     return f"in that folder: {', '.join(here)}" if here else "`bnguard check --init` writes a configuration"
-
-
-# ------------------------------ one table of a configuration, read against the keys it may have; every error names file
 
 
 class Table:

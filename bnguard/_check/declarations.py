@@ -1,4 +1,4 @@
-"""What a configuration declares, as plain frozen data without torch: models, loaders, scripts and the bar to pass."""
+"""What a configuration declares, as frozen data without torch: models, loaders, scripts; and which keys it may have."""
 
 from __future__ import annotations
 
@@ -123,9 +123,6 @@ class Declared:
     def place_of(self, entry: str) -> str:
         """Return where an entry stands, as messages say it: ``pyproject.toml: tool.bnguard.models.net``."""
         return f"{self.place}{'' if self.place.endswith(': ') else '.'}{entry}"
-
-
-# ----------------------------------- the keys of a configuration: which there are in each table, and what each may hold
 
 
 class Kind(NamedTuple):

@@ -135,9 +135,6 @@ def _text(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-# --------------------------------------------------------------------------- what a folder holds, from its source alone
-
-
 MOST_FILES = 500
 _SKIPPED = {"venv", "env", "build", "dist", "site-packages", "node_modules", "tests", "test", "docs"}
 _ROOTS = {"Module", "LightningModule", "Sequential"}
@@ -219,9 +216,6 @@ def _files(folder: Path) -> Iterator[Path]:
             yield from _files(path)
 
 
-# -------------------------------------------------------------------------------------------- models
-
-
 def _models(trees: dict[str, ast.Module]) -> Iterator[SourceModel]:
     classes = {
         node.name: (file, node) for file, tree in trees.items() for node in tree.body if isinstance(node, ast.ClassDef)
@@ -265,9 +259,6 @@ def _needs(lineage: Sequence[ast.ClassDef]) -> tuple[str, ...]:
     plain = plain[: max(0, len(plain) - len(init.args.defaults))]
     named = [a for a, d in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True) if d is None]
     return tuple(a.arg for a in (*plain, *named))
-
-
-# ------------------------------------------------------------------------------------------- loaders
 
 
 def _loaders(file: str, tree: ast.Module) -> Iterator[SourceLoader]:
@@ -336,9 +327,6 @@ def _assigned(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
             flags = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
             for flag in flags if default is not None else ():
                 yield flag.lstrip("-").replace("-", "_"), default  # type: ignore[misc]
-
-
-# ------------------------------------------------------------------------------------------- scripts
 
 
 def _trains(tree: ast.Module) -> bool:

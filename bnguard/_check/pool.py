@@ -33,12 +33,7 @@ def cores() -> int:
 def in_parallel(jobs: Sequence[Job], folder: Path, processes: int, tell: Callable[[], None]) -> list[Done]:
     """Carry out jobs in worker processes; return what became of them in the order of the jobs.
 
-    Args:
-        jobs: independent of each other.
-        folder: the working folder of the workers.
-        processes: how many at most.
-        tell: called when a job is done.
-
+    ``tell`` is called when a job is done.
     """
     count = min(processes, len(jobs))
     pool = _Pool(folder, count)

@@ -125,16 +125,10 @@ def _one_by_one(todo: Sequence[Job], folder: Path, tell: Callable[[], None]) -> 
             tell()
 
 
-# --------------------------------------------------------------------------- from what became of the jobs to one report
-
-
 def assembled(done: Sequence[Done], audits: Mapping[str, Audit]) -> Report:
     """Return the report on everything that was done.
 
-    Args:
-        done: in the order of the configuration.
-        audits: of all loaders, in that order too; those that no forecast is of are judged by themselves.
-
+    ``audits`` are in the order of the configuration; loaders that no forecast is of are judged by themselves.
     """
     forecasts = [f for d in done for f in d.forecasts]
     joined = {f.fact.loader for f in forecasts}

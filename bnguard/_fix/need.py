@@ -1,4 +1,4 @@
-"""Whether merging the tail of a loader would change anything for the better, by what its call says."""
+"""Whether a loader needs its tail merged, by what its call says, and its dataset where that is spelled out."""
 
 from __future__ import annotations
 
@@ -131,9 +131,6 @@ def _by_length(call: LoaderCall, tree: Tree) -> Need:
     return Need(tail == 1, words if tail == 1 else f"nothing to do: {words}")
 
 
-# -------------------------------------------- how many samples a dataset has, where the source says so in plain numbers
-
-
 _FILLED = frozenset(f"torch.{name}" for name in ("randn", "rand", "zeros", "ones", "empty"))
 
 
@@ -183,9 +180,6 @@ def _part(call: cst.BaseExpression, index: int, tree: Tree) -> int | None:
 def _whole(expression: cst.BaseExpression | None, tree: Tree) -> int | None:
     value = literal(expression, tree) if expression is not None else UNKNOWN
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-# ------------------------------------------ values that the source spells out, looked through names that are bound once
 
 
 class Unknown:

@@ -148,9 +148,6 @@ def _require_libcst() -> None:
         raise BnguardError("bnguard fix needs LibCST", hint='pip install "bnguard[fix]"') from error
 
 
-# ------------------------------------------ what would be changed in one file, and what would not, as plain frozen data
-
-
 @dataclass(frozen=True)
 class Edit:
     """A ``DataLoader(...)`` call that gets a fix.

@@ -1,4 +1,4 @@
-"""What to give to a model where nobody has said: what its loader gives, else what the model declares."""
+"""What to give to a model where nobody has said: parts of what its loader gives, else what the model declares."""
 
 from __future__ import annotations
 
@@ -50,11 +50,7 @@ class InputResolver:
     def find(self, model: Opened, loader: LoaderFact, live: DataLoader[Any] | None) -> ResolvedInputs:
         """Return what the forward takes of the loader's first sample, else what the model or its file declares.
 
-        Args:
-            model: in the mode in which it is to be forecast.
-            loader: as audited.
-            live: the loader itself; None where it is given by numbers, and the input may be guessed then.
-
+        ``live`` is the loader itself; None where it is given by numbers, and the input may be guessed then.
         """
         why = None
         if live is not None:
@@ -137,9 +133,6 @@ def _sizes_to_try(loader: LoaderFact) -> tuple[int, ...]:
     return tuple(dict.fromkeys((max(1, min(size, MOST_REAL_SAMPLES)), 2)))
 
 
-# ----------------------------------------------------------------------- which parts of a batch a model's forward takes
-
-
 Select = Callable[[Any], Arguments]
 """From a batch of any size to the arguments of the forward."""
 
@@ -218,9 +211,6 @@ def _of_sequence(batch: tuple[Any, ...] | list[Any], wanted: Wanted) -> Iterator
     if batch and isinstance(batch[0], (tuple, list, Mapping)):
         for inner in selections(batch[0], wanted):
             yield partial(_inside_first, inner)
-
-
-# ----------------------------------------------------------------------- the inputs of a model as its loader gives them
 
 
 Change = Callable[[Tensor], Tensor]

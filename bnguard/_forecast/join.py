@@ -25,11 +25,7 @@ MOST_POSSIBLE = 64
 def join(model: str, loader: LoaderFact, at: Callable[[int], SizeFact]) -> ForecastFact:
     """Return where the first epoch of a loader stops.
 
-    Args:
-        model: its name.
-        loader: as audited.
-        at: what the model's forward does at a batch size; asked once for each size of the epoch.
-
+    ``at`` says what the model's forward does at a batch size; it is asked once for each size of the epoch.
     """
     known = sorted({n for s in loader.streams for n in forward_sizes(s) if n}, reverse=True)
     sizes = tuple(map(at, known))
@@ -94,9 +90,6 @@ def _without_length(fact: ForecastFact, loader: LoaderFact, at: Callable[[int], 
         note = f"a batch of {at_sizes}, if one comes, stops at {failing[-1].label}"
         unknown = replace(unknown, notes=(note,))
     return replace(unknown, sizes=possible)
-
-
-# ----------------------------------------------------------------------- what the batches of one loader do to one model
 
 
 class Feed(NamedTuple):

@@ -30,13 +30,7 @@ def report_on(
 ) -> Report:
     """Return the report on these forecasts.
 
-    Args:
-        forecasts: of every model with every loader.
-        loaders: as audited.
-        suggestions: of the audit; those are kept that help the models at hand.
-        command: of the report.
-        torch: its version.
-
+    Of the suggestions of the audit those are kept that help the models at hand.
     """
     facts = tuple(f.fact for f in forecasts)
     seen = _models(forecasts)
@@ -63,7 +57,7 @@ def _models(forecasts: Sequence[Forecast]) -> tuple[ModelFact, ...]:
 
 
 def _helps(way: Suggestion, forecasts: Sequence[Forecast]) -> bool:
-    """Whether the epoch stops (or may stop) for a lone sample, so that larger batches are a way out."""
+    """Whether the epoch stops (or may stop) for a single sample, so that larger batches are a way out."""
     related = [f for f in forecasts if f.fact.loader == way.loader]
     return any(f.fact.stops is not False for f in related) and all(
         f.two_hold and f.fact.batch_size in (None, 1) for f in related

@@ -132,9 +132,6 @@ def refuse_checkpoint(model: object) -> None:
         raise UsageError(f"{model} is a checkpoint, which has no forward", hint="name the model: model.py:Net")
 
 
-# -------------------------------------------------------------------------------- the ``loader`` argument of a forecast
-
-
 class OneLoader(NamedTuple):
     """A loader as audited, and itself; None where it is given by numbers."""
 
@@ -151,12 +148,6 @@ class Audited(NamedTuple):
 
 def audited(loader: object, *, argv: Sequence[str], stubs: Sequence[str], **options: Any) -> Audited:  # noqa: ANN401
     """Audit what the ``loader`` argument stands for.
-
-    Args:
-        loader: see ``bnguard.forecast``.
-        argv: for the file of a target.
-        stubs: for the file of a target.
-        options: of ``audit_loader``.
 
     Raises:
         BnguardError: it cannot be loaded or audited.
@@ -183,9 +174,6 @@ def _numbers(numbers: Mapping[str, Any], options: dict[str, Any]) -> Audited:
     options.pop("count")
     report = audit_loader(**{**options, **numbers})
     return Audited(tuple(OneLoader(fact, None) for fact in report.loaders), report.suggestions)
-
-
-# ---------------------------------------------------------- the settings of a forecast, applied to any number of models
 
 
 @dataclass(frozen=True)
@@ -228,9 +216,6 @@ class ForecastSettings:
             its = found.find(model, loader.fact, loader.live)
             calls = () if its.inputs is None else (its.inputs,)
             yield Feed(loader.fact, calls, called, its.notes, its.unknown)
-
-
-# --------------------------------------------------------------------------------------------------- ``forecast_calls``
 
 
 def forecast_calls(  # noqa: PLR0913 - what a recording knows

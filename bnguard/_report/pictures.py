@@ -39,12 +39,7 @@ class Range:
 
 
 def ranges_of(report: Report) -> Iterator[Range]:
-    """Yield one range for each part of the split.
-
-    Args:
-        report: of a range, so that each loader says which ``part`` it is and of how large a ``dataset``.
-
-    """
+    """Yield one range for each part of the split."""
     low, high = report.extra["range"]["from"], report.extra["range"]["to"]
     worst: dict[str, Severity] = {}
     for finding in report.findings:

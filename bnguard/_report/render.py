@@ -98,9 +98,6 @@ def _write(place: Destination, text: str) -> None:
         ) from error
 
 
-# ---------------------------------------------------------------------------------------- destinations
-
-
 def destinations(formats: Sequence[str], outputs: Sequence[Path]) -> tuple[Destination, ...]:
     """Pair the k-th format with the k-th output.
 

@@ -141,7 +141,7 @@ def ranks_text(fact: LoaderFact, stream: Stream) -> str:
 
 
 def single_place(fact: LoaderFact, stream: Stream) -> str | None:
-    """Return where in this stream the loader's first lone sample comes, None where it comes in another or nowhere."""
+    """Return where in this stream the loader's first single sample comes, None where it comes in another or nowhere."""
     single = fact.first_single
     if single is None or not stream.ranks[0] <= single.rank <= stream.ranks[1]:
         return None

@@ -13,7 +13,19 @@ from bnguard._remedies import Advice
 from bnguard._rules.registry import Example, Rule, and_others, layer_and_class
 
 SINGLE_SAMPLE = "BN102"
-"""The code that other rules refer to where a lone sample runs."""
+"""The code that other rules refer to where a single sample runs."""
+
+_SQUEEZES = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.pool, self.bn = nn.AdaptiveAvgPool2d(1), nn.BatchNorm1d(3)
+
+    def forward(self, x):
+        return self.bn(self.pool(x).squeeze())
+
+model, x = Net(), torch.randn(1, 3, 8, 8)
+"""
 
 
 def _what(layer: LayerFact) -> str:
@@ -141,15 +153,15 @@ RULES: list[Rule] = [
         Severity.ERROR,
         "one value per channel with batch statistics: the forward raises ValueError",
         why="""
-        In training mode BatchNorm subtracts the mean of the values that share a channel and divides by their
-        standard deviation. A channel's values are N × space: every sample, every pixel. With one sample and one
-        pixel there is one value, its mean is itself, its variance is 0, and the output would be the bias whatever
-        the input was. PyTorch refuses: "Expected more than 1 value per channel when training".
+        In training mode BatchNorm subtracts the mean of the values that share a channel and divides by their standard
+        deviation. A channel's values are N × space: every sample, every pixel. With one sample and one pixel there is
+        one value, its mean is itself, its variance is 0, and the output would be the bias whatever the input was.
+        PyTorch refuses: "Expected more than 1 value per channel when training".
 
         It happens at BatchNorm1d after a Linear layer, behind global pooling (DeepLab's ASPP, pyramid pooling,
-        squeeze-and-excitation), and in the deep layers of a network on small images, where the map has shrunk
-        to one pixel. The batch of one is rarely meant: it is the tail of an epoch whose number of samples leaves a
-        remainder of 1.
+        squeeze-and-excitation), and in the deep layers of a network on small images, where the map has shrunk to one
+        pixel. The batch of one is rarely meant: it is the tail of an epoch whose number of samples leaves a remainder
+        of 1.
         """,
         fix="""
         Layers in eval mode use their running statistics and do not fail, but model.train() undoes that; freezing lasts.
@@ -171,9 +183,9 @@ RULES: list[Rule] = [
         Severity.WARNING,
         "mean and variance are taken from a single sample",
         why="""
-        One sample with more than one pixel per channel does not raise: its own pixels give a mean and a variance.
-        Each image is then normalised by itself, as InstanceNorm would, while the running statistics that
-        evaluation uses move towards each image in turn. Training and evaluation drift apart.
+        One sample with more than one pixel per channel does not raise: its own pixels give a mean and a variance. Each
+        image is then normalised by itself, as InstanceNorm would, while the running statistics that evaluation uses
+        move towards each image in turn. Training and evaluation drift apart.
         """,
         fix="""
         Accumulate gradients only over batches that are large enough themselves: accumulation does not enlarge the batch
@@ -194,12 +206,12 @@ RULES: list[Rule] = [
         Severity.NOTE,
         f"fewer than {THIN_VALUES} values per channel at the batch size in use",
         why=f"""
-        A variance estimated from a handful of values is noisy: its relative error is about sqrt(2 / (n - 1)), over
-        a third at {THIN_VALUES} values. The noise acts on every activation of the channel and on its running variance.
+        A variance estimated from a handful of values is noisy: its relative error is about sqrt(2 / (n - 1)), over a
+        third at {THIN_VALUES} values. The noise acts on every activation of the channel and on its running variance.
         """,
         fix="""
-        A larger batch or a larger input gives more values. Where memory forbids it, freeze the layer's
-        statistics or use GroupNorm.
+        A larger batch or a larger input gives more values. Where memory forbids it, freeze the layer's statistics or
+        use GroupNorm.
         """,
         needs="batch-size",
         remedies=(ways.LARGER_INPUT, ways.FREEZE, ways.GROUP_NORM),
@@ -216,13 +228,13 @@ RULES: list[Rule] = [
         Severity.ERROR,
         "no running statistics: batch statistics are used in eval mode too",
         why="""
-        With track_running_stats=False a BatchNorm layer has no running mean and variance, so that model.eval()
-        changes nothing: it normalises with the batch at hand. A prediction then depends on which other samples
-        happen to be in the batch, and a single sample raises where the layer sees one value per channel.
+        With track_running_stats=False a BatchNorm layer has no running mean and variance, so that model.eval() changes
+        nothing: it normalises with the batch at hand. A prediction then depends on which other samples happen to be in
+        the batch, and a single sample raises where the layer sees one value per channel.
         """,
         fix="""
-        Leave track_running_stats at True. If batch statistics at inference are meant (style transfer, some
-        domain adaptation), InstanceNorm says so and does not depend on other samples.
+        Leave track_running_stats at True. If batch statistics at inference are meant (style transfer, some domain
+        adaptation), InstanceNorm says so and does not depend on other samples.
         """,
         needs="batch-size",
         remedies=(ways.TRACK_STATISTICS,),
@@ -232,10 +244,7 @@ RULES: list[Rule] = [
             model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4, track_running_stats=False)).eval()
             x = torch.randn(16, 8)
             """,
-            right="""
-            model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4)).eval()
-            x = torch.randn(16, 8)
-            """,
+            right="model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4)).eval()\nx = torch.randn(16, 8)",
         ),
         check_model=_untracked,
     ),
@@ -249,35 +258,13 @@ RULES: list[Rule] = [
         batch size 1, where the batch dimension goes too and BatchNorm1d raises "expected 2D or 3D input (got 1D
         input)". Without BatchNorm the same line passes silently and the loss is taken over the wrong dimension.
         """,
-        fix="""
-        Write x.flatten(1), or name the dimensions: x.squeeze(-1).squeeze(-1).
-        """,
+        fix="Write x.flatten(1), or name the dimensions: x.squeeze(-1).squeeze(-1).",
         needs="batch-size",
         remedies=(ways.KEEP_BATCH_DIMENSION,),
         covered_by="stop",
         example=Example(
-            wrong="""
-            class Net(nn.Module):
-                def __init__(self):
-                    super().__init__()
-                    self.pool, self.bn = nn.AdaptiveAvgPool2d(1), nn.BatchNorm1d(3)
-
-                def forward(self, x):
-                    return self.bn(self.pool(x).squeeze())
-
-            model, x = Net(), torch.randn(1, 3, 8, 8)
-            """,
-            right="""
-            class Net(nn.Module):
-                def __init__(self):
-                    super().__init__()
-                    self.pool, self.bn = nn.AdaptiveAvgPool2d(1), nn.BatchNorm1d(3)
-
-                def forward(self, x):
-                    return self.bn(self.pool(x).flatten(1))
-
-            model, x = Net(), torch.randn(1, 3, 8, 8)
-            """,
+            wrong=_SQUEEZES,
+            right=_SQUEEZES.replace("squeeze()", "flatten(1)"),
         ),
         check_model=_lost_dimension,
     ),

@@ -10,7 +10,7 @@ from bnguard._facts.loaders import TIMES
 from bnguard._facts.models import LayerFact, ModelFact
 from bnguard._facts.norm_kinds import BATCH, KINDS
 from bnguard._remedies import Advice
-from bnguard._rules.registry import Example, Rule, and_others
+from bnguard._rules.registry import CONV_NET, IMAGES, Example, Rule, and_others
 
 KERAS_MOMENTUM = 0.9
 """From here on a momentum reads like Keras' share to keep, not PyTorch's share to take in."""
@@ -168,22 +168,16 @@ RULES: list[Rule] = [
         "momentum looks like the Keras or TensorFlow convention",
         why="""
         PyTorch updates running = (1 - momentum) × running + momentum × batch, with a default of 0.1. Keras and
-        TensorFlow count the other way round, with a default of 0.99. A momentum of 0.9 or more in PyTorch keeps
-        hardly anything but the last batch, so that evaluation normalises with whatever came last; if that was a
-        tail batch of one sample, with that sample's statistics.
+        TensorFlow count the other way round, with a default of 0.99. A momentum of 0.9 or more in PyTorch keeps hardly
+        anything but the last batch, so that evaluation normalises with whatever came last; if that was a tail batch of
+        one sample, with that sample's statistics.
         """,
         fix="Use 1 - value: Keras' 0.99 is PyTorch's 0.01, 0.9 is 0.1. momentum=None gives a cumulative average.",
         needs="configuration",
         remedies=(ways.MOMENTUM,),
         example=Example(
-            wrong="""
-            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=0.99))
-            x = torch.randn(8, 3, 8, 8)
-            """,
-            right="""
-            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=0.01))
-            x = torch.randn(8, 3, 8, 8)
-            """,
+            wrong="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=0.99))\n" + IMAGES,
+            right="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=0.01))\n" + IMAGES,
         ),
         check_model=_momentum,
     ),
@@ -193,9 +187,9 @@ RULES: list[Rule] = [
         Severity.WARNING,
         "half-frozen: affine parameters do not learn but running statistics still move, or the reverse",
         why="""
-        A BatchNorm layer has two parts to freeze. requires_grad=False stops weight and bias. The running
-        statistics move in the forward, not in the optimizer: only eval mode stops them, and the next
-        model.train() puts every submodule back into training mode.
+        A BatchNorm layer has two parts to freeze. requires_grad=False stops weight and bias. The running statistics
+        move in the forward, not in the optimizer: only eval mode stops them, and the next model.train() puts every
+        submodule back into training mode.
         """,
         fix="""
         Freezing with bnguard does both, and lasts. By hand: set requires_grad=False and override train() of the module
@@ -204,16 +198,8 @@ RULES: list[Rule] = [
         needs="configuration",
         remedies=(ways.FREEZE, ways.FREEZE_AFFINE),
         example=Example(
-            wrong="""
-            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-            model[1].requires_grad_(False)
-            x = torch.randn(8, 3, 8, 8)
-            """,
-            right="""
-            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-            bnguard.repair.freeze(model)
-            x = torch.randn(8, 3, 8, 8)
-            """,
+            wrong=CONV_NET + "model[1].requires_grad_(False)\n" + IMAGES,
+            right=CONV_NET + "bnguard.repair.freeze(model)\n" + IMAGES,
         ),
         check_model=_half_frozen,
     ),
@@ -227,14 +213,14 @@ RULES: list[Rule] = [
         .half() and fed float32, or a layer converted on its own, raises at the first batch.
         """,
         fix="""
-        Convert the whole model and its input alike, or leave the model in float32 and use torch.autocast, which
-        runs batch_norm in float32.
+        Convert the whole model and its input alike, or leave the model in float32 and use torch.autocast, which runs
+        batch_norm in float32.
         """,
         needs="calls",
         remedies=(ways.KEEP_FLOAT32, ways.CONVERT_INPUT),
         example=Example(
             wrong="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).half())\nx = torch.randn(8, 3, 8, 8)",
-            right="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))\nx = torch.randn(8, 3, 8, 8)",
+            right=CONV_NET + IMAGES,
         ),
         check_model=_dtype_mix,
     ),
@@ -253,7 +239,7 @@ RULES: list[Rule] = [
         remedies=(ways.EPS,),
         example=Example(
             wrong="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, eps=0.0))\nx = torch.randn(8, 3, 8, 8)",
-            right="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))\nx = torch.randn(8, 3, 8, 8)",
+            right=CONV_NET + IMAGES,
         ),
         check_model=_eps,
     ),
@@ -263,14 +249,14 @@ RULES: list[Rule] = [
         Severity.ERROR,
         "GroupNorm or InstanceNorm that meets one value per statistic",
         why="""
-        The usual replacements have the same limit in another place. InstanceNorm takes its statistics over space
-        alone and raises on a 1×1 map at any batch size. GroupNorm takes them over a group's channels and
-        space: one channel per group on a 1×1 map raises at batch size 1, and at larger ones passes silently with
-        the bias as its output, since PyTorch counts the batch's values together in its check.
+        The usual replacements have the same limit in another place. InstanceNorm takes its statistics over space alone
+        and raises on a 1×1 map at any batch size. GroupNorm takes them over a group's channels and space: one channel
+        per group on a 1×1 map raises at batch size 1, and at larger ones passes silently with the bias as its output,
+        since PyTorch counts the batch's values together in its check.
         """,
         fix="""
-        Choose fewer groups, so that each holds at least two values at the smallest map, or normalise before the
-        map shrinks to one pixel.
+        Choose fewer groups, so that each holds at least two values at the smallest map, or normalise before the map
+        shrinks to one pixel.
         """,
         needs="calls",
         remedies=(ways.FEWER_GROUPS,),

@@ -102,11 +102,10 @@ RULES: list[Rule] = [
         severity=Severity.ERROR,
         summary="every training batch holds one sample",
         why="""
-        With batch_size=1, or a sampler that yields one index at a time, every step gives BatchNorm
-        a single sample. Layers with one value per channel raise at the first step; all others
-        normalise each image by itself, which is InstanceNorm in training and something else in eval
-        mode. Gradient accumulation does not change this: each forward still sees one sample. A
-        BatchSampler passed as sampler= instead of batch_sampler= ends here as well.
+        With batch_size=1, or a sampler that yields one index at a time, every step gives BatchNorm a single sample.
+        Layers with one value per channel raise at the first step; all others normalise each image by itself, which is
+        InstanceNorm in training and something else in eval mode. Gradient accumulation does not change this: each
+        forward still sees one sample. A BatchSampler passed as sampler= instead of batch_sampler= ends here as well.
         """,
         fix="""
         Where memory allows one sample only, freeze the layers of a pretrained model, or use a normalisation that does
@@ -127,15 +126,15 @@ RULES: list[Rule] = [
         severity=Severity.ERROR,
         summary="a replica, a rank or a micro-batch gets one sample, though the batch holds more",
         why="""
-        nn.DataParallel cuts each batch with torch.chunk and gives every replica a BatchNorm of its
-        own: 9 samples on 8 devices are 2, 2, 2, 2, 1. Full batches can break too, not only the
-        tail: with 4 replicas that is 1, 2, 3, 4, 5, 7, 10 and 13 samples. Accelerate's
-        split_batches, its dispatcher and pipeline micro-batches cut batches in the same way.
+        nn.DataParallel cuts each batch with torch.chunk and gives every replica a BatchNorm of its own: 9 samples on 8
+        devices are 2, 2, 2, 2, 1. Full batches can break too, not only the tail: with 4 replicas that is 1, 2, 3, 4, 5,
+        7, 10 and 13 samples. Accelerate's split_batches, its dispatcher and pipeline micro-batches cut batches in the
+        same way.
         """,
         fix="""
-        Choose a batch size whose pieces, and the pieces of its tail, hold two samples or more; a
-        multiple of twice the number of pieces does for full batches. Fewer replicas help too.
-        DistributedDataParallel with SyncBatchNorm counts the samples of all ranks.
+        Choose a batch size whose pieces, and the pieces of its tail, hold two samples or more; a multiple of twice the
+        number of pieces does for full batches. Fewer replicas help too. DistributedDataParallel with SyncBatchNorm
+        counts the samples of all ranks.
         """,
         needs="loader",
         remedies=(ways.BATCH_SIZE, ways.FEWER_REPLICAS, ways.SYNC_BATCHNORM),
@@ -159,14 +158,14 @@ RULES: list[Rule] = [
         severity=Severity.ERROR,
         summary="no batch at all: fewer samples than batch_size with drop_last=True",
         why="""
-        drop_last=True drops every batch that is not full. With fewer samples than batch_size, on
-        each rank or in each worker, that is the only batch: the loop over the loader ends at once,
-        nothing trains, no error is raised, and an average over zero batches is NaN or a division by
-        zero. Rounding can also leave a part of a split without any sample.
+        drop_last=True drops every batch that is not full. With fewer samples than batch_size, on each rank or in each
+        worker, that is the only batch: the loop over the loader ends at once, nothing trains, no error is raised, and
+        an average over zero batches is NaN or a division by zero. Rounding can also leave a part of a split without any
+        sample.
         """,
         fix="""
-        Set drop_last=False, choose a batch size of at most the number of samples a rank gets, or
-        give this part of the split more samples.
+        Set drop_last=False, choose a batch size of at most the number of samples a rank gets, or give this part of the
+        split more samples.
         """,
         needs="loader",
         remedies=(ways.KEEP_TAIL, ways.MORE_SAMPLES),
@@ -183,23 +182,20 @@ RULES: list[Rule] = [
         severity=Severity.WARNING,
         summary="drop_last discards a large share of a small dataset",
         why="""
-        drop_last=True leaves out up to batch_size - 1 samples of every epoch, on each rank and in
-        each worker. On a large dataset that is nothing; on a small one it is a tenth of the data or
-        more. In evaluation the same samples are missing every time, and the metric is that of
-        another dataset.
+        drop_last=True leaves out up to batch_size - 1 samples of every epoch, on each rank and in each worker. On a
+        large dataset that is nothing; on a small one it is a tenth of the data or more. In evaluation the same samples
+        are missing every time, and the metric is that of another dataset.
         """,
         fix="""
-        Keep the samples: spread them evenly over the batches, or choose a batch size that divides
-        their number more closely.
+        Keep the samples: spread them evenly over the batches, or choose a batch size that divides their number more
+        closely.
         """,
         needs="loader",
         remedies=(ways.BALANCE, ways.BATCH_SIZE),
         headline="no batch of one sample, but much of the data is dropped",
         counts_unused=True,
         example=Example(
-            wrong="""
-            train_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=8, drop_last=True)
-            """,
+            wrong="train_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=8, drop_last=True)",
             right="""
             train_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=8)
             train_loader = bnguard.repair.balance(train_loader)

@@ -1,4 +1,4 @@
-"""A rule about a lone sample, with the model in view: what is an error before one model is a note before another."""
+"""A rule about a single sample, with the model in view: what is an error before one model is a note before another."""
 
 from __future__ import annotations
 

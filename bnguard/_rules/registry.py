@@ -25,7 +25,7 @@ at a batch size; the values of the running statistics; the batches of a loader; 
 
 CoveredBy = Literal["nothing", "forecast", "stop", "stop-at-the-layer", "training"]
 """What in a report of forecasts says already what a finding says: nothing; any forecast (it knows the sizes that really
-come); one that stops at a lone sample; one that stops at this very layer; one that the model is trained in."""
+come); one that stops at a single sample; one that stops at this very layer; one that the model is trained in."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,11 @@ class Example:
 
     wrong: str
     right: str
+
+
+CONV_NET = "model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))\n"
+IMAGES = "x = torch.randn(8, 3, 8, 8)\n"
+"""Lines that several examples begin or end with."""
 
 
 @dataclass(frozen=True)
@@ -104,15 +109,7 @@ class Rule:
     ) -> Finding:
         """Return what this rule says of one layer of a model, at the line that built it.
 
-        Args:
-            model: whose layer it is.
-            layer: which one.
-            cause: a clause that follows the subject.
-            *remedies: what to do.
-            subject: whom the clause is about; the layer's name where None.
-            consequence: a clause, what follows.
-            severity: the rule's own where None.
-
+        ``cause`` is a clause that follows the subject, which is the layer's name unless given.
         """
         return Finding(
             self.code,

@@ -1,4 +1,4 @@
-"""The first lone sample of a loader: what it is, where it comes, and why; what the DL rules say is made of this."""
+"""The first single sample of a loader: what it is, where it comes, and why; what the DL rules say is made of this."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AFTER_EVAL = Consequence("safe only after model.eval()", joint=": ")
 def finding_of(
     fact: LoaderFact, rule: Rule, cause: str, *remedies: Advice, severity: Severity | None = None
 ) -> Finding:
-    """Return what a rule says of a loader; of a lone sample in evaluation, what it says without a model in view."""
+    """Return what a rule says of a loader; of a single sample in evaluation, what it says without a model in view."""
     alone = fact.mode == "eval" and fact.first_single is not None
     return Finding(
         rule.code,
@@ -32,7 +32,7 @@ def finding_of(
 
 
 def gravity_of(fact: LoaderFact, rule: Rule) -> Severity:
-    """Return a warning in evaluation: a lone sample is no error there as long as model.eval() may be called."""
+    """Return a warning in evaluation: a single sample is no error there as long as model.eval() may be called."""
     return Severity.WARNING if fact.mode == "eval" else rule.severity
 
 
@@ -42,7 +42,7 @@ def samples_text(count: int) -> str:
 
 
 def place_of(fact: LoaderFact) -> str:
-    """Return the place of the first lone sample: ``step 2 of 2 on each of 4 ranks``."""
+    """Return the place of the first single sample: ``step 2 of 2 on each of 4 ranks``."""
     single = fact.first_single
     assert single is not None
     text = f"step {single.step:,} of {single.steps:,}"
@@ -57,7 +57,7 @@ def place_of(fact: LoaderFact) -> str:
 
 
 def _per_rank(fact: LoaderFact) -> int:
-    """Return how many samples the rank with the first lone sample gets in all."""
+    """Return how many samples the rank with the first single sample gets in all."""
     single = fact.first_single
     return sum(s.total * s.width for s in fact.streams if single and s.ranks[0] <= single.rank <= s.ranks[1])
 
@@ -79,13 +79,13 @@ def arithmetic_of(fact: LoaderFact) -> str:
 
 
 def is_in_a_piece(fact: LoaderFact) -> bool:
-    """Whether the lone sample is a replica's, a micro-batch's or a rank's share of a larger batch."""
+    """Whether the single sample is a replica's, a micro-batch's or a rank's share of a larger batch."""
     single = fact.first_single
     return single is not None and (single.size > 1 or (fact.divided and samples_of_the_step(fact) > 1))
 
 
 def samples_of_the_step(fact: LoaderFact) -> int:
-    """Return how many samples all ranks together get at the step of the first lone sample."""
+    """Return how many samples all ranks together get at the step of the first single sample."""
     single = fact.first_single
     total = 0
     for stream in fact.streams:
@@ -108,10 +108,10 @@ def only_batches_of_one(fact: LoaderFact) -> bool:
 
 
 def is_a_tail(fact: LoaderFact) -> bool:
-    """Whether the lone sample is a batch of its own, left over at the end."""
+    """Whether the single sample is a batch of its own, left over at the end."""
     return fact.first_single is not None and not is_in_a_piece(fact) and not only_batches_of_one(fact)
 
 
 def is_from_a_worker(fact: LoaderFact) -> bool:
-    """Whether the lone sample comes from a worker that makes batches of its own."""
+    """Whether the single sample comes from a worker that makes batches of its own."""
     return fact.first_single is not None and fact.first_single.worker is not None

@@ -29,6 +29,20 @@ if TYPE_CHECKING:
 SMALL_TAIL = 4
 """DL107 speaks where the tail is smaller than the other batches by more than this factor."""
 
+_LEAVES_ONE = "train_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=8)\n"
+_MERGED = "train_loader = bnguard.repair.merge_tail(train_loader)\n"
+_SHARDED = """
+class Shard(IterableDataset):
+    def __len__(self):
+        return 35
+
+    def __iter__(self):
+        worker = get_worker_info()
+        return iter(range(worker.id, 35, worker.num_workers))
+
+train_loader = DataLoader(Shard(), batch_size=4, num_workers=4)
+"""
+
 
 def _check_train_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     if fact.mode != "train" or not is_a_tail(fact) or is_from_a_worker(fact):
@@ -89,15 +103,13 @@ RULES: list[Rule] = [
         severity=Severity.ERROR,
         summary="a training loader's tail batch holds exactly one sample",
         why="""
-        The last batch of an epoch holds what is left over: n % batch_size samples. Where that is 1,
-        a BatchNorm layer in training mode takes its mean and variance over a single sample. After a
-        Linear layer or global pooling that is one value per channel, and PyTorch raises "Expected
-        more than 1 value per channel when training". With larger feature maps nothing is raised,
-        and the running statistics learn from one image.
+        The last batch of an epoch holds what is left over: n % batch_size samples. Where that is 1, a BatchNorm layer
+        in training mode takes its mean and variance over a single sample. After a Linear layer or global pooling that
+        is one value per channel, and PyTorch raises "Expected more than 1 value per channel when training". With larger
+        feature maps nothing is raised, and the running statistics learn from one image.
 
-        The crash comes at the end of the first epoch, hours in, and it comes and goes as samples
-        are added to the dataset. With DistributedSampler a tail of one reaches every rank at the
-        same step.
+        The crash comes at the end of the first epoch, hours in, and it comes and goes as samples are added to the
+        dataset. With DistributedSampler a tail of one reaches every rank at the same step.
         """,
         fix="""
         The call works on any DataLoader, and `bnguard fix` writes it into a script. Another batch size works as long as
@@ -109,13 +121,8 @@ RULES: list[Rule] = [
         headline="a batch of one sample comes in training",
         headline_at="a batch of one sample comes at step {step} of {steps}",
         example=Example(
-            wrong="""
-            train_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=8)
-            """,
-            right="""
-            train_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=8)
-            train_loader = bnguard.repair.merge_tail(train_loader)
-            """,
+            wrong=_LEAVES_ONE,
+            right=_LEAVES_ONE + _MERGED,
         ),
         check_loader=_check_train_tail,
         check_forecast=with_model(_check_train_tail),
@@ -126,14 +133,13 @@ RULES: list[Rule] = [
         severity=Severity.WARNING,
         summary="an evaluation loader's tail batch holds exactly one sample: safe only with model.eval()",
         why="""
-        In eval mode BatchNorm uses its running statistics, and one sample is as good as many. The
-        batch breaks only where the model is still in training mode, because model.eval() was
-        forgotten or undone, or where a layer has track_running_stats=False and uses batch
-        statistics in both modes.
+        In eval mode BatchNorm uses its running statistics, and one sample is as good as many. The batch breaks only
+        where the model is still in training mode, because model.eval() was forgotten or undone, or where a layer has
+        track_running_stats=False and uses batch statistics in both modes.
         """,
         fix="""
-        Call model.eval() before the loop and model.train() after it. Do not set drop_last=True on
-        an evaluation loader: the metrics would leave out samples.
+        Call model.eval() before the loop and model.train() after it. Do not set drop_last=True on an evaluation loader:
+        the metrics would leave out samples.
         """,
         needs="loader",
         remedies=(ways.EVAL_MODE,),
@@ -151,9 +157,9 @@ RULES: list[Rule] = [
         severity=Severity.ERROR,
         summary="a worker's tail batch of an IterableDataset holds one sample",
         why="""
-        With an IterableDataset every worker process batches the samples it yields itself, so each
-        worker has a tail of its own, and the tails arrive before the end of the epoch. n %
-        batch_size says nothing about them, and len(loader) ignores workers.
+        With an IterableDataset every worker process batches the samples it yields itself, so each worker has a tail of
+        its own, and the tails arrive before the end of the epoch. n % batch_size says nothing about them, and
+        len(loader) ignores workers.
         """,
         fix="""
         Merging lets every worker hold one batch back and join its tail to it. Another batch size or number of workers
@@ -163,31 +169,8 @@ RULES: list[Rule] = [
         remedies=(ways.MERGE_TAIL, ways.FEWER_WORKERS, ways.BATCH_SIZE),
         headline="a worker's tail holds one sample",
         example=Example(
-            wrong="""
-            class Shard(IterableDataset):
-                def __len__(self):
-                    return 35
-
-                def __iter__(self):
-                    worker = get_worker_info()
-                    return iter(range(worker.id, 35, worker.num_workers))
-
-            train_loader = DataLoader(Shard(), batch_size=4, num_workers=4)
-            shard = "stride"  # what the audit is told: --shard stride
-            """,
-            right="""
-            class Shard(IterableDataset):
-                def __len__(self):
-                    return 35
-
-                def __iter__(self):
-                    worker = get_worker_info()
-                    return iter(range(worker.id, 35, worker.num_workers))
-
-            train_loader = DataLoader(Shard(), batch_size=4, num_workers=4)
-            train_loader = bnguard.repair.merge_tail(train_loader)
-            shard = "stride"
-            """,
+            wrong=_SHARDED + 'shard = "stride"  # what the audit is told: --shard stride',
+            right=_SHARDED + _MERGED + 'shard = "stride"',
         ),
         check_loader=_check_worker_tail,
         check_forecast=with_model(_check_worker_tail),
@@ -198,9 +181,9 @@ RULES: list[Rule] = [
         severity=Severity.NOTE,
         summary="the tail batch is much smaller than the others",
         why="""
-        A tail of a few samples does not raise, yet its mean and variance are noisy, and they count
-        as much as those of a full batch in the running statistics and in the optimizer step. Some
-        training runs show a spike at the end of each epoch for this reason.
+        A tail of a few samples does not raise, yet its mean and variance are noisy, and they count as much as those of
+        a full batch in the running statistics and in the optimizer step. Some training runs show a spike at the end of
+        each epoch for this reason.
         """,
         fix="""
         Spread the samples evenly over the batches, or use drop_last=True where the dataset is large enough that the
@@ -209,9 +192,7 @@ RULES: list[Rule] = [
         needs="loader",
         remedies=(ways.BALANCE, ways.DROP_LAST),
         example=Example(
-            wrong="""
-            train_loader = DataLoader(TensorDataset(torch.randn(34, 4)), batch_size=32)
-            """,
+            wrong="train_loader = DataLoader(TensorDataset(torch.randn(34, 4)), batch_size=32)",
             right="""
             train_loader = DataLoader(TensorDataset(torch.randn(34, 4)), batch_size=32)
             train_loader = bnguard.repair.balance(train_loader)

@@ -145,9 +145,7 @@ def recognise(part: object, setup: Setup) -> Recognised | None:
 def make_plan(samples: int, setup: Setup) -> EpochPlan:
     """Return every batch size of one epoch.
 
-    Args:
-        samples: in this split, or drawn by its sampler; 0 is allowed.
-        setup: see there. ``shard`` must be known where an iterable dataset has workers.
+    ``setup.shard`` must be known where an iterable dataset has workers.
 
     Raises:
         UsageError: if the library that divides the samples would refuse.

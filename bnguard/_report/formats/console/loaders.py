@@ -118,9 +118,6 @@ class LoaderPage(Page):
                     self.line(Text(way.call, "cyan"), indent=4 + lead.cell_len)
 
 
-# ---------------------------------------------------------------------------------------- a range of sizes
-
-
 class _Look(NamedTuple):
     fancy: str
     plain: str

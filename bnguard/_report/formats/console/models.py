@@ -65,9 +65,6 @@ def _print_model(model: ModelFact, findings: Sequence[Finding], page: Page) -> N
         page.findings(findings)
 
 
-# ---------------------------------------------------------------------------------------- the tree
-
-
 def layer_tree(model: ModelFact, symbols: Symbols) -> Tree:
     """Return the model's layers as a tree; a branch whose layers are all alike is one line."""
     root = tree_of(model.layers)

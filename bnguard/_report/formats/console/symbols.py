@@ -61,7 +61,7 @@ class Symbols(NamedTuple):
 
     @property
     def arrow(self) -> str:
-        """Before the place of the lone sample."""
+        """Before the place of the single sample."""
         return "←" if self.fancy else "<-"
 
     @property
@@ -91,7 +91,7 @@ class Symbols(NamedTuple):
         return plain
 
     def epoch(self, stream: Stream, single_style: str) -> Text:
-        """Return a picture of the epoch: one block a batch, its height its size, lone samples in colour."""
+        """Return a picture of the epoch: one block a batch, its height its size, single samples in colour."""
         largest = max((size for size, _ in stream.batches), default=1)
         picture = Text()
         for i, (size, count) in enumerate(stream.batches):

@@ -46,7 +46,7 @@ class Strip:
         whose: ranks and workers, '' where there is one of each.
         sizes: the batch sizes in words.
         steps: how many batches.
-        bars: the picture; lone batches come last, so that nothing covers them.
+        bars: the picture; single batches come last, so that nothing covers them.
         pin: where in the picture (percent) it breaks, None where it does not.
         place: what breaks there, in words.
 
@@ -85,7 +85,7 @@ def _strip(loader: LoaderFact, stream: Stream, stops: Sequence[ForecastFact]) ->
 
 
 def _fewer(runs: Sequence[tuple[int, int, bool]], steps: int) -> Iterator[tuple[int, int, bool]]:
-    """Join runs until there are few enough; a lone sample is never lost in the others."""
+    """Join runs until there are few enough; a single sample is never lost in the others."""
     if len(runs) <= max(MOST_RUNS, MOST_BARS):
         yield from runs
         return

@@ -50,10 +50,7 @@ class Section:
 def sections_of(report: Report, anchors: Mapping[tuple[str | None, str | None], str]) -> list[Section]:
     """Return the findings by severity.
 
-    Args:
-        report: whose findings to show.
-        anchors: ids of layers in the page, by target of the model and dotted name.
-
+    ``anchors`` are ids of layers in the page, by target of the model and dotted name.
     """
     several = len({f.model for f in report.findings if f.model}) > 1
     sections = []

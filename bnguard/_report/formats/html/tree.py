@@ -70,10 +70,7 @@ class _Below(NamedTuple):
 def rows(model: ModelFact, anchors: Mapping[str, str]) -> Iterator[Row]:
     """Yield the rows of the tree; every opening has its closing.
 
-    Args:
-        model: whose layers to show.
-        anchors: ids of the layers that findings lead to, by dotted name.
-
+    ``anchors`` are ids of the layers that findings lead to, by dotted name.
     """
     everything = len(model.layers) <= FEW
     waiting = [_inside(_Below("", "", tree_of(model.layers)), model, anchors)]
