@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from bnguard._facts.loaders import Runs, Stream
-
-if TYPE_CHECKING:
-    from bnguard._facts.loaders import Runs
 
 
 class Setup(NamedTuple):
     """How samples become batches; the defaults are one process with a plain DataLoader.
 
+    The options are those of ``bnguard.audit_loader``, and two that suggestions are checked with.
+
     Attributes:
-        batch_size: of the DataLoader.
-        drop_last: of the DataLoader.
-        world_size: ranks.
-        sharding: who divides the samples between the ranks, one of ``bnguard._audit_loader.sharding.LAWS``.
-        sampler_drop_last: of the DistributedSampler; independent of the loader's.
-        uneven: nothing is repeated to make ranks equal (Accelerate's ``even_batches=False``, Lightning's
-            sampler for ``predict``).
-        replicas: of ``nn.DataParallel``.
-        iterable: the dataset is an IterableDataset.
-        workers: of the DataLoader; they matter to an IterableDataset alone.
-        shard: how an IterableDataset divides its samples between the workers, one of
-            ``bnguard._audit_loader.sharding.workers.WORKER_SHARDINGS``; None if not known.
-        micro_batches: how many pieces a pipeline cuts each batch into.
         tail: what happens to a batch under ``min_size``: ``keep``, ``merge`` into the batch before it, or
             ``balance`` all batches. The last two are what ``bnguard.repair`` does and suggestions are checked with.
         min_size: of those two.

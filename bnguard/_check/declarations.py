@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from bnguard._audit_loader.sharding import LAWS
 from bnguard._audit_loader.sharding.workers import WORKER_SHARDINGS
@@ -13,7 +13,18 @@ from bnguard._facts.models import Mode
 
 
 @dataclass(frozen=True)
-class ModelEntry:
+class _Entry:
+    kind: ClassVar[str]
+    name: str
+
+    @property
+    def entry(self) -> str:
+        """Where it stands in the configuration."""
+        return f"{self.kind}.{self.name}"
+
+
+@dataclass(frozen=True)
+class ModelEntry(_Entry):
     """One model.
 
     Attributes:
@@ -30,7 +41,7 @@ class ModelEntry:
 
     """
 
-    name: str
+    kind = "models"
     target: str
     inputs: tuple[str, ...] = ()
     batch_size: int = 1
@@ -41,14 +52,9 @@ class ModelEntry:
     stubs: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
 
-    @property
-    def entry(self) -> str:
-        """Where it stands in the configuration."""
-        return f"models.{self.name}"
-
 
 @dataclass(frozen=True)
-class LoaderEntry:
+class LoaderEntry(_Entry):
     """One loader, by numbers or live.
 
     Attributes:
@@ -61,33 +67,23 @@ class LoaderEntry:
 
     """
 
-    name: str
+    kind = "loaders"
     feeds: tuple[str, ...] = ()
     target: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     stubs: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
 
-    @property
-    def entry(self) -> str:
-        """Where it stands in the configuration."""
-        return f"loaders.{self.name}"
-
 
 @dataclass(frozen=True)
-class ScriptEntry:
+class ScriptEntry(_Entry):
     """One training script, or with ``module`` a module's name, to be run through its first training step."""
 
-    name: str
+    kind = "scripts"
     program: str
     module: bool = False
     args: tuple[str, ...] = ()
     timeout: float = 600.0
-
-    @property
-    def entry(self) -> str:
-        """Where it stands in the configuration."""
-        return f"scripts.{self.name}"
 
 
 @dataclass(frozen=True)
@@ -97,12 +93,7 @@ class Declared:
     Attributes:
         file: which file; paths in it are relative to its folder.
         place: its name and the dotted prefix of its keys, for messages.
-        models: in their order.
-        loaders: in their order.
-        scripts: in their order.
         select: prefixes of codes to report; empty for all.
-        ignore: prefixes of codes to leave out.
-        fail_on: ``error``, ``warning`` or ``never``.
 
     """
 

@@ -29,15 +29,11 @@ def write_configuration(folder: Path) -> str:
 
     """
     project = folder / PROJECT_FILE
-    if (folder / OWN_FILE).exists():
-        raise ConfigError(
-            f"{OWN_FILE} is there already", hint="`bnguard check` goes by it; edit it, or remove it first"
-        )
-    if project.exists() and section_of(parse(project)) is not None:
-        raise ConfigError(
-            f"{PROJECT_FILE} has a [tool.bnguard] already",
-            hint="`bnguard check` goes by it; edit it, or remove it first",
-        )
+    taken = f"{OWN_FILE} is there" if (folder / OWN_FILE).exists() else None
+    if not taken and project.exists() and section_of(parse(project)) is not None:
+        taken = f"{PROJECT_FILE} has a [tool.bnguard]"
+    if taken:
+        raise ConfigError(f"{taken} already", hint="`bnguard check` goes by it; edit it, or remove it first")
     found = look_through(folder)
     if not (found.models or found.loaders):
         raise ConfigError(

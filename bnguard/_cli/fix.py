@@ -90,14 +90,12 @@ def _require_met(declared: Sequence[str], proposals: Sequence[Proposal]) -> None
 
 def _say(proposal: Proposal) -> None:
     """Say on stderr what becomes of each call, in the order of the file."""
-    from bnguard._fix import Edit
-
     if not proposal.calls:
         unknown = ": nothing in this file says that its DataLoader is torch's" if "DataLoader(" in proposal.old else ""
         print(f"{proposal.source.path}: no DataLoader call{unknown}", file=sys.stderr)
     for call in proposal.calls:
-        verdict = f"fix: {call.why}" if isinstance(call, Edit) else f"left: {call.reason}"
-        print(f"{proposal.source.path}:{call.line} {call.name}: {verdict}", file=sys.stderr)
+        decision = "fix" if call.fixed else "left"
+        print(f"{proposal.source.path}:{call.line} {call.name}: {decision}: {call.reason}", file=sys.stderr)
 
 
 def _write(proposal: Proposal) -> None:

@@ -238,13 +238,11 @@ def forecast_calls(  # noqa: PLR0913 - what a recording knows
         model: the root that the training loop calls.
         loaders: by name.
         recipes: by the loader's name, the call that a step makes, or all of them in their order (a discriminator
-            sees real samples, then false ones). ``make(batch_size, device)`` gives the arguments. A loader
-            without a recipe is reported as not known.
-        name: what the model is called in the report; its class where None.
-        modes: by the loader's name, what is called on the model before its epoch: ``train``, ``eval``, or None
-            to leave the training flag of every module exactly as it is, which is the default. The loader is then
-            judged as the root's own flag says.
-        setup: ranks, replicas, micro-batches; see ``Setup``. Batch sizes are the loaders' own.
+            sees real samples, then false ones). A loader without a recipe is reported as not known.
+        name: of the model in the report; its class where None.
+        modes: by the loader's name, what is called on the model before its epoch: ``train``, ``eval``, or None, the
+            default, to leave every training flag as it is: the loader is then judged as the root's own flag says.
+        setup: ranks, replicas, micro-batches. Batch sizes are the loaders' own.
         device: whose batch_norm backend to predict.
         command: of the report.
         progress: called with a line before something slow.

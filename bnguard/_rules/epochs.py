@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from bnguard import _remedies as ways
 from bnguard._facts.findings import Finding, Severity
@@ -18,10 +18,6 @@ from bnguard._rules.single_sample import (
     samples_of_the_step,
     samples_text,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 LARGE_SHARE = 0.1
 """DL108 speaks from this share of discarded samples on."""

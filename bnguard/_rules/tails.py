@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from bnguard import _remedies as ways
 from bnguard._facts.findings import Finding, Severity
 from bnguard._facts.loaders import LoaderFact
-from bnguard._remedies import loader_variable
+from bnguard._remedies import Advice, loader_variable
 from bnguard._rules.in_view import with_model
 from bnguard._rules.registry import Example, Rule
 from bnguard._rules.single_sample import (
@@ -20,11 +20,6 @@ from bnguard._rules.single_sample import (
     only_batches_of_one,
     place_of,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from bnguard._remedies import Advice
 
 SMALL_TAIL = 4
 """DL107 speaks where the tail is smaller than the other batches by more than this factor."""

@@ -13,19 +13,15 @@ on 4,096 ranks cost as much as 10 samples on one. The tests compare them with th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from bnguard._audit_loader.plan import EpochPlan
+from bnguard._audit_loader.plan import EpochPlan, Setup
 from bnguard._errors import UsageError
 from bnguard._facts.loaders import Runs, Stream
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from bnguard._audit_loader.plan import Setup
 
 Groups = tuple[tuple[int, int, Runs], ...]
 """``(first rank, last rank, batches of each)``, lowest ranks first; a group without ranks stands for nothing."""

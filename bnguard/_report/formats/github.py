@@ -6,20 +6,15 @@ line share an annotation, the gravest come first, and what is left is counted in
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from bnguard._facts.findings import Severity
+from bnguard._facts.findings import Finding, Report, Severity
 from bnguard._report.characters import visible
-from bnguard._report.formats import Companion
+from bnguard._report.formats import Companion, Context
 from bnguard._report.places import FileLocation, Places
 from bnguard._report.words import named, number, short_place, totals
 from bnguard._rules import rule_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from bnguard._facts.findings import Finding, Report
-    from bnguard._report.formats import Context
 
 COMPANION = Companion("summary", "GITHUB_STEP_SUMMARY")
 

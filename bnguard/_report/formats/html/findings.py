@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from bnguard._facts.findings import Finding, Report, Severity
 from bnguard._report.words import advice_of, paragraphs, short_place
 from bnguard._rules import rule_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
 
 SHOWN = 10
 """Further findings of one rule stand behind a disclosure."""

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
-from bnguard._facts.models import Verdict
+from bnguard._facts.models import LayerFact, ModelFact, StatisticsFact, Verdict
 from bnguard._report.pictures import Branch, shortened, tree_of
 from bnguard._report.words import dimensions, short_place
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from bnguard._facts.models import LayerFact, ModelFact, StatisticsFact
 
 DEEPEST = 24
 """Branches below are not nested further: browsers stop nesting somewhere, and phones have no room."""
