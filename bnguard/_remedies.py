@@ -93,7 +93,7 @@ def loader_variable(name: str) -> str:
     return name if name.isidentifier() and name.lower().endswith(("loader", "dl")) else "loader"
 
 
-NOTHING_LOST = "nothing is lost"
+_NOTHING_LOST = "nothing is lost"
 _PLANNED = "the epoch is planned again for every rank, worker and replica"
 _VERIFIED = "the changed model is run on one sample, or all is taken back"
 
@@ -103,7 +103,7 @@ MERGE_TAIL = Remedy(
     "merge-tail",
     "merge the lone sample into the batch before it",
     "tail",
-    NOTHING_LOST,
+    _NOTHING_LOST,
     "bnguard.repair.merge_tail",
     command="bnguard fix",
     proof=_PLANNED,
@@ -112,7 +112,7 @@ BALANCE = Remedy(
     "balance",
     "spread the samples evenly over the batches",
     "tail",
-    NOTHING_LOST,
+    _NOTHING_LOST,
     "bnguard.repair.balance",
     proof=_PLANNED,
 )
@@ -129,8 +129,8 @@ DROP_LAST = Remedy(
 KEEP_TAIL = Remedy("keep-tail", "set drop_last=False, or choose a smaller batch size", "tail")
 LARGER_BATCHES = Remedy("larger-batches", "raise batch_size to 2 or more", "every-batch")
 MORE_SAMPLES = Remedy("more-samples", "give this loader at least two samples", "tail")
-FEWER_REPLICAS = Remedy("replicas", "use fewer replicas", "piece", NOTHING_LOST, proof=_PLANNED)
-FEWER_WORKERS = Remedy("workers", "use another number of workers", "piece", NOTHING_LOST, proof=_PLANNED)
+FEWER_REPLICAS = Remedy("replicas", "use fewer replicas", "piece", _NOTHING_LOST, proof=_PLANNED)
+FEWER_WORKERS = Remedy("workers", "use another number of workers", "piece", _NOTHING_LOST, proof=_PLANNED)
 WORLD_SIZE = Remedy("world-size", "train on another number of ranks", "piece", proof=_PLANNED)
 SYNC_BATCHNORM = Remedy(
     "sync-batchnorm",

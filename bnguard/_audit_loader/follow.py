@@ -25,7 +25,7 @@ MOST_BATCHES = 1_000_000
 MOST_SECONDS = 30.0
 """… and no longer than this."""
 
-PASSES = 3
+_PASSES = 3
 """Epochs that are looked at where one is short, since a sampler that shuffles may vary its sizes."""
 
 
@@ -40,7 +40,7 @@ class CannotCopyError(Exception):
     """The sampler cannot be copied, and following the original would move its state."""
 
 
-def private_copy(sampler: object, dataset: object) -> Any:  # noqa: ANN401 - the type of what is copied
+def _private_copy(sampler: object, dataset: object) -> Any:  # noqa: ANN401 - the type of what is copied
     """Return a deep copy that shares the datasets and nothing else.
 
     Raises:
@@ -68,7 +68,7 @@ def follow(
     dataset: object,
     measure: Callable[[Any], int],
     progress: Callable[[int], None] | None,
-    passes: int = PASSES,
+    passes: int = _PASSES,
 ) -> list[Seen]:
     """Return the sizes of up to ``passes`` epochs of a copy of the sampler.
 
@@ -80,7 +80,7 @@ def follow(
 
     """
     with random_states_kept():
-        copied = sampler if isinstance(sampler, (list, tuple, range)) else private_copy(sampler, dataset)
+        copied = sampler if isinstance(sampler, (list, tuple, range)) else _private_copy(sampler, dataset)
         seen: list[Seen] = []
         for epoch in range(1 if isinstance(copied, (list, tuple, range)) else passes):
             if epoch and hasattr(copied, "set_epoch"):
@@ -197,7 +197,7 @@ def _item(loader: DataLoader[Any]) -> Any:  # noqa: ANN401 - any item
 def _first_index(loader: DataLoader[Any]) -> Any:  # noqa: ANN401 - an index, or whatever a sampler yields
     batches = loader.batch_sampler
     try:
-        copied = batches if isinstance(batches, (list, tuple)) else private_copy(batches, loader.dataset)
+        copied = batches if isinstance(batches, (list, tuple)) else _private_copy(batches, loader.dataset)
     except CannotCopyError:
         return 0
     return next(iter(next(iter(copied))))

@@ -51,7 +51,7 @@ def summarise(bare: LoaderFact, plan: EpochPlan) -> LoaderFact:
         bare,
         streams=streams,
         smallest=min((min(forward_sizes(s)) for s in streams if s.steps), default=None),
-        steps=max((_rank_steps(group) for group in by_rank(streams)), default=0),
+        steps=max((_rank_steps(group) for group in _by_rank(streams)), default=0),
         unused=plan.unused,
         first_single=first_with({1}, streams, bare.micro_batches, bare.replicas),
     )
@@ -72,7 +72,7 @@ def noted(fact: LoaderFact, *notes: str) -> LoaderFact:
     return replace(fact, notes=(*fact.notes, *notes))
 
 
-def by_rank(streams: Iterable[Stream]) -> list[list[Stream]]:
+def _by_rank(streams: Iterable[Stream]) -> list[list[Stream]]:
     """Group streams by their range of ranks; the workers of a rank come together."""
     groups: dict[tuple[int, int], list[Stream]] = {}
     for stream in streams:
@@ -128,7 +128,7 @@ def first_with(
     wanted: Collection[int], streams: Iterable[Stream], micro_batches: int, replicas: int
 ) -> BatchPlace | None:
     """Return where a forward first sees one of these numbers of samples: the lowest step, then the lowest rank."""
-    found = [place for group in by_rank(streams) for place in _on_rank(group, wanted, micro_batches, replicas)]
+    found = [place for group in _by_rank(streams) for place in _on_rank(group, wanted, micro_batches, replicas)]
     return min(found, key=lambda place: (place.step, place.rank), default=None)
 
 

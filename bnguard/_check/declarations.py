@@ -169,14 +169,14 @@ def _parts(value: object) -> object:
 
 TEXT = _only("a text", str)
 TEXTS = Kind("a text or a list of texts", _texts)
-LIST = Kind("a list of texts", _text_list)
+_LIST = Kind("a list of texts", _text_list)
 WHOLE = _only("a whole number", int)
-NUMBER = _only("a number", int, float)
-SWITCH = _only("true or false", bool)
+_NUMBER = _only("a number", int, float)
+_SWITCH = _only("true or false", bool)
 TABLE = _only("a table", dict)
-SHAPES = Kind('a shape such as "3,224,224", or a list of them', _shapes)
+_SHAPES = Kind('a shape such as "3,224,224", or a list of them', _shapes)
 PARTS = Kind('a text such as "0.8,0.2", or a list of numbers', _parts)
-MODE = one_of("train", "eval")
+_MODE = one_of("train", "eval")
 
 TOP = {
     "models": TABLE,
@@ -189,43 +189,43 @@ TOP = {
 
 MODEL = {
     "target": TEXT,
-    "input": SHAPES,
+    "input": _SHAPES,
     "batch-size": WHOLE,
-    "mode": MODE,
-    "keep-modes": SWITCH,
+    "mode": _MODE,
+    "keep-modes": _SWITCH,
     "device": one_of("cuda", "cpu"),
     "set": TABLE,
     "stub": TEXTS,
-    "args": LIST,
+    "args": _LIST,
 }
 
 FOR_NUMBERS = {
     "n": WHOLE,
     "batch-size": WHOLE,
-    "drop-last": SWITCH,
+    "drop-last": _SWITCH,
     "split": PARTS,
     "rounding": TEXT,
     "kfold": WHOLE,
-    "iterable": SWITCH,
+    "iterable": _SWITCH,
     "workers": WHOLE,
 }
 
-FOR_LIVE = {"target": TEXT, "count": SWITCH, "stub": TEXTS, "args": LIST}
+FOR_LIVE = {"target": TEXT, "count": _SWITCH, "stub": TEXTS, "args": _LIST}
 
-FOR_BOTH = {
+_FOR_BOTH = {
     "feeds": TEXTS,
-    "mode": MODE,
+    "mode": _MODE,
     "eval": TEXTS,
-    "names": LIST,
+    "names": _LIST,
     "world-size": WHOLE,
     "sharding": one_of(*LAWS),
-    "sampler-drop-last": SWITCH,
-    "uneven": SWITCH,
+    "sampler-drop-last": _SWITCH,
+    "uneven": _SWITCH,
     "replicas": WHOLE,
     "micro-batches": WHOLE,
     "shard": one_of(*WORKER_SHARDINGS),
 }
 
-LOADER = {**FOR_NUMBERS, **FOR_LIVE, **FOR_BOTH}
+LOADER = {**FOR_NUMBERS, **FOR_LIVE, **_FOR_BOTH}
 
-SCRIPT = {"script": TEXT, "module": TEXT, "args": LIST, "timeout": NUMBER}
+SCRIPT = {"script": TEXT, "module": TEXT, "args": _LIST, "timeout": _NUMBER}

@@ -56,7 +56,7 @@ def in_parallel(jobs: Sequence[Job], folder: Path, processes: int, tell: Callabl
             pool.close()
 
 
-class WorkerError(Exception):
+class _WorkerError(Exception):
     """An error of ours in a worker process; the message holds its traceback."""
 
 
@@ -133,7 +133,7 @@ class _Worker:
         except (EOFError, OSError, pickle.UnpicklingError):  # the pipe was broken, perhaps in the middle of a result
             return None
         if not isinstance(done, Done):
-            raise WorkerError(f"a worker process failed:\n{done}")
+            raise _WorkerError(f"a worker process failed:\n{done}")
         return done
 
     def ended(self) -> int:

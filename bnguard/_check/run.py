@@ -69,7 +69,7 @@ def carry_out_all(
         wanted = chosen is None or loader.entry in chosen or any(loader in job.loaders for job in todo)
         if wanted and loader.name in numbers:
             audits[loader.name] = numbers[loader.name]  # whatever became of the model
-    return assembled(done, {x.name: audits[x.name] for x in what.loaders if x.name in audits})
+    return _assembled(done, {x.name: audits[x.name] for x in what.loaders if x.name in audits})
 
 
 def _audit(what: Declared, entry: LoaderEntry) -> Audit:
@@ -126,7 +126,7 @@ def _one_by_one(todo: Sequence[Job], folder: Path, tell: Callable[[], None]) -> 
             tell()
 
 
-def assembled(done: Sequence[Done], audits: Mapping[str, Audit]) -> Report:
+def _assembled(done: Sequence[Done], audits: Mapping[str, Audit]) -> Report:
     """Return the report on everything that was done.
 
     ``audits`` are in the order of the configuration; loaders that no forecast is of are judged by themselves.

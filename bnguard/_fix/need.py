@@ -120,7 +120,7 @@ def _by_length(call: LoaderCall, tree: Tree) -> Need:
     if call.starred or call.kind.own_init or call.arguments.keys() & {"sampler", "batch_sampler"}:
         return general
     dataset, size = call.arguments.get("dataset"), call.arguments.get("batch_size")
-    samples = known_length(dataset, tree) if dataset is not None else None
+    samples = _known_length(dataset, tree) if dataset is not None else None
     batch_size = literal(size, tree) if size is not None else UNKNOWN
     if not samples or not isinstance(batch_size, int) or batch_size < 2:
         return general
@@ -134,12 +134,12 @@ def _by_length(call: LoaderCall, tree: Tree) -> Need:
 _FILLED = frozenset(f"torch.{name}" for name in ("randn", "rand", "zeros", "ones", "empty"))
 
 
-def known_length(dataset: cst.BaseExpression, tree: Tree) -> int | None:
+def _known_length(dataset: cst.BaseExpression, tree: Tree) -> int | None:
     """Return the length of a dataset; None where running the code would have to tell."""
     if isinstance(dataset, cst.Name):
         value = tree.value_of(dataset)
         if value is not None:
-            return known_length(value, tree)
+            return _known_length(value, tree)
         source = tree.unpacked_from(dataset)
         return _part(*source, tree) if source else None
     if isinstance(dataset, cst.Call):
@@ -156,7 +156,7 @@ def _made(call: cst.Call, tree: Tree) -> int | None:
     if first is None or call.args[0].keyword:
         return None
     if "torch.utils.data.TensorDataset" in names:
-        return known_length(first, tree)
+        return _known_length(first, tree)
     if names & _FILLED:
         shape = first.elements[0].value if isinstance(first, (cst.Tuple, cst.List)) and first.elements else first
         return _whole(shape, tree)

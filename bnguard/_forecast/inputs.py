@@ -69,7 +69,7 @@ class InputResolver:
             return f"no sample of {loader.name} could be had to learn the input: {sample}"
         try:
             with quiet():
-                ways = list(ways_to_call(model.subject.model, sample))
+                ways = list(_ways_to_call(model.subject.model, sample))
         except Exception as error:  # noqa: BLE001 - the loader's own collate function may raise anything
             return f"the sample of {loader.name} could not be collated: {one_line(error)}"
         refused = None
@@ -275,7 +275,7 @@ class SampledInputs:
         return self._ends[batch_size - 1]
 
 
-def ways_to_call(model: nn.Module, sample: Sample) -> Iterator[list[SampledInputs]]:
+def _ways_to_call(model: nn.Module, sample: Sample) -> Iterator[list[SampledInputs]]:
     """Yield lists of inputs to try, the plainest list first: as they are, as the model's dtype, flattened.
 
     The latter two stand for what training loops do to a batch: ``x.float()``, ``x.view(len(x), -1)``.

@@ -18,7 +18,7 @@ from bnguard._scan.scanner import model_fact
 from bnguard._trace.models import Opened
 from bnguard._trace.trace import Progress
 
-MOST_POSSIBLE = 64
+_MOST_POSSIBLE = 64
 """Where the length of an epoch is not known, every size up to the batch size is looked at, up to this one."""
 
 
@@ -77,7 +77,7 @@ def _without_length(fact: ForecastFact, loader: LoaderFact, at: Callable[[int], 
     most = loader.batch_size
     alone = loader.replicas == 1 and loader.micro_batches == 1
     unknown = replace(fact, stops=None, unknown=loader.unknown)
-    if most is None or not alone or most > MOST_POSSIBLE:
+    if most is None or not alone or most > _MOST_POSSIBLE:
         return unknown
     possible = tuple(at(n) for n in ((most,) if loader.drop_last else range(most, 0, -1)))
     failing = [s for s in possible if s.stops]

@@ -257,20 +257,20 @@ def forecast_calls(  # noqa: PLR0913 - what a recording knows
     check_device(device)
     called = modes or {}
     facts: list[LoaderFact] = []
-    ways: list[Suggestion] = []
+    suggested: list[Suggestion] = []
     for loader_name, loader in loaders.items():
         chosen = setup or Setup(batch_size=1)
         mode: Mode = called.get(loader_name) or ("train" if model.training else "eval")
         audit = audit_live(loader, LiveRequest(chosen, names=(loader_name,), mode=mode))
         facts += audit.loaders
-        ways += audit.suggestions
+        suggested += audit.suggestions
     with untouched_process():
         opened = open_live(model, None, device)
         if name is not None:
             opened = replace(opened, target=name)
         feeds = [_feed(fact, recipes.get(fact.name), called.get(fact.name)) for fact in facts]
         found = list(foresee(opened, feeds, device, progress or (lambda _: None)))
-    return report_on(found, facts, ways, command, torch=torch.__version__)
+    return report_on(found, facts, suggested, command, torch=torch.__version__)
 
 
 def _feed(loader: LoaderFact, recipe: Inputs | Sequence[Inputs] | None, called: Mode | None) -> Feed:

@@ -59,7 +59,7 @@ def of_report(report: Report) -> list[Answer]:
     """
     gathered = report.command == "check"
     shown = [f for f in report.forecasts if not gathered or f.stops is not False]
-    answers = [replace(of_forecast(f), subject=f.model) for f in shown]
+    answers = [replace(_of_forecast(f), subject=f.model) for f in shown]
     answers += _holding([f for f in report.forecasts if f.stops is False]) if gathered else []
     answers += beside_forecasts(report)
     answers += [Answer("warns", "not checked, see below", subject=p.entry) for p in report.problems]
@@ -137,14 +137,14 @@ def counts(model: ModelFact) -> str:
 # ---------------------------------------------------------------------------------------- forecasts
 
 
-def of_forecast(forecast: ForecastFact) -> Answer:
+def _of_forecast(forecast: ForecastFact) -> Answer:
     """Answer whether and where an epoch of this loader stops; the sentence does not name the model."""
     what = f"{'training' if forecast.mode == 'train' else 'evaluation'} on {forecast.loader}"
     if forecast.stops is None:
         return Answer("unknown", f"not known whether {what} stops: {forecast.unknown or ''}")
     if forecast.stops and forecast.at is not None:
         return Answer("breaks", f"{what} stops {_place(forecast)}: ", forecast.at.label, f" {meets(forecast.at)}")
-    shown = sizes_text([s.batch_size for s in forecast.sizes])
+    shown = _sizes_text([s.batch_size for s in forecast.sizes])
     if not shown:
         return Answer("warns", f"{what} gives no batch")
     sizes = "sizes" if len(forecast.sizes) > 1 else "size"
@@ -157,11 +157,11 @@ def _holding(forecasts: Sequence[ForecastFact]) -> Iterator[Answer]:
     for model in dict.fromkeys(f.model for f in forecasts):
         related = [f for f in forecasts if f.model == model]
         sizes = sorted({s.batch_size for f in related for s in f.sizes}, reverse=True)
-        because = f": no layer fails at batch size{'s' * (len(sizes) > 1)} {sizes_text(sizes)}" if sizes else ""
+        because = f": no layer fails at batch size{'s' * (len(sizes) > 1)} {_sizes_text(sizes)}" if sizes else ""
         yield Answer("holds", f"does not stop on {', '.join(f.loader for f in related)}{because}", subject=model)
 
 
-def sizes_text(sizes: Sequence[int]) -> str:
+def _sizes_text(sizes: Sequence[int]) -> str:
     """Return batch sizes in a line; of many the first few."""
     return ", ".join(f"{n:,}" for n in sizes[:MOST_SIZES]) + (", …" if len(sizes) > MOST_SIZES else "")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bnguard import _remedies as ways
+from bnguard import _remedies as remedies
 from bnguard._facts.findings import Finding, Severity
 from bnguard._facts.loaders import TIMES
 from bnguard._facts.models import THIN_VALUES, LayerFact, ModelFact
@@ -54,18 +54,18 @@ def _fails(model: ModelFact, rule: Rule) -> Iterator[Finding]:
 
 def _ways_out(layer: LayerFact) -> Iterator[Advice]:
     if layer.min_batch_size:
-        yield ways.MERGE_TAIL.for_case(
+        yield remedies.MERGE_TAIL.for_case(
             f"merge a tail into the batch before it, so that no training batch holds fewer than {layer.min_batch_size} "
             "samples",
             more="" if layer.min_batch_size == 2 else f", min_size={layer.min_batch_size}",
         )
     if layer.larger_input:
-        yield ways.LARGER_INPUT.for_case(
+        yield remedies.LARGER_INPUT.for_case(
             f"give an input of {_shape(layer.larger_input[1:])}, where this layer sees more than one pixel"
         )
-    helps = ways.ALLOW_SINGLE_SAMPLE.kind in layer.norm.remedies
+    helps = remedies.ALLOW_SINGLE_SAMPLE.kind in layer.norm.remedies
     if helps and layer.track_running_stats and layer.type != "functional":
-        yield ways.ALLOW_SINGLE_SAMPLE.for_case()
+        yield remedies.ALLOW_SINGLE_SAMPLE.for_case()
 
 
 def _single(model: ModelFact, rule: Rule) -> Iterator[Finding]:
@@ -83,8 +83,8 @@ def _single(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         fewest,
         f"{'take' if len(layers) > 1 else 'takes'} mean and variance from a single sample at batch size "
         f"{model.batch_size}",
-        ways.LARGER_BATCHES.for_case("train with larger batches: each image is normalised by itself now"),
-        ways.FREEZE.for_case(),
+        remedies.LARGER_BATCHES.for_case("train with larger batches: each image is normalised by itself now"),
+        remedies.FREEZE.for_case(),
         subject=_layers(layers),
         consequence=f"the fewest values per channel are {fewest.fewest_values}, at {fewest.label}{flat}",
     )
@@ -102,7 +102,7 @@ def _thin(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         fewest,
         f"{'estimate' if len(layers) > 1 else 'estimates'} mean and variance from fewer than {THIN_VALUES} values per "
         f"channel at batch size {model.batch_size}",
-        *((ways.BATCH_SIZE.for_case(does, price=""),) if enough else ()),
+        *((remedies.BATCH_SIZE.for_case(does, price=""),) if enough else ()),
         subject=_layers(layers),
         consequence=f"the fewest are {fewest.fewest_values}, at {fewest.label}",
     )
@@ -128,7 +128,7 @@ def _untracked(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         model,
         layers[0],
         f"keeps no running statistics (track_running_stats=False): it uses the batch in eval mode too, and {after}",
-        ways.TRACK_STATISTICS.for_case(),
+        remedies.TRACK_STATISTICS.for_case(),
         subject=f"{_what(layers[0])}{and_others(layers)}",
     )
 
@@ -141,7 +141,7 @@ def _lost_dimension(model: ModelFact, rule: Rule) -> Iterator[Finding]:
                 layer,
                 f"refuses its input at batch size {model.batch_size} ({layer.reason}), and takes it at "
                 f"{model.batch_size + 1}: the batch dimension is lost on the way",
-                ways.KEEP_BATCH_DIMENSION.for_case(),
+                remedies.KEEP_BATCH_DIMENSION.for_case(),
                 subject=_what(layer),
             )
 
@@ -169,7 +169,13 @@ RULES: list[Rule] = [
         per group on one pixel fails in the same way. SyncBatchNorm helps only with several ranks on accelerators.
         """,
         needs="batch-size",
-        remedies=(ways.MERGE_TAIL, ways.BATCH_SIZE, ways.ALLOW_SINGLE_SAMPLE, ways.FREEZE, ways.GROUP_NORM),
+        remedies=(
+            remedies.MERGE_TAIL,
+            remedies.BATCH_SIZE,
+            remedies.ALLOW_SINGLE_SAMPLE,
+            remedies.FREEZE,
+            remedies.GROUP_NORM,
+        ),
         covered_by="stop",
         example=Example(
             wrong="model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))\nx = torch.randn(1, 8)",
@@ -192,7 +198,7 @@ RULES: list[Rule] = [
         that BatchNorm sees.
         """,
         needs="batch-size",
-        remedies=(ways.LARGER_BATCHES, ways.FREEZE, ways.GROUP_NORM),
+        remedies=(remedies.LARGER_BATCHES, remedies.FREEZE, remedies.GROUP_NORM),
         covered_by="forecast",
         example=Example(
             wrong="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))\nx = torch.randn(1, 3, 16, 16)",
@@ -214,7 +220,7 @@ RULES: list[Rule] = [
         use GroupNorm.
         """,
         needs="batch-size",
-        remedies=(ways.LARGER_INPUT, ways.FREEZE, ways.GROUP_NORM),
+        remedies=(remedies.LARGER_INPUT, remedies.FREEZE, remedies.GROUP_NORM),
         covered_by="forecast",
         example=Example(
             wrong="model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))\nx = torch.randn(8, 8)",
@@ -237,7 +243,7 @@ RULES: list[Rule] = [
         adaptation), InstanceNorm says so and does not depend on other samples.
         """,
         needs="batch-size",
-        remedies=(ways.TRACK_STATISTICS,),
+        remedies=(remedies.TRACK_STATISTICS,),
         covered_by="stop-at-the-layer",
         example=Example(
             wrong="""
@@ -260,7 +266,7 @@ RULES: list[Rule] = [
         """,
         fix="Write x.flatten(1), or name the dimensions: x.squeeze(-1).squeeze(-1).",
         needs="batch-size",
-        remedies=(ways.KEEP_BATCH_DIMENSION,),
+        remedies=(remedies.KEEP_BATCH_DIMENSION,),
         covered_by="stop",
         example=Example(
             wrong=_SQUEEZES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bnguard import _remedies as ways
+from bnguard import _remedies as remedies
 from bnguard._facts.findings import Finding, Severity
 from bnguard._facts.loaders import LoaderFact
 from bnguard._remedies import loader_variable
@@ -19,7 +19,7 @@ from bnguard._rules.single_sample import (
     samples_text,
 )
 
-LARGE_SHARE = 0.1
+_LARGE_SHARE = 0.1
 """DL108 speaks from this share of discarded samples on."""
 
 
@@ -28,7 +28,7 @@ def _check_batch_size_one(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
         steps = fact.steps or 0
         every = f"all {steps:,} batches hold 1 sample" if steps > 1 else "the only batch holds 1 sample"
         cause = f"{every} (batch_size=1), and drop_last does not help"
-        yield finding_of(fact, rule, cause, ways.LARGER_BATCHES.for_case(), ways.FREEZE.for_case())
+        yield finding_of(fact, rule, cause, remedies.LARGER_BATCHES.for_case(), remedies.FREEZE.for_case())
 
 
 def _check_inside(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
@@ -46,7 +46,7 @@ def _check_inside(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
         rank = f" on rank {single.rank:,}" if fact.world_size > 1 else ""
         cause = f"{step}{rank} holds {single.size:,} samples, and {who} gets 1 ({whole})"
         does = "choose a batch size whose pieces, tail included, hold two samples or more"
-    yield finding_of(fact, rule, cause, ways.BATCH_SIZE.for_case(does, price=""), severity=gravity_of(fact, rule))
+    yield finding_of(fact, rule, cause, remedies.BATCH_SIZE.for_case(does, price=""), severity=gravity_of(fact, rule))
 
 
 def _replica_words(fact: LoaderFact) -> tuple[str, str]:
@@ -71,24 +71,24 @@ def _check_no_batch(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
             fact,
             rule,
             "no batch at all: it has no samples",
-            ways.MORE_SAMPLES.for_case("give this part at least two samples"),
+            remedies.MORE_SAMPLES.for_case("give this part at least two samples"),
         )
         return
     size = f", fewer than batch_size={fact.batch_size:,} with drop_last=True" if fact.batch_size else ""
     if fact.world_size > 1:
         size += f" on each of {fact.world_size:,} ranks"
-    yield finding_of(fact, rule, f"no batch at all: {samples_text(fact.samples)}{size}", ways.KEEP_TAIL.for_case())
+    yield finding_of(fact, rule, f"no batch at all: {samples_text(fact.samples)}{size}", remedies.KEEP_TAIL.for_case())
 
 
 def _check_large_loss(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     if not fact.samples or not fact.unused or not fact.steps:
         return
     share = fact.unused / fact.samples
-    if share >= LARGE_SHARE:
+    if share >= _LARGE_SHARE:
         loss = "an epoch never shows" if fact.mode == "train" else "the evaluation leaves out"
         cause = f"{loss} {fact.unused:,} of {samples_text(fact.samples)} ({share:.1%})"
         does = "balance the batches instead of dropping the last one"
-        yield finding_of(fact, rule, cause, ways.BALANCE.for_case(does, name=loader_variable(fact.name)))
+        yield finding_of(fact, rule, cause, remedies.BALANCE.for_case(does, name=loader_variable(fact.name)))
 
 
 RULES: list[Rule] = [
@@ -108,7 +108,7 @@ RULES: list[Rule] = [
         not cross samples. drop_last=True changes nothing.
         """,
         needs="loader",
-        remedies=(ways.LARGER_BATCHES, ways.FREEZE, ways.GROUP_NORM),
+        remedies=(remedies.LARGER_BATCHES, remedies.FREEZE, remedies.GROUP_NORM),
         example=Example(
             wrong="train_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=1)",
             right="train_loader = DataLoader(TensorDataset(torch.randn(10, 4)), batch_size=2)",
@@ -133,7 +133,7 @@ RULES: list[Rule] = [
         counts the samples of all ranks.
         """,
         needs="loader",
-        remedies=(ways.BATCH_SIZE, ways.FEWER_REPLICAS, ways.SYNC_BATCHNORM),
+        remedies=(remedies.BATCH_SIZE, remedies.FEWER_REPLICAS, remedies.SYNC_BATCHNORM),
         headline="a piece of a batch holds one sample",
         example=Example(
             wrong="""
@@ -164,7 +164,7 @@ RULES: list[Rule] = [
         split more samples.
         """,
         needs="loader",
-        remedies=(ways.KEEP_TAIL, ways.MORE_SAMPLES),
+        remedies=(remedies.KEEP_TAIL, remedies.MORE_SAMPLES),
         headline="no batch at all",
         example=Example(
             wrong="train_loader = DataLoader(TensorDataset(torch.randn(5, 4)), batch_size=8, drop_last=True)",
@@ -187,7 +187,7 @@ RULES: list[Rule] = [
         closely.
         """,
         needs="loader",
-        remedies=(ways.BALANCE, ways.BATCH_SIZE),
+        remedies=(remedies.BALANCE, remedies.BATCH_SIZE),
         headline="no batch of one sample, but much of the data is dropped",
         counts_unused=True,
         example=Example(

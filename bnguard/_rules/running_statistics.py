@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from bnguard import _remedies as ways
+from bnguard import _remedies as remedies
 from bnguard._facts.findings import Finding, Severity
 from bnguard._facts.models import LayerFact, ModelFact, StatisticsFact
 from bnguard._rules.registry import CONV_NET, IMAGES, Example, Rule, and_others
 
-COLLAPSED_SHARE = 0.1
+_COLLAPSED_SHARE = 0.1
 """From this share of collapsed channels on, it is no longer a dead channel or two."""
 
 
@@ -27,7 +27,7 @@ def _nonfinite(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             first,
             f"has running statistics that are NaN, infinite or negative in variance in {count} of {first.num_features} "
             "channels",
-            ways.RESET_STATISTICS.for_case(),
+            remedies.RESET_STATISTICS.for_case(),
             subject=f"{first.label}{and_others(layers)}",
             consequence="in eval mode their outputs are NaN or worthless",
         )
@@ -42,13 +42,13 @@ def _never_updated(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             used[0],
             "is used in eval mode, but its running statistics were never updated: mean 0 and variance 1 stand where "
             "the data's should",
-            ways.LOAD_STATISTICS.for_case(),
+            remedies.LOAD_STATISTICS.for_case(),
             subject=f"{used[0].label}{and_others(used)}",
         )
 
 
 def _collapsed(model: ModelFact, rule: Rule) -> Iterator[Finding]:
-    layers = _holding(model, lambda s: s.collapsed >= COLLAPSED_SHARE)
+    layers = _holding(model, lambda s: s.collapsed >= _COLLAPSED_SHARE)
     if layers:
         worst = max(layers, key=lambda x: x.statistics.collapsed if x.statistics else 0)
         share = worst.statistics.collapsed if worst.statistics else 0
@@ -57,8 +57,8 @@ def _collapsed(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             worst,
             f"has a running variance that has collapsed to 0 in {share:.0%} of the channels, the mark of training on "
             "single samples or of dead inputs",
-            ways.LARGER_BATCHES.for_case("train with batches of at least two samples"),
-            ways.RESET_STATISTICS.for_case("start the averages anew with reset_running_stats()"),
+            remedies.LARGER_BATCHES.for_case("train with batches of at least two samples"),
+            remedies.RESET_STATISTICS.for_case("start the averages anew with reset_running_stats()"),
             subject=f"{worst.label}{and_others(layers)}",
         )
 
@@ -76,7 +76,7 @@ RULES: list[Rule] = [
         """,
         fix="Load an earlier checkpoint, or call reset_running_stats() and run training batches in train mode.",
         needs="statistics",
-        remedies=(ways.RESET_STATISTICS,),
+        remedies=(remedies.RESET_STATISTICS,),
         example=Example(
             wrong=CONV_NET + 'x = torch.full((8, 3, 8, 8), float("nan"))\nmodel(x)',
             right=CONV_NET + IMAGES + "model(x)",
@@ -95,7 +95,7 @@ RULES: list[Rule] = [
         """,
         fix="Load the trained statistics, or run training batches through in train mode before evaluating.",
         needs="statistics",
-        remedies=(ways.LOAD_STATISTICS,),
+        remedies=(remedies.LOAD_STATISTICS,),
         covered_by="training",
         example=Example(
             wrong="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()\nx = torch.randn(8, 3, 8, 8)",
@@ -115,7 +115,7 @@ RULES: list[Rule] = [
         """,
         fix="Train with at least two samples a batch; look for inputs that are constant; reset the statistics.",
         needs="statistics",
-        remedies=(ways.LARGER_BATCHES, ways.RESET_STATISTICS),
+        remedies=(remedies.LARGER_BATCHES, remedies.RESET_STATISTICS),
         example=Example(
             wrong=CONV_NET + "x = torch.zeros(8, 3, 8, 8)\nfor _ in range(200):\n    model(x)",
             right=CONV_NET + IMAGES + "for _ in range(200):\n    model(x)",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from bnguard import _remedies as ways
+from bnguard import _remedies as remedies
 from bnguard._facts.findings import Consequence, Finding, Severity
 from bnguard._facts.models import SourceLine
 from bnguard._rules.registry import Example, Rule, layer_and_class
@@ -52,7 +52,7 @@ def silent_single_sample(layer: str, source: SourceLine | None, first_step: int,
         f"normalised a batch of one sample in training mode {times} {'time' if times == 1 else 'times'}, first in step "
         f"{first_step}",
         subject=layer or "the model itself",
-        remedies=(ways.MERGE_TAIL.for_case(),),
+        remedies=(remedies.MERGE_TAIL.for_case(),),
         layer=layer,
         layer_line=source,
     )
@@ -69,7 +69,7 @@ def _foreseen(loader: LoaderFact, forecast: ForecastFact, rule: Rule) -> Iterato
         f"{layer_and_class(at.label, at.layer_type, at.num_features)} refuses its input at step {forecast.step} of "
         f"{forecast.steps} ({at.message})",
         consequence=Consequence(f"{'training' if loader.mode == 'train' else 'evaluation'} stops", joint=": "),
-        remedies=(ways.BATCH_DIMENSION.for_case(), ways.CHANNELS_SECOND.for_case()),
+        remedies=(remedies.BATCH_DIMENSION.for_case(), remedies.CHANNELS_SECOND.for_case()),
         model=forecast.model,
         layer=at.layer,
         loader=loader.name,
@@ -95,7 +95,7 @@ RULES: list[Rule] = [
         """,
         needs="run",
         causes=("one-value-per-channel",),
-        remedies=(ways.MERGE_TAIL, ways.BATCH_SIZE, ways.LARGER_INPUT, ways.ALLOW_SINGLE_SAMPLE),
+        remedies=(remedies.MERGE_TAIL, remedies.BATCH_SIZE, remedies.LARGER_INPUT, remedies.ALLOW_SINGLE_SAMPLE),
         example=Example(
             wrong="model = nn.BatchNorm1d(4)\nx = torch.randn(1, 4)",
             right="model = nn.BatchNorm1d(4)\nx = torch.randn(2, 4)",
@@ -117,7 +117,7 @@ RULES: list[Rule] = [
         """,
         needs="run",
         causes=("cudnn-",),
-        remedies=(ways.WITHOUT_CUDNN, ways.KEEP_FLOAT32, ways.UPDATE_BUILD),
+        remedies=(remedies.WITHOUT_CUDNN, remedies.KEEP_FLOAT32, remedies.UPDATE_BUILD),
         example=Example(
             wrong="model = nn.BatchNorm2d(4)\nx = torch.randn(2, 4, 3, 3)  # for a card whose cuDNN refuses the call",
             right="""
@@ -140,7 +140,7 @@ RULES: list[Rule] = [
         fix="Keep the layer's parameters and statistics in float32 and let torch.autocast choose the input's dtype.",
         needs="run",
         causes=("dtype-mismatch",),
-        remedies=(ways.KEEP_FLOAT32, ways.CONVERT_INPUT),
+        remedies=(remedies.KEEP_FLOAT32, remedies.CONVERT_INPUT),
         example=Example(
             wrong="model = nn.BatchNorm2d(4).half()\nx = torch.randn(2, 4, 3, 3)",
             right="model = nn.BatchNorm2d(4)\nx = torch.randn(2, 4, 3, 3)",
@@ -158,7 +158,7 @@ RULES: list[Rule] = [
         fix="Add the batch dimension with unsqueeze(0), move the channels to dimension 1, or correct num_features.",
         needs="run",
         causes=("channel-mismatch", "rank-mismatch"),
-        remedies=(ways.CHANNELS_SECOND, ways.BATCH_DIMENSION),
+        remedies=(remedies.CHANNELS_SECOND, remedies.BATCH_DIMENSION),
         example=Example(
             wrong="model = nn.BatchNorm2d(4)\nx = torch.randn(2, 3, 3, 4)",
             right="model = nn.BatchNorm2d(4)\nx = torch.randn(2, 3, 3, 4).movedim(-1, 1)",
@@ -177,7 +177,7 @@ RULES: list[Rule] = [
         """,
         fix="Balancing the batches does as well; the statistics of a pretrained model can be kept as they are.",
         needs="run",
-        remedies=(ways.MERGE_TAIL, ways.FREEZE),
+        remedies=(remedies.MERGE_TAIL, remedies.FREEZE),
         example=Example(
             wrong="model = nn.BatchNorm2d(4)\nx = torch.randn(1, 4, 3, 3)",
             right="model = nn.BatchNorm2d(4)\nx = torch.randn(2, 4, 3, 3)",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from bnguard._remedies import Advice
     from bnguard._rules.registry import Rule
 
-AFTER_EVAL = Consequence("safe only after model.eval()", joint=": ")
+_AFTER_EVAL = Consequence("safe only after model.eval()", joint=": ")
 """What is said of an evaluation loader as long as no model is in view."""
 
 
@@ -24,7 +24,7 @@ def finding_of(
         rule.code,
         rule.severity if severity is None else severity,
         cause,
-        consequence=AFTER_EVAL if alone else None,
+        consequence=_AFTER_EVAL if alone else None,
         remedies=remedies,
         loader=fact.name,
         loader_line=fact.source,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bnguard import _remedies as ways
+from bnguard import _remedies as remedies
 from bnguard._facts.findings import Finding, Severity
 from bnguard._facts.loaders import LoaderFact
 from bnguard._remedies import Advice, loader_variable
@@ -21,7 +21,7 @@ from bnguard._rules.single_sample import (
     place_of,
 )
 
-SMALL_TAIL = 4
+_SMALL_TAIL = 4
 """DL107 speaks where the tail is smaller than the other batches by more than this factor."""
 
 _LEAVES_ONE = "train_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=8)\n"
@@ -48,17 +48,17 @@ def _check_train_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
 
 def _for_a_tail(fact: LoaderFact) -> tuple[Advice, ...]:
     if fact.first_single and fact.first_single.steps == 1:
-        return (ways.MORE_SAMPLES.for_case(), ways.ALLOW_SINGLE_SAMPLE.for_case())
+        return (remedies.MORE_SAMPLES.for_case(), remedies.ALLOW_SINGLE_SAMPLE.for_case())
     if len({s.ranks for s in fact.streams}) > 1:
         does = "choose a batch size that leaves no lone sample, or let the last round be filled up"
-        return (ways.BATCH_SIZE.for_case(does, price=""),)
-    return (ways.MERGE_TAIL.for_case(name=loader_variable(fact.name)),)
+        return (remedies.BATCH_SIZE.for_case(does, price=""),)
+    return (remedies.MERGE_TAIL.for_case(name=loader_variable(fact.name)),)
 
 
 def _check_eval_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     if fact.mode == "eval" and is_a_tail(fact) and not is_from_a_worker(fact):
         yield finding_of(
-            fact, rule, f"{place_of(fact)} holds 1 sample ({arithmetic_of(fact)})", ways.EVAL_MODE.for_case()
+            fact, rule, f"{place_of(fact)} holds 1 sample ({arithmetic_of(fact)})", remedies.EVAL_MODE.for_case()
         )
 
 
@@ -71,7 +71,7 @@ def _check_worker_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     many = f"workers {single.worker} to {last} each end" if last != single.worker else f"worker {single.worker} ends"
     cause = f"{many} with a batch of 1 sample, first at step {single.step:,} of {single.steps:,}"
     cause += f" ({fact.workers:,} worker{'s' * (fact.workers != 1)}, each with batches of its own)"
-    merge = ways.MERGE_TAIL.for_case(
+    merge = remedies.MERGE_TAIL.for_case(
         "merge it into the batch before it, in each worker", name=loader_variable(fact.name)
     )
     yield finding_of(fact, rule, cause, merge, severity=gravity_of(fact, rule))
@@ -84,10 +84,10 @@ def _check_small_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
         if len(stream.batches) < 2 or stream.batches[-1][1] != 1:
             continue
         full, tail = stream.batches[0][0], stream.batches[-1][0]
-        if tail > 1 and tail * SMALL_TAIL < full:
+        if tail > 1 and tail * _SMALL_TAIL < full:
             cause = f"the tail batch holds {tail:,} samples, the others {full:,}: its statistics are noisier"
             does = "balance the batches if the last step of an epoch is unstable"
-            yield finding_of(fact, rule, cause, ways.BALANCE.for_case(does, name=loader_variable(fact.name)))
+            yield finding_of(fact, rule, cause, remedies.BALANCE.for_case(does, name=loader_variable(fact.name)))
             return
 
 
@@ -112,7 +112,7 @@ RULES: list[Rule] = [
         others each time. It yields no batch at all when n < batch_size, and it does not help when batch_size is 1.
         """,
         needs="loader",
-        remedies=(ways.MERGE_TAIL, ways.BALANCE, ways.BATCH_SIZE, ways.DROP_LAST),
+        remedies=(remedies.MERGE_TAIL, remedies.BALANCE, remedies.BATCH_SIZE, remedies.DROP_LAST),
         headline="a batch of one sample comes in training",
         headline_at="a batch of one sample comes at step {step} of {steps}",
         example=Example(
@@ -137,7 +137,7 @@ RULES: list[Rule] = [
         the metrics would leave out samples.
         """,
         needs="loader",
-        remedies=(ways.EVAL_MODE,),
+        remedies=(remedies.EVAL_MODE,),
         headline="a batch of one sample comes in evaluation, safe only after model.eval()",
         example=Example(
             wrong="val_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=8)",
@@ -161,7 +161,7 @@ RULES: list[Rule] = [
         may do as well. drop_last=True loses the tail of every worker.
         """,
         needs="loader",
-        remedies=(ways.MERGE_TAIL, ways.FEWER_WORKERS, ways.BATCH_SIZE),
+        remedies=(remedies.MERGE_TAIL, remedies.FEWER_WORKERS, remedies.BATCH_SIZE),
         headline="a worker's tail holds one sample",
         example=Example(
             wrong=_SHARDED + 'shard = "stride"  # what the audit is told: --shard stride',
@@ -185,7 +185,7 @@ RULES: list[Rule] = [
         loss does not matter.
         """,
         needs="loader",
-        remedies=(ways.BALANCE, ways.DROP_LAST),
+        remedies=(remedies.BALANCE, remedies.DROP_LAST),
         example=Example(
             wrong="train_loader = DataLoader(TensorDataset(torch.randn(34, 4)), batch_size=32)",
             right="""

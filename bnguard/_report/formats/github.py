@@ -21,7 +21,7 @@ COMPANION = Companion("summary", "GITHUB_STEP_SUMMARY")
 MOST = 10
 """Annotations of one kind that GitHub keeps of a step."""
 
-MOST_LISTED = 1000
+_MOST_LISTED = 1000
 """Lines of the list in the step's log."""
 
 _MOST_CHARACTERS = 4000
@@ -72,11 +72,11 @@ def _listed(report: Report) -> Iterator[str]:
     if not report.findings:
         return
     yield f"::group::bnguard: {totals(report)}"
-    for finding in report.findings[:MOST_LISTED]:
+    for finding in report.findings[:_MOST_LISTED]:
         where = f" ({visible(short_place(finding.location))})" if finding.location else ""
         yield _inert(f"{finding.severity.label} {finding.code} {visible(finding.message)}{where}")
-    if len(report.findings) > MOST_LISTED:
-        yield f"and {len(report.findings) - MOST_LISTED:,} more"
+    if len(report.findings) > _MOST_LISTED:
+        yield f"and {len(report.findings) - _MOST_LISTED:,} more"
     yield "::endgroup::"
 
 

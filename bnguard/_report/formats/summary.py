@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ENDINGS = (".md",)
 
-MOST_ROWS = 200
+_MOST_ROWS = 200
 """Findings on the page: the runner throws a summary above 1 MiB away."""
 
 _MOST_CHARACTERS = 1000
@@ -39,10 +39,10 @@ def render(context: Context) -> str:
 
 
 def _answers(report: Report) -> Iterator[str]:
-    for problem in report.problems[:MOST_ROWS]:
+    for problem in report.problems[:_MOST_ROWS]:
         yield f"- ❗ **{_cell(problem.entry)}** could not be checked: {_cell(problem.error)}"
-    yield from map(_forecast, report.forecasts[:MOST_ROWS])
-    for answer in answers.beside_forecasts(report)[:MOST_ROWS]:
+    yield from map(_forecast, report.forecasts[:_MOST_ROWS])
+    for answer in answers.beside_forecasts(report)[:_MOST_ROWS]:
         subject = f"**{_cell(answer.subject)}**: " if answer.subject else ""
         layer = f"**{_cell(answer.layer)}**" if answer.layer is not None else ""
         yield f"- {_MARKS[answer.state]} {subject}{_cell(answer.before)}{layer}{_cell(answer.after)}"
@@ -65,9 +65,9 @@ def _table(report: Report) -> Iterator[str]:
     yield "| | rule | where | what |"
     yield "|---|---|---|---|"
     worst_first = sorted(report.findings, key=lambda f: -f.severity)
-    yield from map(_row, worst_first[:MOST_ROWS])
-    if len(worst_first) > MOST_ROWS:
-        yield f"\nand {len(worst_first) - MOST_ROWS:,} more"
+    yield from map(_row, worst_first[:_MOST_ROWS])
+    if len(worst_first) > _MOST_ROWS:
+        yield f"\nand {len(worst_first) - _MOST_ROWS:,} more"
 
 
 def _row(finding: Finding) -> str:
@@ -81,7 +81,7 @@ def _row(finding: Finding) -> str:
 def _suggestions(report: Report) -> Iterator[str]:
     if report.suggestions:
         yield "\n**Ways out, cheapest first**\n"
-    for suggestion in report.suggestions[:MOST_ROWS]:
+    for suggestion in report.suggestions[:_MOST_ROWS]:
         yield f"1. {_cell(suggestion.loader)}: {_cell(suggestion.detail)}"
 
 

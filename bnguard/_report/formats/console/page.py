@@ -21,7 +21,7 @@ MOST_FINDINGS = 8
 
 MOST_NOTES = 12
 
-NARROW = 30
+_NARROW = 30
 """Text with less room than this beside its lead goes below it."""
 
 
@@ -56,12 +56,12 @@ class Page:
 
         """
         head = Text(" " * indent) + (self.symbols.text(lead) if lead else Text())
-        if lead and self.console.width - head.cell_len < NARROW:
+        if lead and self.console.width - head.cell_len < _NARROW:
             self.console.print(head, soft_wrap=True)
             head = Text(" " * (indent + 4))
         left = head.cell_len if hanging is None else hanging
         plain = self.symbols.text(text)
-        room = max(NARROW - 4, self.console.width - max(left, head.cell_len))
+        room = max(_NARROW - 4, self.console.width - max(left, head.cell_len))
         for i, part in enumerate(plain.wrap(self.console, room) if plain.plain else [plain]):
             part.rstrip()
             self.console.print((head if i == 0 else Text(" " * left)) + part, soft_wrap=True)

@@ -28,7 +28,7 @@ VERDICT_STYLE = {
 
 STATE_STYLE = {"breaks": "bold red", "unknown": "bold magenta", "warns": "bold yellow", "holds": "bold green"}
 
-WIDEST = 24
+_WIDEST = 24
 """Cells of an epoch's picture."""
 
 _PLAIN = str.maketrans({TIMES: "x", "…": "...", "█": "#", "▁": ".", "≥": ">=", "←": "<-", "≤": "<="})
@@ -101,9 +101,9 @@ class Symbols(NamedTuple):
                 level = max(1, round((len(self.heights) - 1) * size / largest) - 1)
             style = single_style if single else "green" if size == largest else "cyan"
             picture.append(_abridged(self.heights[level], count, self.fancy), style=style)
-        if picture.cell_len > WIDEST:
+        if picture.cell_len > _WIDEST:
             dots = Text("…" if self.fancy else "..", style="dim")
-            picture = picture[: WIDEST // 2] + dots + picture[-(WIDEST // 2 - 2) :]
+            picture = picture[: _WIDEST // 2] + dots + picture[-(_WIDEST // 2 - 2) :]
         return picture
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bnguard._facts.findings import Report
     from bnguard._report.formats import Context
 
-Anchors = dict[tuple[str | None, str | None], str]
+_Anchors = dict[tuple[str | None, str | None], str]
 """Ids of layers in the page, by target of the model and dotted name."""
 
 ENDINGS = (".html", ".htm")
@@ -106,9 +106,9 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _anchors(report: Report) -> Anchors:
+def _anchors(report: Report) -> _Anchors:
     wanted = {(f.model, f.layer) for f in report.findings}
-    found: Anchors = {}
+    found: _Anchors = {}
     for m, model in enumerate(report.models):
         for i, layer in enumerate(model.layers):
             if (model.target, layer.name) in wanted:
@@ -116,7 +116,7 @@ def _anchors(report: Report) -> Anchors:
     return found
 
 
-def _models(report: Report, anchors: Anchors) -> Iterator[dict[str, object]]:
+def _models(report: Report, anchors: _Anchors) -> Iterator[dict[str, object]]:
     for m, model in enumerate(report.models):
         on_page = {
             layer.name: anchor

@@ -19,7 +19,7 @@ HEIGHT = 40
 MOST_STREAMS = 16
 """Ranks and workers with plans of their own are drawn up to this many a loader; the JSON document holds all."""
 
-MOST_BARS = 60
+_MOST_BARS = 60
 """An epoch of so few steps is drawn batch by batch, a longer one run by run."""
 
 MOST_RUNS = 240
@@ -70,7 +70,7 @@ def _strip(loader: LoaderFact, stream: Stream, stops: Sequence[ForecastFact]) ->
     runs = [(size, count, size == 1 or holds_one(stream, i)) for i, (size, count) in enumerate(stream.batches)]
     largest = max((size for size, _, _ in runs), default=1)
     steps = stream.steps
-    if steps <= MOST_BARS:
+    if steps <= _MOST_BARS:
         runs = [(size, 1, single) for size, count, single in runs for _ in range(count)]
     wide = min(100.0, _WIDEST * steps)
     bars = list(_bars(list(_fewer(runs, steps)), largest, wide))
@@ -86,7 +86,7 @@ def _strip(loader: LoaderFact, stream: Stream, stops: Sequence[ForecastFact]) ->
 
 def _fewer(runs: Sequence[tuple[int, int, bool]], steps: int) -> Iterator[tuple[int, int, bool]]:
     """Join runs until there are few enough; a single sample is never lost in the others."""
-    if len(runs) <= max(MOST_RUNS, MOST_BARS):
+    if len(runs) <= max(MOST_RUNS, _MOST_BARS):
         yield from runs
         return
     room = steps / MOST_RUNS

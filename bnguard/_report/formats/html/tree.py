@@ -11,10 +11,10 @@ from bnguard._facts.models import LayerFact, ModelFact, StatisticsFact, Verdict
 from bnguard._report.pictures import Branch, shortened, tree_of
 from bnguard._report.words import dimensions, short_place
 
-DEEPEST = 24
+_DEEPEST = 24
 """Branches below are not nested further: browsers stop nesting somewhere, and phones have no room."""
 
-FEW = 40
+_FEW = 40
 """A tree of so few layers is open everywhere."""
 
 
@@ -68,7 +68,7 @@ def rows(model: ModelFact, anchors: Mapping[str, str]) -> Iterator[Row]:
 
     ``anchors`` are ids of the layers that findings lead to, by dotted name.
     """
-    everything = len(model.layers) <= FEW
+    everything = len(model.layers) <= _FEW
     waiting = [_inside(_Below("", "", tree_of(model.layers)), model, anchors)]
     while waiting:
         row = next(waiting[-1], None)
@@ -78,7 +78,7 @@ def rows(model: ModelFact, anchors: Mapping[str, str]) -> Iterator[Row]:
                 yield Closing()
         elif not isinstance(row, _Below):
             yield row
-        elif len(waiting) > DEEPEST:
+        elif len(waiting) > _DEEPEST:
             for layer in row.node.layers:
                 yield _leaf(layer.name[len(row.above) :], layer, model, anchors)
         else:
