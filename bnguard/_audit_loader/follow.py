@@ -49,10 +49,14 @@ def _private_copy(sampler: object, dataset: object) -> Any:  # noqa: ANN401 - th
     """
     shared: dict[int, object] = {id(dataset): dataset}
     _share_datasets(sampler, shared, depth=4)
+    return _deep_copy(sampler, dict(shared))
+
+
+def _deep_copy(value: Any, shared: dict[int, object]) -> Any:  # noqa: ANN401 - the type of what is copied
     try:
-        return copy.deepcopy(sampler, dict(shared))
+        return copy.deepcopy(value, shared)
     except Exception as error:
-        raise CannotCopyError(f"{type(error).__name__}: {error}") from error
+        raise CannotCopyError(one_line(error)) from error
 
 
 def _share_datasets(owner: object, shared: dict[int, object], depth: int) -> None:
@@ -130,11 +134,7 @@ def count_items(dataset: object, progress: Callable[[int], None] | None) -> tupl
 
     """
     with random_states_kept():
-        try:
-            copied: Any = copy.deepcopy(dataset)
-        except Exception as error:
-            raise CannotCopyError(f"{type(error).__name__}: {error}") from error
-        seen = _one_pass(copied, lambda _item: 1, progress)
+        seen = _one_pass(_deep_copy(dataset, {}), lambda _item: 1, progress)
     return sum(count for _, count in seen.sizes), seen.ended
 
 
@@ -184,11 +184,7 @@ def first_sample(loader: DataLoader[Any]) -> Sample:
 def _item(loader: DataLoader[Any]) -> Any:  # noqa: ANN401 - any item
     dataset: Any = loader.dataset
     if isinstance(dataset, IterableDataset):
-        try:
-            copied = copy.deepcopy(dataset)
-        except Exception as error:
-            raise CannotCopyError(one_line(error)) from error
-        return next(iter(copied))
+        return next(iter(_deep_copy(dataset, {})))
     index = _first_index(loader)
     fetch = getattr(dataset, "__getitems__", None)  # DataLoader prefers it, and so may the dataset's author
     return fetch([index])[0] if fetch else dataset[index]

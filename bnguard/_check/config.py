@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -202,23 +202,12 @@ def parse(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file.name} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror or error}", hint=_beside(file)) from error
-    loads, wrong = _reader()
+    toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
-        return loads(text)
-    except wrong as error:
+        document: dict[str, Any] = toml.loads(text)
+    except ValueError as error:
         raise _no_toml(file, text, str(error)) from error
-
-
-def _reader() -> tuple[Callable[[str], dict[str, Any]], type[ValueError]]:
-    """Return the function that reads TOML, and the error it raises."""
-    name = "tomllib" if sys.version_info >= (3, 11) else "tomli"
-    try:
-        module = import_module(name)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"reading TOML needs the package {name} on this Python", hint=f"pip install {name}"
-        ) from error
-    return module.loads, module.TOMLDecodeError
+    return document
 
 
 def _no_toml(file: Path, text: str, message: str) -> ConfigError:

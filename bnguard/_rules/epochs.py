@@ -8,7 +8,6 @@ from bnguard import _remedies as remedies
 from bnguard._facts.findings import Finding, Severity
 from bnguard._facts.loaders import LoaderFact
 from bnguard._remedies import loader_variable
-from bnguard._rules.in_view import with_model
 from bnguard._rules.registry import Example, Rule
 from bnguard._rules.single_sample import (
     finding_of,
@@ -17,6 +16,7 @@ from bnguard._rules.single_sample import (
     only_batches_of_one,
     samples_of_the_step,
     samples_text,
+    with_model,
 )
 
 _LARGE_SHARE = 0.1

@@ -8,7 +8,6 @@ from bnguard import _remedies as remedies
 from bnguard._facts.findings import Finding, Severity
 from bnguard._facts.loaders import LoaderFact
 from bnguard._remedies import Advice, loader_variable
-from bnguard._rules.in_view import with_model
 from bnguard._rules.registry import Example, Rule
 from bnguard._rules.single_sample import (
     arithmetic_of,
@@ -19,6 +18,7 @@ from bnguard._rules.single_sample import (
     is_in_a_piece,
     only_batches_of_one,
     place_of,
+    with_model,
 )
 
 _SMALL_TAIL = 4

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from bnguard._facts.findings import Severity
+from bnguard._facts.findings import Finding, Severity
 from bnguard._facts.loaders import runs_text
 from bnguard._facts.models import THIN_VALUES
 from bnguard._report import answers, pictures, words
 from bnguard._report.characters import visible
 from bnguard._report.formats.html import epoch, plot
-from bnguard._report.formats.html.findings import SHOWN, sections_of
 from bnguard._report.formats.html.tree import rows
+from bnguard._report.words import advice_of, paragraphs, short_place
+from bnguard._rules import rule_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from jinja2 import Environment
 
@@ -28,6 +30,9 @@ _Anchors = dict[tuple[str | None, str | None], str]
 """Ids of layers in the page, by target of the model and dotted name."""
 
 ENDINGS = (".html", ".htm")
+
+_SHOWN = 10
+"""Further findings of one rule stand behind a disclosure."""
 
 
 def render(context: Context) -> str:
@@ -54,8 +59,8 @@ def render(context: Context) -> str:
         title=f"{_plain(sentences[0])} \u00b7 {command}" if sentences else command,
         answers=sentences,
         tally={severity.label: report.count(severity) for severity in Severity},
-        sections=sections_of(report, anchors),
-        ways=_ways(report),
+        sections=_sections_of(report, anchors),
+        ways=_suggestions(report),
         ranges=list(pictures.ranges_of(report)) if "range" in report.extra else [],
         models=list(_models(report, anchors)),
         notes=list(dict.fromkeys(note for f in report.forecasts for note in f.notes)),
@@ -79,7 +84,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(words=words, plan=epoch, picture=plot, series=pictures.series, meets=answers.meets)
-    environment.globals.update(runs_text=runs_text, shown=SHOWN, thin_values=THIN_VALUES, number=words.number)
+    environment.globals.update(runs_text=runs_text, shown=_SHOWN, thin_values=THIN_VALUES, number=words.number)
     return environment
 
 
@@ -127,9 +132,78 @@ def _models(report: Report, anchors: _Anchors) -> Iterator[dict[str, object]]:
         yield {"fact": model, "rows": list(rows(model, on_page)), "plot": plot.plot_of(model), "few": few}
 
 
-def _ways(report: Report) -> dict[str, list[object]]:
+def _suggestions(report: Report) -> dict[str, list[object]]:
     """Return the suggestions for each loader, cheapest first as they come."""
-    ways: dict[str, list[object]] = {}
-    for way in report.suggestions:
-        ways.setdefault(way.loader, []).append(way)
-    return ways
+    by_loader: dict[str, list[object]] = {}
+    for suggestion in report.suggestions:
+        by_loader.setdefault(suggestion.loader, []).append(suggestion)
+    return by_loader
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One finding: ``fix`` is None where the one before says the same; ``anchor`` is the id of the layer's row."""
+
+    message: str
+    model: str | None
+    place: str | None
+    fix: str | None
+    anchor: str | None
+
+
+@dataclass(frozen=True)
+class _Group:
+    """What one rule found; the rule's texts are empty where the catalogue does not have it."""
+
+    code: str
+    summary: str
+    why: tuple[str, ...]
+    remedy: tuple[str, ...]
+    items: tuple[_Item, ...]
+
+
+@dataclass(frozen=True)
+class _Section:
+    """All findings of one severity."""
+
+    severity: str
+    count: int
+    groups: tuple[_Group, ...]
+
+
+def _sections_of(report: Report, anchors: _Anchors) -> list[_Section]:
+    """Return the findings by severity.
+
+    ``anchors`` are ids of layers in the page, by target of the model and dotted name.
+    """
+    several = len({f.model for f in report.findings if f.model}) > 1
+    sections = []
+    for severity in sorted(Severity, reverse=True):
+        by_rule: dict[str, list[Finding]] = {}
+        for finding in report.findings:
+            if finding.severity is severity:
+                by_rule.setdefault(finding.code, []).append(finding)
+        groups = tuple(_group(code, tuple(_items(found, anchors, several=several))) for code, found in by_rule.items())
+        if groups:
+            sections.append(_Section(severity.label, sum(len(g.items) for g in groups), groups))
+    return sections
+
+
+def _group(code: str, items: tuple[_Item, ...]) -> _Group:
+    rule = rule_of(code)
+    if rule is None:
+        return _Group(code, "", (), (), items)
+    return _Group(code, rule.summary, tuple(paragraphs(rule.why)), tuple(advice_of(rule)), items)
+
+
+def _items(findings: Sequence[Finding], anchors: _Anchors, *, several: bool) -> Iterator[_Item]:
+    before = None
+    for finding in findings:
+        yield _Item(
+            message=finding.message,
+            model=finding.model if several else None,
+            place=short_place(finding.location) if finding.location else None,
+            fix=finding.fix if finding.fix != before else None,
+            anchor=anchors.get((finding.model, finding.layer)),
+        )
+        before = finding.fix
