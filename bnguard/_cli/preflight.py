@@ -13,8 +13,7 @@ from bnguard._cli import options
 
 def command(  # noqa: PLR0913 - one parameter for each option
     program: Annotated[
-        list[str],
-        typer.Argument(metavar="SCRIPT [-- ARGS]", help="The script, and everything that is its own."),
+        list[str], typer.Argument(metavar="SCRIPT [-- ARGS]", help="The script, and everything that is its own.")
     ],
     module: Annotated[bool, typer.Option("-m", help="SCRIPT is a module's name, as in python -m.")] = False,
     timeout: Annotated[

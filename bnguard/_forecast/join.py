@@ -8,28 +8,24 @@ from typing import NamedTuple
 
 from bnguard._audit_loader.summary import first_with, forward_sizes
 from bnguard._facts.forecasts import ForecastFact, SizeFact
-from bnguard._facts.loaders import LoaderFact, Place
+from bnguard._facts.loaders import BatchPlace, LoaderFact
 from bnguard._facts.models import Mode, ModelFact
 from bnguard._forecast.outcomes import Outcomes
 from bnguard._forecast.report import Forecast
 from bnguard._models.inputs import Inputs
-from bnguard._rules.words import and_others
+from bnguard._rules.registry import and_others
 from bnguard._scan.scanner import model_fact
 from bnguard._trace.models import Opened
 from bnguard._trace.trace import Progress
 
-MOST_POSSIBLE = 64
+_MOST_POSSIBLE = 64
 """Where the length of an epoch is not known, every size up to the batch size is looked at, up to this one."""
 
 
 def join(model: str, loader: LoaderFact, at: Callable[[int], SizeFact]) -> ForecastFact:
     """Return where the first epoch of a loader stops.
 
-    Args:
-        model: its name.
-        loader: as audited.
-        at: what the model's forward does at a batch size; asked once for each size of the epoch.
-
+    ``at`` says what the model's forward does at a batch size; it is asked once for each size of the epoch.
     """
     known = sorted({n for s in loader.streams for n in forward_sizes(s) if n}, reverse=True)
     sizes = tuple(map(at, known))
@@ -45,11 +41,11 @@ def join(model: str, loader: LoaderFact, at: Callable[[int], SizeFact]) -> Forec
     return replace(fact, stops=None, unknown=loader.unknown) if loader.streams else _without_length(fact, loader, at)
 
 
-def _first(loader: LoaderFact, sizes: Iterable[SizeFact]) -> Place | None:
+def _first(loader: LoaderFact, sizes: Iterable[SizeFact]) -> BatchPlace | None:
     return first_with({s.batch_size for s in sizes}, loader.streams, loader.micro_batches, loader.replicas)
 
 
-def _stopping(fact: ForecastFact, loader: LoaderFact, place: Place, dark: Place | None) -> ForecastFact:
+def _stopping(fact: ForecastFact, loader: LoaderFact, place: BatchPlace, dark: BatchPlace | None) -> ForecastFact:
     stream = next(s for s in loader.streams if s.ranks[0] == place.rank)
     notes = fact.notes
     if dark is not None and (dark.step, dark.rank) < (place.step, place.rank):
@@ -70,7 +66,7 @@ def _stopping(fact: ForecastFact, loader: LoaderFact, place: Place, dark: Place 
     )
 
 
-def _in_the_dark(fact: ForecastFact, place: Place) -> str:
+def _in_the_dark(fact: ForecastFact, place: BatchPlace) -> str:
     size = fact.size(place.piece)
     why = size.unknown if size else None
     return f"at batch size {place.piece:,} (step {place.step:,} of {place.steps:,}) {why}"
@@ -81,7 +77,7 @@ def _without_length(fact: ForecastFact, loader: LoaderFact, at: Callable[[int], 
     most = loader.batch_size
     alone = loader.replicas == 1 and loader.micro_batches == 1
     unknown = replace(fact, stops=None, unknown=loader.unknown)
-    if most is None or not alone or most > MOST_POSSIBLE:
+    if most is None or not alone or most > _MOST_POSSIBLE:
         return unknown
     possible = tuple(at(n) for n in ((most,) if loader.drop_last else range(most, 0, -1)))
     failing = [s for s in possible if s.stops]
@@ -94,9 +90,6 @@ def _without_length(fact: ForecastFact, loader: LoaderFact, at: Callable[[int], 
         note = f"a batch of {at_sizes}, if one comes, stops at {failing[-1].label}"
         unknown = replace(unknown, notes=(note,))
     return replace(unknown, sizes=possible)
-
-
-# ----------------------------------------------------------------------- what the batches of one loader do to one model
 
 
 class Feed(NamedTuple):

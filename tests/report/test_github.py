@@ -118,5 +118,5 @@ def test_a_summary_that_cannot_be_written_is_one_line_and_costs_no_annotation(
 
 
 def test_the_summary_stays_below_what_the_runner_takes() -> None:
-    long = [replace(f, cause="x" * 5000, remedies=(Advice("eps", "|" * 5000),)) for f in layers(5000)]
+    long = [replace(f, cause="x" * 5000, remedies=(Advice("kind", "|" * 5000),)) for f in layers(5000)]
     assert len(render_as("summary", Report("scan", findings=long)).encode()) < 2**20
