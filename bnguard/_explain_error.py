@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import IO
 
 from bnguard._diagnose.classify import Classified, classify
-from bnguard._diagnose.evidence import judge
+from bnguard._diagnose.evidence import assess
 from bnguard._diagnose.log_text import Frame, LoggedError, read_errors
-from bnguard._diagnose.module_path import UNKNOWN, Found, find_norm, in_backward, last_layer_file
+from bnguard._diagnose.module_path import UNKNOWN, ModulePath, find_norm, in_backward, last_layer_file
 from bnguard._errors import InputError
 from bnguard._facts.diagnosis import Diagnosis
 from bnguard._facts.models import SourceLine
@@ -41,17 +41,17 @@ def diagnose_text(text: str) -> Diagnosis | None:
 
 
 def _relevance(error: LoggedError) -> tuple[bool, bool, int]:
-    read = _diagnosed(error)
+    read = _classified(error)
     return (find_norm(error.frames) is None or read.cause == "unknown", read.cause == "unknown", error.rank or 0)
 
 
-def _diagnosed(error: LoggedError) -> Classified:
+def _classified(error: LoggedError) -> Classified:
     return classify(error.message, error.kind or None)
 
 
 def _diagnose(error: LoggedError, errors: Sequence[LoggedError], text: str) -> Diagnosis:
-    whole = _with_the_way_there(error, errors)
-    read, found = _diagnosed(error), find_norm(whole.frames)
+    whole = _with_callers(error, errors)
+    read, found = _classified(error), find_norm(whole.frames)
     kind = found.kind if found else None
     seen = Diagnosis(
         layer=found.path if found and found.exact and read.reliable_place else None,
@@ -65,15 +65,15 @@ def _diagnose(error: LoggedError, errors: Sequence[LoggedError], text: str) -> D
         world_size=_world_size(error, text),
     )
     elsewhere = last_layer_file(whole.frames) if found is None else None
-    judged = judge(seen, replace(read, code=None) if _is_elsewhere(read, elsewhere) else read)
+    assessed = assess(seen, replace(read, code=None) if _is_elsewhere(read, elsewhere) else read)
     return replace(
-        judged,
-        candidates=() if judged.layer else _named(found),
-        evidence=(*judged.evidence, *_remarks(found, elsewhere), *_other_processes(error, errors)),
+        assessed,
+        candidates=() if assessed.layer else _candidates(found),
+        evidence=(*assessed.evidence, *_remarks(found, elsewhere), *_other_processes(error, errors)),
     )
 
 
-def _with_the_way_there(error: LoggedError, errors: Sequence[LoggedError]) -> LoggedError:
+def _with_callers(error: LoggedError, errors: Sequence[LoggedError]) -> LoggedError:
     """Put the way to an exception that was caught and chained before its own frames.
 
     The traceback of a cause begins where it was caught; the exception raised from it, printed below, passed the same
@@ -105,8 +105,8 @@ def _values_per_channel(shape: tuple[int, ...] | None) -> int | None:
 
 def _world_size(error: LoggedError, text: str) -> int | None:
     """Return the number of processes where the log says it: the ranks that failed need not be all."""
-    said = _WORLD.search(text) if error.rank is not None else None
-    return int(said[1] or said[2]) if said else None
+    match = _WORLD.search(text) if error.rank is not None else None
+    return int(match[1] or match[2]) if match else None
 
 
 def _is_elsewhere(read: Classified, layer_file: str | None) -> bool:
@@ -114,17 +114,17 @@ def _is_elsewhere(read: Classified, layer_file: str | None) -> bool:
     return layer_file is not None and read.cause not in ("one-value-per-channel", "unknown")
 
 
-def _named(found: Found | None) -> tuple[str, ...]:
+def _candidates(found: ModulePath | None) -> tuple[str, ...]:
     """Return the name, its unknown steps included, unless it has no other."""
     return (found.path,) if found and found.path.replace(UNKNOWN, "").strip(".") else ()
 
 
-def _remarks(found: Found | None, elsewhere: str | None) -> Iterator[str]:
+def _remarks(found: ModulePath | None, elsewhere: str | None) -> Iterator[str]:
     if found and found.caller:
         caller = found.caller
         line = f": {caller.source}" if caller.source else ""
         yield f"it was called at {_place(caller)}, in {caller.function}{line}"
-    if any(UNKNOWN in path.split(".") for path in _named(found)):
+    if any(UNKNOWN in path.split(".") for path in _candidates(found)):
         yield f"{UNKNOWN} is a step that a traceback does not name, such as the index in a Sequential"
     if elsewhere:
         yield f"the traceback ends in torch/nn/modules/{elsewhere}.py, which is no normalisation layer"
