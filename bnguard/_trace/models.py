@@ -16,7 +16,7 @@ from bnguard._errors import TargetError, UsageError
 from bnguard._facts.models import LayerFact, Mode, SourceLine, StatisticsFact
 from bnguard._models.discover import models_of
 from bnguard._models.guess import guesses
-from bnguard._models.inputs import Inputs, declared
+from bnguard._models.inputs import Inputs, declared_inputs
 from bnguard._models.layers import running_statistics
 from bnguard._models.named import Built
 from bnguard._models.origin import Origins, assignment_line
@@ -138,7 +138,7 @@ def _notes(built: Built) -> Iterator[str]:
 def own_inputs(model: Opened, batch_size: int, progress: Progress) -> tuple[Inputs | None, Trace]:
     """Trace with what the model or its file declares, or with the first guess that runs; None where there is none."""
     subject = model.subject
-    named = next(declared(subject.model, model.namespace), None)
+    named = next(declared_inputs(subject.model, model.namespace), None)
     if named is not None:
         return named, subject.best_trace(named, batch_size, progress)
     found = first_that_runs(subject, guesses(subject.model), batch_size, progress)
