@@ -22,7 +22,7 @@ from bnguard._models.build import to_meta
 from bnguard._ranks import rank_and_world_size
 
 
-def twin(model: nn.Module, storage: Literal["meta", "shared"]) -> nn.Module:
+def copy_for_trace(model: nn.Module, storage: Literal["meta", "shared"]) -> nn.Module:
     """Copy the model's structure; the user's own hooks are left out, torch's (weight_norm …) are kept.
 
     Args:

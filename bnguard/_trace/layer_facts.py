@@ -14,7 +14,7 @@ from bnguard import _private_torch as private
 from bnguard._facts.models import THIN_VALUES, LayerFact, NormCall, SourceLine, StatisticsFact, Verdict
 from bnguard._facts.norm_kinds import NormKind
 from bnguard._models.layers import Layer
-from bnguard._trace.record import Recorded
+from bnguard._trace.record import RecordedCall
 from bnguard._trace.trace import Trace
 
 
@@ -33,13 +33,13 @@ def layer_facts(
         statistics: contents of the running statistics by layer name.
 
     """
-    by_owner: dict[int, list[tuple[int, Recorded]]] = defaultdict(list)
+    by_owner: dict[int, list[tuple[int, RecordedCall]]] = defaultdict(list)
     for order, recorded in enumerate(trace.calls):
         by_owner[id(recorded.owner) if recorded.owner is not None else -1].append((order, recorded))
     facts = [
-        _fact(layer, by_owner.pop(id(layer.module), []), trace, sources, statistics) for layer in trace.stage.layers
+        _fact(layer, by_owner.pop(id(layer.module), []), trace, sources, statistics) for layer in trace.prepared.layers
     ]
-    facts += [_functional(calls, trace.stage.names) for calls in by_owner.values()]
+    facts += [_functional(calls, trace.prepared.names) for calls in by_owner.values()]
     return tuple(replace(f, name=prefix + f.name, aliases=tuple(prefix + a for a in f.aliases)) for f in facts)
 
 
@@ -72,13 +72,13 @@ def smallest_batches(facts: Sequence[LayerFact], others: Mapping[int, Sequence[L
 
 def _fact(
     layer: Layer,
-    calls: list[tuple[int, Recorded]],
+    calls: list[tuple[int, RecordedCall]],
     trace: Trace,
     sources: Mapping[str, SourceLine | None],
     statistics: Mapping[str, StatisticsFact | None],
 ) -> LayerFact:
     real = [(order, r) for order, r in calls if not r.entered]
-    judge = _measured if calls and not real else _seen
+    judge = _judge_measured if calls and not real else _judge_recorded
     norm_calls, verdict, reason = judge(layer, [r for _, r in calls], trace)
     features = layer.num_features or next((r.features for _, r in calls), None)
     return LayerFact(
@@ -107,7 +107,7 @@ _Judged = tuple[tuple[NormCall, ...], Verdict, str | None]
 """The calls of a layer, what they come to, and why it is not known what they do."""
 
 
-def _seen(layer: Layer, calls: Sequence[Recorded], trace: Trace) -> _Judged:
+def _judge_recorded(layer: Layer, calls: Sequence[RecordedCall], trace: Trace) -> _Judged:
     """Judge a layer by the calls that it was seen to make; what it merely was given says no more then."""
     made = tuple(r.call for r in calls if not r.entered)
     verdict = _verdict(layer.kind, made, ended=trace.error is None)
@@ -116,7 +116,7 @@ def _seen(layer: Layer, calls: Sequence[Recorded], trace: Trace) -> _Judged:
     return made, verdict, "it got no values from this input" if made else _reason(trace)
 
 
-def _measured(layer: Layer, calls: Sequence[Recorded], trace: Trace) -> _Judged:
+def _judge_measured(layer: Layer, calls: Sequence[RecordedCall], trace: Trace) -> _Judged:
     """Judge a layer whose code is the user's own and called none of the functions that are known."""
     probed = behaviour(layer.module, calls[0].call.shape)
     if probed is None and trace.failed_in is layer.module:
@@ -127,7 +127,7 @@ def _measured(layer: Layer, calls: Sequence[Recorded], trace: Trace) -> _Judged:
     return made, _verdict(layer.kind, made, ended=True), None
 
 
-def _functional(calls: list[tuple[int, Recorded]], names: Mapping[int, str]) -> LayerFact:
+def _functional(calls: list[tuple[int, RecordedCall]], names: Mapping[int, str]) -> LayerFact:
     first = calls[0][1]
     norm_calls = tuple(r.call for _, r in calls)
     return LayerFact(
@@ -147,7 +147,7 @@ def _functional(calls: list[tuple[int, Recorded]], names: Mapping[int, str]) -> 
     )
 
 
-def _order(calls: list[tuple[int, Recorded]]) -> int | None:
+def _order(calls: list[tuple[int, RecordedCall]]) -> int | None:
     """Where the layer stands in execution: at its first failing call if it has one, since that is where it stops."""
     failing = [order for order, r in calls if r.call.stops]
     return min(failing or [order for order, _ in calls], default=None)

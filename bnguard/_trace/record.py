@@ -27,7 +27,7 @@ _STATISTICS = ("running_mean", "running_var")
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedCall:
     """One normalisation call: of which kind, by which module, and with what.
 
     Attributes:
@@ -65,7 +65,7 @@ class NormRecorder(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._names = names
-        self.calls: list[Recorded] = []
+        self.calls: list[RecordedCall] = []
         self._layer_of = layer_of
         self._device = device
         self._compute = compute
@@ -104,7 +104,7 @@ class NormRecorder(TorchFunctionMode):
     def note(self, layer: Layer, shape: tuple[int, ...]) -> None:
         """Record that a layer with code of its own was given this shape; what it did is found out later."""
         features = shape[1] if len(shape) > 1 else None
-        self.calls.append(Recorded(layer.kind, layer.module, NormCall(shape, 0, False), features, entered=True))
+        self.calls.append(RecordedCall(layer.kind, layer.module, NormCall(shape, 0, False), features, entered=True))
 
     def _normalise(self, call: Call) -> Tensor:
         """Record the call, and return what lets the forward go on."""
@@ -123,7 +123,7 @@ class NormRecorder(TorchFunctionMode):
     def _record(self, call: Call, fact: NormCall) -> None:
         known = (self._layer_of.get(id(t)) for t in call.owners())
         self.calls.append(
-            Recorded(
+            RecordedCall(
                 call.kind,
                 next((m for m in known if m is not None), None) or self._calling_module(),
                 fact,

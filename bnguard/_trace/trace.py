@@ -18,8 +18,8 @@ from bnguard._errors import BnguardError
 from bnguard._facts.models import LayerFact, Method, Mode
 from bnguard._models.inputs import Arguments, Inputs, map_tensors
 from bnguard._models.layers import Layer, find_layers, layers_among, layers_by_tensor, names_by_module
-from bnguard._trace.copies import meta_like, parameter_count, twin, without_ranks
-from bnguard._trace.record import NormRecorder, Recorded
+from bnguard._trace.copies import copy_for_trace, meta_like, parameter_count, without_ranks
+from bnguard._trace.record import NormRecorder, RecordedCall
 from bnguard._untouched import paused_gc, quiet, replaced
 from bnguard._usercode import one_line, user_traceback
 
@@ -37,7 +37,7 @@ Progress = Callable[[str], None]
 
 
 @dataclass
-class Stage:
+class PreparedModel:
     """A model ready to run by one method, with its layers found.
 
     ``layers`` are those of this very instance: the calls name them by identity.
@@ -49,17 +49,17 @@ class Stage:
     flags: list[tuple[nn.Module, bool]]
 
     @classmethod
-    def of(cls, model: nn.Module, mode: Mode | None) -> Stage:
+    def of(cls, model: nn.Module, mode: Mode | None) -> PreparedModel:
         """Find the layers, then set the mode."""
         modules = names_by_module(model)
         without_ranks(modules)
         names = {id(m): names[0] for m, names in modules.items()}
-        stage = cls(model, layers_among(modules), names, [(m, m.training) for m in modules])
-        stage.set_mode(mode)
-        return stage
+        prepared = cls(model, layers_among(modules), names, [(m, m.training) for m in modules])
+        prepared.set_mode(mode)
+        return prepared
 
     @classmethod
-    def unready(cls, model: nn.Module) -> Stage:
+    def not_run(cls, model: nn.Module) -> PreparedModel:
         """Return the layers of a model that is not to be run, and so stays in the mode it has."""
         return cls(model, find_layers(model), {}, [])
 
@@ -77,8 +77,8 @@ class Trace:
     """What one forward showed: the calls in order, and the error that ended it."""
 
     method: Method
-    stage: Stage
-    calls: list[Recorded] = field(default_factory=list)
+    prepared: PreparedModel
+    calls: list[RecordedCall] = field(default_factory=list)
     error: BaseException | None = None
     failed_in: nn.Module | None = None
     """The normalisation layer within whose forward the error was raised, None if it was raised elsewhere."""
@@ -126,7 +126,7 @@ class Trace:
         )
 
 
-class Subject:
+class Tracer:
     """A model under scan, and the ways to run it without touching the one the user holds.
 
     Args:
@@ -152,39 +152,41 @@ class Subject:
         self._device = device
         self._owned = owned
         self._rebuild = rebuild
-        self._stages: dict[Method, Stage] = {}
+        self._prepared_by_method: dict[Method, PreparedModel] = {}
         self._layers: list[Layer] | None = None
 
     def trace(self, inputs: Inputs, batch_size: int, method: Method) -> Trace:
         """Run one forward by this method; an error of the model ends up in the trace, never here."""
         try:
-            stage = self._stage(method)
+            prepared = self._prepared_for(method)
         except BnguardError as error:
-            return Trace(method, Stage.unready(self.model), error=error)
-        trace = Trace(method, stage)
-        recorder = NormRecorder(layers_by_tensor(stage.layers), stage.names, self._device, compute=method == "real")
+            return Trace(method, PreparedModel.not_run(self.model), error=error)
+        trace = Trace(method, prepared)
+        recorder = NormRecorder(
+            layers_by_tensor(prepared.layers), prepared.names, self._device, compute=method == "real"
+        )
         with ExitStack() as stack:
             stack.enter_context(quiet())
             stack.enter_context(paused_gc())
             stack.enter_context(torch.no_grad())
-            for handle in _watch_own_code(stage.layers, recorder):
+            for handle in _watch_own_code(prepared.layers, recorder):
                 stack.callback(handle.remove)
             try:
-                args, kwargs = _arguments(inputs, batch_size, method, stage.model)
-                with recorder if method != "fake" else _faked(stage.model, recorder):
+                args, kwargs = _arguments(inputs, batch_size, method, prepared.model)
+                with recorder if method != "fake" else _faked(prepared.model, recorder):
                     if method == "fake":
                         args, kwargs = _as_fake(args), _as_fake(kwargs)
-                    stage.model(*args, **kwargs)
+                    prepared.model(*args, **kwargs)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's forward may raise anything: it is told
-                trace.error, trace.failed_in = error, _layer_of(error, stage)
+                trace.error, trace.failed_in = error, _layer_of(error, prepared)
         trace.calls = recorder.calls
         return trace
 
     def set_mode(self, mode: Mode | None) -> None:
         """Go on in another mode, with the same copies; None is the flags that the modules had at first."""
         self.mode = mode
-        for stage in self._stages.values():
-            stage.set_mode(mode)
+        for prepared in self._prepared_by_method.values():
+            prepared.set_mode(mode)
 
     def best_trace(self, inputs: Inputs, batch_size: int, progress: Progress, *, real: bool = True) -> Trace:
         """Trace on the meta device, with FakeTensors where devices mix, really where values decide.
@@ -221,13 +223,13 @@ class Subject:
     def layers(self) -> list[Layer]:
         """The layers of the model itself, as found before any trace."""
         if self._layers is None:
-            self._layers = self._stage("meta").layers if self._owned else find_layers(self.model)
+            self._layers = self._prepared_for("meta").layers if self._owned else find_layers(self.model)
         return self._layers
 
-    def _stage(self, method: Method) -> Stage:
-        if method not in self._stages:
-            self._stages[method] = Stage.of(self._model_for(method), self.mode)
-        return self._stages[method]
+    def _prepared_for(self, method: Method) -> PreparedModel:
+        if method not in self._prepared_by_method:
+            self._prepared_by_method[method] = PreparedModel.of(self._model_for(method), self.mode)
+        return self._prepared_by_method[method]
 
     def _model_for(self, method: Method) -> nn.Module:
         if method == "real":
@@ -235,20 +237,20 @@ class Subject:
         if self._owned and method == "meta":
             _buffers_to_meta(self.model)
             return self.model
-        return twin(self.model, "meta")
+        return copy_for_trace(self.model, "meta")
 
     def _with_values(self) -> nn.Module:
         weightless = any(p.is_meta for p in self.model.parameters())
         if not weightless:
-            return twin(self.model, "shared")
+            return copy_for_trace(self.model, "shared")
         count = parameter_count(self.model)
         if self._rebuild is None or count > MOST_REAL_PARAMETERS:
             raise BnguardError(f"a real forward would need {count:,} parameters in memory")
         return self._rebuild()
 
 
-def _layer_of(error: BaseException, stage: Stage) -> nn.Module | None:
-    layers = {id(x.module): x.module for x in stage.layers}
+def _layer_of(error: BaseException, prepared: PreparedModel) -> nn.Module | None:
+    layers = {id(x.module): x.module for x in prepared.layers}
     found = None
     for frame, _ in traceback.walk_tb(error.__traceback__):
         code = frame.f_code
