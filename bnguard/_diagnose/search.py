@@ -34,7 +34,8 @@ from bnguard._models.inputs import ExampleInputs
 from bnguard._models.layers import Call, Layer, find_layers, names_by_module, norms
 from bnguard._trace.copies import unwrap
 from bnguard._trace.record import RecordedCall
-from bnguard._trace.trace import Trace, Tracer
+from bnguard._trace.run_forward import Trace
+from bnguard._trace.trace import Tracer
 from bnguard._untouched import untouched_process
 from bnguard._usercode import display_path, whose
 

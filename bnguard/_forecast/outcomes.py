@@ -11,7 +11,8 @@ from bnguard._facts.models import LayerFact, Method, NormCall
 from bnguard._models.inputs import Inputs
 from bnguard._models.layers import norms
 from bnguard._trace.models import TraceableModel
-from bnguard._trace.trace import PreparedModel, Progress, Trace
+from bnguard._trace.run_forward import PreparedModel, Trace
+from bnguard._trace.trace import Progress
 
 MOST_REAL_SAMPLES = 128
 """A forward whose values decide is run with at most this many samples: more would cost as much as training does."""
@@ -91,7 +92,7 @@ class Outcomes:
             return _stopped(first, tuple(x.layer.name for x in self._raising(layers, trace)), batch_size)
         if trace.error is not None:
             return self._ended(inputs, trace, layers, batch_size)
-        blind = next((x for x in layers if x.verdict == "unknown"), None)
+        blind = next((x for x in layers if x.verdict in ("unknown", "data-dependent")), None)
         if blind is not None:
             return SizeFact(batch_size, stops=None, unknown=f"{blind.label}: {blind.reason}")
         return SizeFact(batch_size, stops=False, single=sum(x.verdict == "single-sample" for x in layers))

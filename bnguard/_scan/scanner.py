@@ -19,7 +19,8 @@ from bnguard._rules import CATALOGUE
 from bnguard._scan import checkpoint
 from bnguard._trace.layer_facts import first_failure, smallest_batches
 from bnguard._trace.models import TraceableModel, check_device, open_models, own_inputs
-from bnguard._trace.trace import Progress, Trace
+from bnguard._trace.run_forward import Trace
+from bnguard._trace.trace import Progress
 from bnguard._untouched import untouched_process
 
 MOST_BATCHES_TRIED = 4
@@ -149,7 +150,7 @@ def model_fact(
         trace_error=trace.error_line,
         trace_traceback=trace.error_traceback,
         first_failure=first_failure(facts),
-        notes=model.notes,
+        notes=(*model.notes, *trace.notes),
     )
 
 

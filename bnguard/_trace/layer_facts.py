@@ -15,7 +15,7 @@ from bnguard._facts.models import THIN_VALUES, LayerFact, NormCall, SourceLine, 
 from bnguard._facts.norm_kinds import NormKind
 from bnguard._models.layers import Layer
 from bnguard._trace.record import RecordedCall
-from bnguard._trace.trace import Trace
+from bnguard._trace.run_forward import Trace
 
 
 def layer_facts(
@@ -41,6 +41,31 @@ def layer_facts(
     ]
     facts += [_functional(calls, trace.prepared.names) for calls in by_owner.values()]
     return tuple(replace(f, name=prefix + f.name, aliases=tuple(prefix + a for a in f.aliases)) for f in facts)
+
+
+_GRAVEST: tuple[Verdict, ...] = (
+    "unknown", "data-dependent", "fails", "single-sample", "thin", "ok", "frozen", "not-reached"
+)  # fmt: skip
+"""Of several forwards with other random numbers the gravest verdict counts."""
+
+
+def of_all_draws(facts: tuple[LayerFact, ...], draws: Sequence[tuple[LayerFact, ...]]) -> tuple[LayerFact, ...]:
+    """Return what forwards with other random numbers say together: where they differ on a failure, it is not known."""
+    if not draws:
+        return facts
+    by_key: dict[tuple[str, str], list[LayerFact]] = defaultdict(list)
+    for fact in (f for each in (facts, *draws) for f in each):
+        by_key[fact.name, fact.type].append(fact)
+    return tuple(_of_draws(each, len(draws) + 1) for each in by_key.values())
+
+
+def _of_draws(facts: Sequence[LayerFact], draws: int) -> LayerFact:
+    gravest = min(facts, key=lambda f: _GRAVEST.index(f.verdict))
+    failing = sum(f.verdict == "fails" for f in facts)
+    if gravest.verdict != "fails" or failing == draws:
+        return gravest
+    reason = f"the forward draws random numbers: it fails in {failing} of {draws} draws, and not in the others"
+    return replace(gravest, verdict="unknown", reason=reason)
 
 
 def first_failure(facts: Iterable[LayerFact]) -> str | None:
@@ -111,9 +136,18 @@ def _judge_recorded(layer: Layer, calls: Sequence[RecordedCall], trace: Trace) -
     """Judge a layer by the calls that it was seen to make; what it merely was given says no more then."""
     made = tuple(r.call for r in calls if not r.entered)
     verdict = _verdict(layer.kind, made, ended=trace.error is None)
+    if _is_data_dependent(layer.kind, calls):
+        return made, "data-dependent", _CHOSEN
     if verdict != "unknown":
         return made, verdict, None
     return made, verdict, "it got no values from this input" if made else _reason(trace)
+
+
+def _is_data_dependent(kind: NormKind, calls: Iterable[RecordedCall]) -> bool:
+    return kind.crosses_samples and any(r.data_dependent and r.call.batch_statistics for r in calls)
+
+
+_CHOSEN = "the data choose how many values it gets"
 
 
 def _judge_measured(layer: Layer, calls: Sequence[RecordedCall], trace: Trace) -> _Judged:
@@ -130,6 +164,7 @@ def _judge_measured(layer: Layer, calls: Sequence[RecordedCall], trace: Trace) -
 def _functional(calls: list[tuple[int, RecordedCall]], names: Mapping[int, str]) -> LayerFact:
     first = calls[0][1]
     norm_calls = tuple(r.call for _, r in calls)
+    chosen = _is_data_dependent(first.kind, (r for _, r in calls))
     return LayerFact(
         name="" if first.owner is None else names.get(id(first.owner), ""),
         type="functional",
@@ -141,9 +176,10 @@ def _functional(calls: list[tuple[int, RecordedCall]], names: Mapping[int, str])
         momentum=first.momentum,
         eps=first.eps,
         num_groups=first.num_groups,
-        verdict=_verdict(first.kind, norm_calls, ended=True),
+        verdict="data-dependent" if chosen else _verdict(first.kind, norm_calls, ended=True),
         calls=norm_calls,
         order=_order(calls),
+        reason=_CHOSEN if chosen else None,
     )
 
 

@@ -21,8 +21,9 @@ from bnguard._models.layers import running_statistics
 from bnguard._models.named import Built
 from bnguard._models.origin import Origins, assignment_line
 from bnguard._trace.copies import unwrap
-from bnguard._trace.layer_facts import layer_facts, statistics_fact
-from bnguard._trace.trace import PreparedModel, Progress, Trace, Tracer
+from bnguard._trace.layer_facts import layer_facts, of_all_draws, statistics_fact
+from bnguard._trace.run_forward import PreparedModel, Trace
+from bnguard._trace.trace import Progress, Tracer
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class TraceableModel:
             for layer in self.tracer.layers:
                 self._lines[layer.name] = self.origins.find(layer.module) or assignment_line(model, layer.name)
         if trace.layer_facts is None:
-            trace.layer_facts = layer_facts(trace, self.prefix, self._lines, self.statistics)
+            each = [layer_facts(t, self.prefix, self._lines, self.statistics) for t in (trace, *trace.draws)]
+            trace.layer_facts = of_all_draws(each[0], each[1:])
         return trace.layer_facts
 
     def refusing(self, trace: Trace) -> str | None:
