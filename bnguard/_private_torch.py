@@ -180,6 +180,11 @@ def replace_tensor(module: torch.nn.Module, name: str, tensor: torch.Tensor) -> 
     space[name] = tensor  # type: ignore[assignment]
 
 
+def version(tensor: torch.Tensor) -> int:
+    """Return how often the tensor was changed in place; not to be asked of one of inference mode."""
+    return int(tensor._version)
+
+
 def has_values(tensor: torch.Tensor) -> bool:
     """Whether the tensor has numbers: it is neither on the meta device nor a FakeTensor."""
     types = fake_tensor_types()

@@ -95,13 +95,13 @@ def _live(entry: LoaderEntry) -> tuple[Audit, list[Any]]:
 
 def _forecast(entry: ModelEntry, loaders: list[Any]) -> list[Forecast]:
     from bnguard._forecast.request import ForecastSettings, refuse_checkpoint
-    from bnguard._trace.models import opened
+    from bnguard._trace.models import open_models
 
     refuse_checkpoint(entry.target)
     shared = ForecastSettings(_recipe(entry), loaders, entry.keep_modes, entry.device, _silent, _IN_TOML)
     found: list[Forecast] = []
     settings = _settings(entry.settings)
-    with opened(
+    with open_models(
         entry.target, mode=None, device=entry.device, settings=settings, stubs=entry.stubs, argv=entry.args
     ) as models:
         for model in models:

@@ -33,8 +33,9 @@ from bnguard._facts.norm_kinds import KINDS, place_of
 from bnguard._models.inputs import ExampleInputs
 from bnguard._models.layers import Call, Layer, find_layers, names_by_module, norms
 from bnguard._trace.copies import unwrap
-from bnguard._trace.record import Recorded
-from bnguard._trace.trace import Subject, Trace
+from bnguard._trace.record import RecordedCall
+from bnguard._trace.run_forward import Trace
+from bnguard._trace.trace import Tracer
 from bnguard._untouched import untouched_process
 from bnguard._usercode import display_path, whose
 
@@ -261,7 +262,7 @@ def find_by_retracing(error: BaseException, read: Classified, frames: Sequence[F
     inner, prefix = unwrap(call.model)
     trace = _trace(inner, call)
     recorded = [c for c in trace.calls if c.owner is not None]
-    names = {id(m): n for m, n in names_by_module(trace.stage.model).items()}
+    names = {id(m): n for m, n in names_by_module(trace.prepared.model).items()}
     failing = [c for c in recorded if _fails(c, read)]
     if not failing:
         fit = [c for c in recorded if read.shape in (None, c.call.shape)]
@@ -302,15 +303,15 @@ def _trace(model: nn.Module, call: _ForwardCall) -> Trace:
     inputs = ExampleInputs(lambda _: (call.args, call.kwargs), "given")
     device = next((p.device.type for p in model.parameters()), "cpu")
     with untouched_process(), torch.no_grad():
-        subject = Subject(model, owned=False, mode=None, device="cuda" if device == "cuda" else "cpu")
-        trace = subject.trace(inputs, 1, "meta")
+        tracer = Tracer(model, owned=False, mode=None, device="cuda" if device == "cuda" else "cpu")
+        trace = tracer.trace(inputs, 1, "meta")
         if trace.shapes_were_not_enough and private.fake_tensor_types() is not None:
-            again = subject.trace(inputs, 1, "fake")
+            again = tracer.trace(inputs, 1, "fake")
             return again if again.calls else trace
         return trace
 
 
-def _fails(recorded: Recorded, read: Classified) -> bool:
+def _fails(recorded: RecordedCall, read: Classified) -> bool:
     if read.cause == "one-value-per-channel":
         return recorded.call.raises and read.shape in (None, recorded.call.shape)
     return read.cause == "dtype-mismatch" and recorded.call.rejected is not None

@@ -20,7 +20,7 @@ from bnguard._facts.models import InputFact, Mode
 from bnguard._forecast.outcomes import MOST_REAL_SAMPLES
 from bnguard._models.guess import parameters
 from bnguard._models.inputs import Arguments, Inputs, describe, map_tensors
-from bnguard._trace.models import Opened, first_that_runs, own_inputs
+from bnguard._trace.models import TraceableModel, first_that_runs, own_inputs
 from bnguard._trace.trace import Progress
 from bnguard._untouched import quiet
 from bnguard._usercode import one_line
@@ -47,7 +47,7 @@ class InputResolver:
         self._samples: dict[str, Sample | str] = {}
         self._own: dict[Mode | None, Inputs] = {}
 
-    def find(self, model: Opened, loader: LoaderFact, live: DataLoader[Any] | None) -> ResolvedInputs:
+    def find(self, model: TraceableModel, loader: LoaderFact, live: DataLoader[Any] | None) -> ResolvedInputs:
         """Return what the forward takes of the loader's first sample, else what the model or its file declares.
 
         ``live`` is the loader itself; None where it is given by numbers, and the input may be guessed then.
@@ -60,7 +60,7 @@ class InputResolver:
             why = found
         return self._declared(model, loader, why)
 
-    def _sampled(self, model: Opened, loader: LoaderFact, live: DataLoader[Any]) -> ResolvedInputs | str:
+    def _sampled(self, model: TraceableModel, loader: LoaderFact, live: DataLoader[Any]) -> ResolvedInputs | str:
         """Return the first way to call the forward that runs, or why there is none."""
         if loader.name not in self._samples:
             self._samples[loader.name] = _sample_of(live)
@@ -69,7 +69,7 @@ class InputResolver:
             return f"no sample of {loader.name} could be had to learn the input: {sample}"
         try:
             with quiet():
-                ways = list(_ways_to_call(model.subject.model, sample))
+                ways = list(_ways_to_call(model.tracer.model, sample))
         except Exception as error:  # noqa: BLE001 - the loader's own collate function may raise anything
             return f"the sample of {loader.name} could not be collated: {one_line(error)}"
         refused = None
@@ -80,18 +80,18 @@ class InputResolver:
                     note = f"one sample of {loader.name} was fetched to learn the input: {inputs.shown()}"
                     return ResolvedInputs(inputs, (note,))
                 refused = refused or why
-        return f"{type(model.subject.model).__name__} takes no part of the sample of {loader.name} ({refused})"
+        return f"{type(model.tracer.model).__name__} takes no part of the sample of {loader.name} ({refused})"
 
     def _first_running(
-        self, model: Opened, alike: list[SampledInputs], size: int
+        self, model: TraceableModel, alike: list[SampledInputs], size: int
     ) -> tuple[SampledInputs | None, str | None]:
-        found = first_that_runs(model.subject, alike, size, self._progress)
+        found = first_that_runs(model.tracer, alike, size, self._progress)
         if found is None:
             return None, None
         inputs, trace = found
         return (inputs, None) if trace.error is None and isinstance(inputs, SampledInputs) else (None, trace.error_line)
 
-    def _declared(self, model: Opened, loader: LoaderFact, why: str | None) -> ResolvedInputs:
+    def _declared(self, model: TraceableModel, loader: LoaderFact, why: str | None) -> ResolvedInputs:
         try:
             inputs, error = self._own_inputs(model, next(iter(_sizes_to_try(loader))))
         except BnguardError as refused:
@@ -100,9 +100,9 @@ class InputResolver:
             return ResolvedInputs(inputs, tuple(_notes(why, inputs.facts(1), inputs.source, self._word)))
         return ResolvedInputs(None, (self._give,), why or f"no input was found that it takes ({error})")
 
-    def _own_inputs(self, model: Opened, size: int) -> tuple[Inputs | None, str | None]:
+    def _own_inputs(self, model: TraceableModel, size: int) -> tuple[Inputs | None, str | None]:
         """Return what the model takes of itself and the error with it; what once ran is not looked for again."""
-        mode = model.subject.mode
+        mode = model.tracer.mode
         if mode in self._own:
             return self._own[mode], None
         inputs, trace = own_inputs(model, size, self._progress)

@@ -26,7 +26,7 @@ from bnguard._models.guess import as_wanted
 from bnguard._models.inputs import Inputs, as_recipe
 from bnguard._scan.checkpoint import is_checkpoint
 from bnguard._targets import load_object
-from bnguard._trace.models import Opened, check_device, open_live, opened
+from bnguard._trace.models import TraceableModel, check_device, open_live_model, open_models
 from bnguard._trace.trace import Progress
 from bnguard._untouched import quiet, untouched_process
 
@@ -115,7 +115,7 @@ def forecast(  # noqa: PLR0913 - what scan and audit_loader can be told
         found: list[Forecast] = []
         for one in several:
             refuse_checkpoint(one)
-            with opened(one, mode=None, device=device, settings=settings, stubs=stubs, argv=argv) as models:
+            with open_models(one, mode=None, device=device, settings=settings, stubs=stubs, argv=argv) as models:
                 found += [forecast for each in models for forecast in shared.of(each)]
     return report_on(found, [it.fact for it in loaders.each], loaders.suggestions, torch=torch.__version__)
 
@@ -197,13 +197,13 @@ class ForecastSettings:
     progress: Progress
     spelling: tuple[str, str] = IN_PYTHON
 
-    def of(self, model: Opened) -> Iterator[Forecast]:
+    def of(self, model: TraceableModel) -> Iterator[Forecast]:
         """Forecast one model on every loader."""
         return foresee(model, self._feeds(model), self.device, self.progress)
 
-    def _feeds(self, model: Opened) -> Iterator[Feed]:
+    def _feeds(self, model: TraceableModel) -> Iterator[Feed]:
         found = InputResolver(self.progress, self.spelling)
-        given = () if self.inputs is None else (as_wanted(model.subject.model, self.inputs),)
+        given = () if self.inputs is None else (as_wanted(model.tracer.model, self.inputs),)
         for loader in self.loaders:
             called = None if self.keep_modes and loader.fact.mode == "train" else loader.fact.mode
             if loader.fact.steps == 0:
@@ -212,7 +212,7 @@ class ForecastSettings:
             if given:
                 yield Feed(loader.fact, given, called)
                 continue
-            model.subject.set_mode(called)
+            model.tracer.set_mode(called)
             its = found.find(model, loader.fact, loader.live)
             calls = () if its.inputs is None else (its.inputs,)
             yield Feed(loader.fact, calls, called, its.notes, its.unknown)
@@ -265,11 +265,11 @@ def forecast_calls(  # noqa: PLR0913 - what a recording knows
         facts += audit.loaders
         suggested += audit.suggestions
     with untouched_process():
-        opened = open_live(model, None, device)
+        traceable = open_live_model(model, None, device)
         if name is not None:
-            opened = replace(opened, target=name)
+            traceable = replace(traceable, target=name)
         feeds = [_feed(fact, recipes.get(fact.name), called.get(fact.name)) for fact in facts]
-        found = list(foresee(opened, feeds, device, progress or (lambda _: None)))
+        found = list(foresee(traceable, feeds, device, progress or (lambda _: None)))
     return report_on(found, facts, suggested, command, torch=torch.__version__)
 
 

@@ -19,7 +19,7 @@ from bnguard._errors import InputError, RepairError
 from bnguard._models.inputs import Arguments, Inputs, SpecInputs, TensorSpec, as_recipe, map_tensors
 from bnguard._models.layers import WEIGHTED, Layer
 from bnguard._scan.scanner import scan
-from bnguard._trace.copies import twin, unwrap
+from bnguard._trace.copies import copy_for_trace, unwrap
 from bnguard._untouched import untouched_process
 from bnguard._usercode import one_line
 from bnguard.repair._apply import Only, batch_norm_layers, label, lost_dimension, put
@@ -98,7 +98,7 @@ def fuse(
         for layer, feeder in found.items():
             _fold(copied, layer, feeder)
         args, kwargs = _fresh(arguments)
-        after = twin(copied, "shared").eval()(*args, **kwargs)
+        after = copy_for_trace(copied, "shared").eval()(*args, **kwargs)
     difference, largest = _compare(before, after)
     if verify:
         _verify(copied, inputs, difference, largest)
@@ -153,7 +153,7 @@ def _find_pairs(
     model: nn.Module, layers: list[Layer], arguments: Arguments
 ) -> tuple[Any, dict[Layer, nn.Module], dict[str, str]]:
     """Return the model's outputs, the feeder of each layer that can be folded, and why the others cannot."""
-    running = twin(model, "shared").eval()
+    running = copy_for_trace(model, "shared").eval()
     weighted = [(name, module) for name, module in model.named_modules() if isinstance(module, WEIGHTED)]
     original = {running.get_submodule(name): module for name, module in weighted}
     norms = {layer: running.get_submodule(layer.name) for layer in layers}
