@@ -47,11 +47,11 @@ def test_the_backend_is_asked_outside_of_modes_where_they_can_be_left(empty) -> 
             self.calls += 1
             return func(*args, **(kwargs or {}))
 
-    with Sees() as mode, private._no_modes():
+    with Sees() as mode, private.no_modes():
         torch.zeros(1)
     assert mode.calls == 0
     empty("torch.utils._python_dispatch")
-    with private._no_modes():
+    with private.no_modes():
         assert torch.zeros(1).item() == 0
 
 

@@ -17,7 +17,15 @@ import numpy as np
 import pytest
 import torch
 
-from bnguard._untouched import (paused_gc, quiet, random_states_kept, replaced, surroundings_kept, switches, untouched_process)
+from bnguard._untouched import (
+    paused_gc,
+    quiet,
+    random_states_kept,
+    replaced,
+    surroundings_kept,
+    switches,
+    untouched_process,
+)
 
 
 class UsersError(Exception):

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import bnguard
-from bnguard._usercode import (display_path, one_line, user_traceback, users_frames, whose, without_launchers)
+from bnguard._usercode import display_path, one_line, user_traceback, users_frames, whose, without_launchers
 
 
 def caught(call) -> BaseException:

@@ -33,12 +33,7 @@ def cores() -> int:
 def in_parallel(jobs: Sequence[Job], folder: Path, processes: int, tell: Callable[[], None]) -> list[Done]:
     """Carry out jobs in worker processes; return what became of them in the order of the jobs.
 
-    Args:
-        jobs: independent of each other.
-        folder: the working folder of the workers.
-        processes: how many at most.
-        tell: called when a job is done.
-
+    ``tell`` is called when a job is done.
     """
     count = min(processes, len(jobs))
     pool = _Pool(folder, count)
@@ -61,7 +56,7 @@ def in_parallel(jobs: Sequence[Job], folder: Path, processes: int, tell: Callabl
             pool.close()
 
 
-class WorkerError(Exception):
+class _WorkerError(Exception):
     """An error of ours in a worker process; the message holds its traceback."""
 
 
@@ -138,7 +133,7 @@ class _Worker:
         except (EOFError, OSError, pickle.UnpicklingError):  # the pipe was broken, perhaps in the middle of a result
             return None
         if not isinstance(done, Done):
-            raise WorkerError(f"a worker process failed:\n{done}")
+            raise _WorkerError(f"a worker process failed:\n{done}")
         return done
 
     def ended(self) -> int:

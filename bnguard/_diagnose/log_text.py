@@ -29,11 +29,6 @@ class LoggedError:
     message: str = ""
     rank: int | None = None
 
-    @property
-    def words(self) -> str:
-        """The type and the message, as printed."""
-        return f"{self.kind}: {self.message}"
-
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
 _STAMP = re.compile(
@@ -147,28 +142,22 @@ class _Reader:
             return at + 1
         frame, after = _frame(lines, at)
         if frame is not None:
-            self._add(frame)
+            if self.current.kind and not self.below:
+                self._close()
+            self.current.frames.append(frame)
+            self.in_message = False
             return after
         error = _ERROR.match(line)
         if error and not (self.in_message and self.current.frames):
-            self._name(error["kind"], error["message"] or "")
+            if self.current.kind:
+                self._close()
+            self.current.kind, self.current.message = error["kind"].rpartition(".")[2], error["message"] or ""
+            self.in_message = True
         elif self.in_message and line.strip():
             self.current.message += f"\n{line.strip()}"
         else:
             self.in_message = False
         return at + 1
-
-    def _add(self, frame: Frame) -> None:
-        if self.current.kind and not self.below:
-            self._close()
-        self.current.frames.append(frame)
-        self.in_message = False
-
-    def _name(self, kind: str, message: str) -> None:
-        if self.current.kind:
-            self._close()
-        self.current.kind, self.current.message = kind.rpartition(".")[2], message
-        self.in_message = True
 
     def _close(self) -> None:
         if self.current.kind or self.current.frames:

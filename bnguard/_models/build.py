@@ -55,7 +55,7 @@ class Construction:
 _active: list[Construction] = []
 
 
-def skipped_weights(url: str) -> SkippedWeights:
+def skip_weights(url: str, *_: Any, **__: Any) -> SkippedWeights:  # noqa: ANN401 - of any signature
     """Note that these weights were asked for, and answer without network."""
     if _active:
         _active[-1].skipped.append(str(url))
@@ -177,16 +177,16 @@ def _without_downloads(construction: Construction) -> Iterator[None]:
         yield
 
 
-def _answer_without_network(url: str, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - runs with torch.hub's globals
-    from bnguard._models.build import skipped_weights
+def _answer_without_network(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - runs with torch.hub's globals
+    from bnguard._models.build import skip_weights
 
-    return skipped_weights(url)
+    return skip_weights(*args, **kwargs)
 
 
 def _load_nothing(*_: Any, **__: Any) -> None:  # noqa: ANN401 - runs with timm's globals
-    from bnguard._models.build import skipped_weights
+    from bnguard._models.build import skip_weights
 
-    skipped_weights("timm")
+    skip_weights("timm")
 
 
 _DOWNLOADS = (

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bnguard._errors import InputError
 from bnguard._facts.models import InputFact
+from bnguard._models.layers import dtype_name
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -75,7 +76,7 @@ class SpecInputs:
 
     def facts(self, batch_size: int) -> tuple[InputFact, ...]:
         """Describe each tensor."""
-        return tuple(InputFact(s.name, (batch_size, *s.shape), _dtype_name(s.dtype), self.source) for s in self.specs)
+        return tuple(InputFact(s.name, (batch_size, *s.shape), dtype_name(s.dtype), self.source) for s in self.specs)
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class ExampleInputs:
     def make(self, batch_size: int, device: str) -> Arguments:
         """Return what the user's code gives, moved to the device."""
         if batch_size not in self._seen:
-            self._seen[batch_size] = as_arguments(self.provide(batch_size))
+            self._seen[batch_size] = _as_arguments(self.provide(batch_size))
         args, kwargs = self._seen[batch_size]
 
         def place(t: Tensor) -> Tensor:
@@ -132,7 +133,7 @@ class DetectionInputs:
         return (InputFact("images", (batch_size, *self.size), "float32", self.source),)
 
 
-# ------------------------------------------------------------------------------- the user's text
+# ------------------------------------------------------------------------------------- what the user describes
 
 _SPEC = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<shape>[^:=]*)(?::(?P<dtype>\w+))?")
 _DTYPES = {"float": "float32", "half": "float16", "double": "float64", "int": "int32", "long": "int64"}
@@ -164,16 +165,8 @@ def parse_input(text: str) -> TensorSpec:
     return TensorSpec(shape, dtype, match["name"])
 
 
-def as_recipe(inputs: Any) -> Inputs | None:  # noqa: ANN401 - see given
-    """Return the ``inputs`` argument of the library as a recipe; a recipe is one already, None stays None."""
-    if inputs is None or (hasattr(inputs, "make") and hasattr(inputs, "facts")):
-        recipe: Inputs | None = inputs
-        return recipe
-    return given(inputs)
-
-
-def given(inputs: Any) -> Inputs:  # noqa: ANN401 - the library accepts several spellings
-    """Turn the ``inputs`` argument of the library into a recipe.
+def as_recipe(inputs: Any) -> Inputs | None:  # noqa: ANN401 - the library accepts several spellings
+    """Return the ``inputs`` argument of the library as a recipe; a recipe is one already, None stays None.
 
     Args:
         inputs: ``(3, 224, 224)`` for one tensor without its batch dimension, a list of such tuples, the command
@@ -184,6 +177,9 @@ def given(inputs: Any) -> Inputs:  # noqa: ANN401 - the library accepts several 
         InputError: it is none of these.
 
     """
+    if inputs is None or (hasattr(inputs, "make") and hasattr(inputs, "facts")):
+        recipe: Inputs | None = inputs
+        return recipe
     if callable(inputs):
         return ExampleInputs(inputs, "given")
     if _has_tensor(inputs):
@@ -212,10 +208,10 @@ def _named(value: object, name: str | None) -> TensorSpec:
     raise InputError(f"{value!r} is not an input shape", hint="give a shape such as (3, 224, 224), no batch dimension")
 
 
-# -------------------------------------------------------------------------- the model's own word
+# -------------------------------------------------------------------------------- what the model declares itself
 
 
-def declared(model: nn.Module, namespace: Mapping[str, Any]) -> Iterator[Inputs]:
+def declared_inputs(model: nn.Module, namespace: Mapping[str, Any]) -> Iterator[Inputs]:
     """Yield what the user's file or the model says about its inputs, the most explicit first."""
     provide = namespace.get("bnguard_inputs")
     if callable(provide):
@@ -230,7 +226,7 @@ def declared(model: nn.Module, namespace: Mapping[str, Any]) -> Iterator[Inputs]
             yield SpecInputs((TensorSpec(tuple(size)),), "pretrained_cfg")  # type: ignore[arg-type]
 
 
-def as_arguments(value: Any) -> Arguments:  # noqa: ANN401 - whatever the user's function returned
+def _as_arguments(value: Any) -> Arguments:  # noqa: ANN401 - whatever the user's function returned
     """Read ``args``, ``(args, kwargs)``, one tensor or a dict of keyword arguments."""
     if isinstance(value, dict):
         return (), value
@@ -281,7 +277,7 @@ def _has_tensor(value: object) -> bool:
 
 def _describe(value: Any, name: str | None, source: str) -> Iterator[InputFact]:  # noqa: ANN401 - any nesting
     if isinstance(value, Tensor):
-        yield InputFact(name, tuple(value.shape), _dtype_name(value.dtype), source)
+        yield InputFact(name, tuple(value.shape), dtype_name(value.dtype), source)
     elif isinstance(value, dict):
         for key, item in value.items():
             yield from _describe(item, str(key), source)
@@ -291,7 +287,3 @@ def _describe(value: Any, name: str | None, source: str) -> Iterator[InputFact]:
             return
         for item in value:
             yield from _describe(item, name, source)
-
-
-def _dtype_name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -20,12 +20,7 @@ T = TypeVar("T")
 
 
 def attempt(make: Callable[[], T], target: Target, *, always_retry: bool = False) -> tuple[T, Construction]:
-    """Run the user's code without weights; if that is what breaks it, run it again with them.
-
-    Args:
-        make: the user's code.
-        target: where it stands.
-        always_retry: whatever it raises, and not only what looks like a want of weights.
+    """Run the user's code without weights; if that is what breaks it, or always, run it again with them.
 
     Raises:
         BnguardError: it fails with weights too.
@@ -63,12 +58,12 @@ def with_weights(make: Callable[[], T], target: Target, *, download: bool = Fals
         raise explained(error, target) from error
 
 
-_SIGNS = ("meta", "device", "item()", "numpy", SkippedWeights.__name__.lower())
+_SIGNS_OF_META_TENSORS = ("meta", "device", "item()", "numpy", SkippedWeights.__name__.lower())
 
 
 def _for_want_of_weights(error: BaseException) -> bool:
     text = str(error).lower()
-    return isinstance(error, NotImplementedError) or any(sign in text for sign in _SIGNS)
+    return isinstance(error, NotImplementedError) or any(sign in text for sign in _SIGNS_OF_META_TENSORS)
 
 
 # -------------------------------------------------------------- building the one model that a target's expression names
@@ -134,11 +129,11 @@ def _made(target: Target, module: ModuleType, settings: Mapping[str, Any]) -> nn
     try:
         made = value(**with_classes(settings, module))
     except AttributeError as error:
-        raise _wanting(error, target, settings) from error
+        raise _unset_attribute(error, target, settings) from error
     return _as_module(made, f"{target.text}()")
 
 
-def _wanting(error: AttributeError, target: Target, settings: Mapping[str, Any]) -> Exception:
+def _unset_attribute(error: AttributeError, target: Target, settings: Mapping[str, Any]) -> Exception:
     """Say which ``--set`` is missing where the constructor reads more from a namespace than it was given."""
     key = next((k for k, v in settings.items() if v is error.obj and isinstance(v, Namespace)), None)
     if key is None:

@@ -24,9 +24,9 @@ from bnguard._forecast.report import Forecast, report_on
 from bnguard._models.layers import find_layers
 from bnguard._preflight.naming import Names, distinct
 from bnguard._preflight.passes import Pass, SeenLoader, counted
-from bnguard._preflight.recorder import (Call, Recorder, Use, World)
+from bnguard._preflight.recorder import Call, Recorder, Use, World
 from bnguard._rules.runtime import of_failure
-from bnguard._trace.models import open_live
+from bnguard._trace.models import open_live_model
 from bnguard._untouched import untouched_process
 from bnguard._usercode import one_line
 
@@ -305,7 +305,7 @@ def _foreseen(use: Use, loader: LoaderFact, name: str) -> Forecast | None:
     device = "cuda" if any(p.is_cuda for p in use.model.parameters()) else "cpu"
     try:
         with untouched_process():
-            model = replace(open_live(use.model, None, device), target=name)
+            model = replace(open_live_model(use.model, None, device), target=name)
             (found,) = foresee(model, [Feed(loader, tuple(use.recipes), None)], device, lambda _: None)
     except Exception:  # noqa: BLE001 - what was seen stands by itself; the user's code may raise anything on shapes
         return None

@@ -25,10 +25,10 @@ from torch.utils.data import (
 )
 from torch.utils.data.distributed import DistributedSampler
 
-from bnguard._audit_loader.plan import (Setup, batches, chunks, even_pieces)
+from bnguard._audit_loader.plan import Setup, batches, chunks, even_pieces
 from bnguard._audit_loader.sharding import make_plan
 from bnguard._audit_loader.sharding.workers import WORKER_SHARDINGS
-from bnguard._audit_loader.splits import (Split, fold_sizes, parse_split, split_sizes)
+from bnguard._audit_loader.splits import Split, fold_sizes, parse_split, split_sizes
 from bnguard._audit_loader.summary import describe
 from bnguard._errors import UsageError
 from bnguard._facts.loaders import Runs

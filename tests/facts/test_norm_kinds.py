@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import bnguard
 from bnguard._facts.models import LayerFact
-from bnguard._facts.norm_kinds import (BATCH, HAND_WRITTEN, KINDS, NormFunction, NormKind, NormKinds)
+from bnguard._facts.norm_kinds import BATCH, HAND_WRITTEN, KINDS, NormFunction, NormKind, NormKinds
 from bnguard._remedies import REMEDIES
 from bnguard._report.formats import json as as_json
 from bnguard._report.render import FORMATS, render_as
-from bnguard.repair import (allow_single_sample, freeze, to_group_norm, to_sync)
+from bnguard.repair import allow_single_sample, freeze, to_group_norm, to_sync
 
 LAYER = NormKind(
     name="layer",

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 import bnguard
 from bnguard._audit_loader.plan import Setup
 from bnguard._forecast import forecast_calls
-from bnguard._models.inputs import (ExampleInputs, SpecInputs, TensorSpec, resize_batch)
+from bnguard._models.inputs import ExampleInputs, SpecInputs, TensorSpec, resize_batch
 
 IMAGE = SpecInputs((TensorSpec((3, 8, 8)),), "given")
 

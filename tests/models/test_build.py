@@ -18,7 +18,7 @@ from torch.nn import init
 
 import bnguard
 from bnguard._errors import BnguardError, UserCodeError
-from bnguard._models.build import (Construction, SkippedWeights, watched, weightless)
+from bnguard._models.build import Construction, SkippedWeights, watched, weightless
 from bnguard._models.discover import models_of
 from bnguard._targets import load_object, parse
 

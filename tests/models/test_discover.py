@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from bnguard._models.discover import candidates
-from bnguard._models.guess import (accepts, parameters, required, set_line)
+from bnguard._models.guess import accepts, parameters, required, set_line
 from bnguard._targets import environment, import_module, parse
 from bnguard._targets.stubs import stand_in
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import bnguard
 from bnguard._facts.models import LayerFact, ModelFact
-from bnguard._facts.norm_kinds import (BATCH, GROUP, HAND_WRITTEN, INSTANCE, KINDS, NormKind)
+from bnguard._facts.norm_kinds import BATCH, GROUP, HAND_WRITTEN, INSTANCE, KINDS, NormKind
 from bnguard._models.layers import Bound, norms
 
 OF_TORCH = [b for b in norms().functions.values() if b.function.name.startswith("torch")]

@@ -10,15 +10,15 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, get_worker_info
 
-from bnguard._preflight import conclude
-from bnguard._preflight.naming import Names, distinct
-from bnguard._preflight.outcome import (Outcome, Settings, Stop, merged)
-from bnguard._preflight.passes import counted
-from bnguard._preflight.patches import watching
-from bnguard._preflight.recorder import Recorder, World
 from bnguard._errors import BnguardError
 from bnguard._facts.findings import Finding, Report, Severity
 from bnguard._facts.forecasts import ForecastFact
+from bnguard._preflight import conclude
+from bnguard._preflight.naming import Names, distinct
+from bnguard._preflight.outcome import Outcome, Settings, Stop, merged
+from bnguard._preflight.passes import counted
+from bnguard._preflight.patches import watching
+from bnguard._preflight.recorder import Recorder, World
 
 
 def data(n: int = 5, batch_size: int = 2, **more: Any) -> DataLoader[Any]:

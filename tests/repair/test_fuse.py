@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from bnguard._errors import InputError, RepairError
-from bnguard.repair import (Fusion, allow_single_sample, freeze, fuse, to_group_norm)
+from bnguard.repair import Fusion, allow_single_sample, freeze, fuse, to_group_norm
 
 NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 

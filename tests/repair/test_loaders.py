@@ -23,7 +23,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 import bnguard
 from bnguard._errors import RepairError, TargetError, UsageError
-from bnguard.repair import (MergedBatches, MergeTailBatchSampler, balance, merge_tail)
+from bnguard.repair import MergedBatches, MergeTailBatchSampler, balance, merge_tail
 
 BOTH = pytest.mark.parametrize("fix", [merge_tail, balance])
 

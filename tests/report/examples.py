@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
-from bnguard._facts.findings import (Consequence, Finding, Problem, Report, Severity)
+from bnguard._facts.findings import Consequence, Finding, Problem, Report, Severity
 from bnguard._facts.forecasts import ForecastFact, SizeFact
-from bnguard._facts.loaders import (LoaderFact, Place, Stream, Suggestion)
-from bnguard._facts.models import (InputFact, LayerFact, ModelFact, NormCall, SourceLine)
+from bnguard._facts.loaders import BatchPlace, LoaderFact, Stream, Suggestion
+from bnguard._facts.models import InputFact, LayerFact, ModelFact, NormCall, SourceLine
 from bnguard._remedies import Advice
 from bnguard._rules import CATALOGUE
 
@@ -76,7 +76,7 @@ loaders = st.builds(
     batch_size=st.none() | st.integers(1, 9),
     drop_last=st.booleans(),
     streams=st.just((Stream((0, 0), ((8, 1), (1, 1))),)) | st.just(()),
-    first_single=st.none() | st.just(Place(0, 2, 2)),
+    first_single=st.none() | st.just(BatchPlace(0, 2, 2)),
     unknown=st.none() | names,
     notes=st.lists(names, max_size=2).map(tuple),
     source=lines,
@@ -142,7 +142,7 @@ def sample() -> Report:
     )
     stream = Stream((0, 0), ((8, 1), (1, 1)))
     train = LoaderFact(
-        "train", "train", 9, 8, False, (stream,), 1, 2, 0, Place(0, 2, 2), source=SourceLine("src/data.py", 7)
+        "train", "train", 9, 8, False, (stream,), 1, 2, 0, BatchPlace(0, 2, 2), source=SourceLine("src/data.py", 7)
     )
     val = LoaderFact("val", "eval", None, None, False, (), unknown="it has no length")
     at = SizeFact(

@@ -8,7 +8,7 @@ from torch import nn
 
 import bnguard
 from bnguard._facts.findings import Finding, Report, Severity
-from bnguard._facts.models import (InputFact, LayerFact, ModelFact, NormCall, SourceLine)
+from bnguard._facts.models import InputFact, LayerFact, ModelFact, NormCall, SourceLine
 
 IMAGE = (3, 8, 8)
 

@@ -19,7 +19,7 @@ from torch import nn
 import bnguard
 from bnguard._errors import UsageError
 from bnguard._report.formats import FORMATS
-from bnguard._report.render import (Destination, ReportOptions, emit, render_as)
+from bnguard._report.render import Destination, ReportOptions, emit, render_as
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ from torch import nn
 
 import bnguard
 from bnguard._facts.findings import Finding, Severity
-from bnguard._rules import (CATALOGUE, batch_size, configuration, running_statistics)
+from bnguard._rules import CATALOGUE, batch_size, configuration, running_statistics
 
 Case = tuple[Callable[[], nn.Module], dict[str, object]]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bnguard._errors import BnguardError, TargetError, UserCodeError
-from bnguard._targets import (environment, evaluate, import_module, load_object, parse)
+from bnguard._targets import environment, evaluate, import_module, load_object, parse
 
 Write = Callable[..., Path]
 
