@@ -21,6 +21,9 @@ def command(  # noqa: PLR0913 - one parameter for each option
         typer.Option("--budget", metavar="SECONDS", help="How long to look further than one batch of every kind."),
     ] = 30.0,
     timeout: Annotated[int, typer.Option("--timeout", metavar="SECONDS", help="End when it takes longer.")] = 600,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave what the script writes; otherwise it is undone afterwards.")
+    ] = False,
     allow_unknown: Annotated[
         bool, typer.Option("--allow-unknown", help="Exit 0 where it is not known whether a training loader stops.")
     ] = False,
@@ -46,7 +49,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the script's processes are ended as well
     speaks = ranks.is_local_leader()
     tell = None if quiet or not speaks else lambda line: print(line, file=sys.stderr)
-    report = preflight(name, arguments, module=module, budget=budget, timeout=timeout, progress=tell)
+    report = preflight(name, arguments, module=module, budget=budget, timeout=timeout, keep=keep, progress=tell)
     if not speaks:
         return 0
     code = emit(report, reporting)

@@ -34,7 +34,6 @@ def main(argv: Sequence[str]) -> None:
     except BnguardError as error:
         outcome.write(Path(folder), Outcome(error, ranks.rank()))
         return
-    # what undoes the script's writing sets itself up here, before the script's first line
     watch(program, Path(folder), Settings(float(budget), float(deadline), whole == "whole"))
 
 

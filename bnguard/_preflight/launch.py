@@ -9,15 +9,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from bnguard import _ranks as ranks
 from bnguard._errors import BnguardError, UsageError
 from bnguard._facts.findings import Report
 from bnguard._preflight import outcome
 from bnguard._preflight.outcome import Settings, merged
+from bnguard._sandbox.box import Sandbox
+from bnguard._usercode import display_path
 
 SECONDS_TO_END = 20.0
 """How long a script may take for its way out once an outcome is there, and other ranks to come to theirs."""
@@ -35,6 +39,7 @@ def preflight(
     module: bool = False,
     budget: float = 30.0,
     timeout: float = 600.0,
+    keep: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Report:
     """Run a training script with one batch of every kind, and say where it stops.
@@ -52,6 +57,7 @@ def preflight(
         budget: seconds for looking further than the kinds of batches of the first epoch: for later epochs, and for
             whole epochs where one batch of each size is no proof.
         timeout: seconds for all of this.
+        keep: leave what the script writes; otherwise it is undone afterwards, and the report's ``written`` lists it.
         progress: called with a line before the script is started.
 
     Returns:
@@ -72,15 +78,18 @@ def preflight(
     began, deadline = time.time(), time.monotonic() + timeout
     program = ["module" if module else "script", str(script), *args]
     settings = Settings(budget, began + SHARE * timeout)
-    found = _attempt(program, settings, deadline, timeout)
+    found, written = _attempt(program, settings, deadline, timeout, keep=keep)
     if any(o.misled for o in found) and ranks.rank() is None and time.time() < settings.deadline:
-        whole = _attempt(program, Settings(budget, settings.deadline, whole=True), deadline, timeout)
-        found = whole or found
-    return merged(found)
+        again = Settings(budget, settings.deadline, whole=True)
+        found, written = _attempt(program, again, deadline, timeout, keep=keep)
+    report = merged(found)
+    return replace(report, extra={**report.extra, **written})
 
 
-def _attempt(program: Sequence[str], settings: Settings, deadline: float, timeout: float) -> list[outcome.Outcome]:
-    """Run the script once and return what its processes came to.
+def _attempt(
+    program: Sequence[str], settings: Settings, deadline: float, timeout: float, *, keep: bool
+) -> tuple[list[outcome.Outcome], dict[str, Any]]:
+    """Run the script once and return what its processes came to, and what they wrote, as further keys of the report.
 
     Raises:
         BnguardError: none of them has left an outcome.
@@ -88,8 +97,9 @@ def _attempt(program: Sequence[str], settings: Settings, deadline: float, timeou
     """
     told = [str(settings.budget), str(settings.deadline), "whole" if settings.whole else "kinds"]
     started = time.time()
-    with _meeting_place() as folder:  # what undoes the script's writing is opened here too, around the process
-        process = _start([sys.executable, "-m", "bnguard._preflight", str(folder), *told, *program])
+    with _meeting_place() as folder, _sandbox(folder, program, keep=keep) as sandbox:
+        command = [sys.executable, "-m", "bnguard._preflight", str(folder), *told, *program]
+        process = _start(*sandbox.command(command, {**os.environ, "BNGUARD_PREFLIGHT": "1"}))
         try:
             late = _wait(process, folder, deadline, started)
         finally:
@@ -97,17 +107,33 @@ def _attempt(program: Sequence[str], settings: Settings, deadline: float, timeou
         found = _outcomes(folder, started, deadline)
     if not found:
         raise _too_late(timeout) if late else _ended(process.returncode)
-    return found
+    return found, _written(sandbox)
 
 
-def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+def _sandbox(folder: Path, program: Sequence[str], *, keep: bool) -> Sandbox:
+    """Return what undoes the script's writing; ranks on one machine see each other's files and are undone together."""
+    common = folder if ranks.common_folder() is not None else None
+    script = program[1] if program[0] == "script" else None
+    leads = ranks.is_local_leader()
+    return Sandbox(Path.cwd(), script=script, keep=keep, shared=(folder,), joined=common, leads=leads)
+
+
+def _written(sandbox: Sandbox) -> dict[str, Any]:
+    entries = [
+        {"path": display_path(entry.path), "what": entry.what, "undone": entry.undone, "reason": entry.reason}
+        for entry in sandbox.left_out
+    ]
+    return {"written": entries, "not_undone": list(sandbox.trouble)}
+
+
+def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start the process at the head of a group of its own, so that all it starts can be ended with it."""
     sys.stderr.flush()
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=2,  # stdout is the report's
-        env={**os.environ, "BNGUARD_PREFLIGHT": "1"},
+        env=environment,
         start_new_session=True,
     )
 

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from bnguard._report.answers import of_report
 from bnguard._report.formats.console.loaders import LoaderPage
+from bnguard._report.words import named
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,6 +32,7 @@ def print_forecasts(report: Report, console: Console, *, quiet: bool) -> None:
         _pictures(report, page)
         for entry in (*report.extra.get("left_out", ()), *report.extra.get("not_reached", ())):
             page.line(Text(f"{entry['what']}: {entry['why']}"), indent=2, lead=Text(f"{'not run':9}", "dim"))
+        _written(report, page)
         notes = [(f.model, "note", note) for f in report.forecasts for note in f.notes]
         if page.notes(notes, len({f.model for f in report.forecasts})) + page.remarks(report):
             page.line(Text())
@@ -41,6 +43,19 @@ def print_forecasts(report: Report, console: Console, *, quiet: bool) -> None:
         if i or report.findings:
             page.line(Text())
         _problem(problem, page)
+
+
+def _written(report: Report, page: LoaderPage) -> None:
+    """Print what a script wrote while it was tried, in one line, and each thing that could not be undone."""
+    undone = [entry["path"] for entry in report.extra.get("written", ()) if entry["undone"]]
+    if undone:
+        page.line(Text(f"{named(undone)}: written by the script, and undone"), 2, lead=Text(f"{'undone':9}", "dim"))
+    for entry in report.extra.get("written", ()):
+        if not entry["undone"]:
+            text = f"{entry['path']} was {entry['what']}, and is left so: {entry['reason']}"
+            page.line(Text(text), 2, lead=Text(f"{'left':9}", "yellow"))
+    for sentence in report.extra.get("not_undone", ()):
+        page.line(Text(sentence), 2, lead=Text(f"{'left':9}", "yellow"))
 
 
 def _pictures(report: Report, page: LoaderPage) -> None:
