@@ -31,11 +31,11 @@ def join(model: str, loader: LoaderFact, at: Callable[[int], SizeFact]) -> Forec
     sizes = tuple(map(at, known))
     fact = ForecastFact(model, loader.name, loader.mode, stops=False, steps=loader.steps, sizes=sizes)
     failing = _first(loader, (s for s in sizes if s.stops))
-    dark = _first(loader, (s for s in sizes if s.stops is None))
+    unclear = _first(loader, (s for s in sizes if s.stops is None))
     if failing is not None:
-        return _stopping(fact, loader, failing, dark)
-    if dark is not None:
-        return replace(fact, stops=None, unknown=_in_the_dark(fact, dark))
+        return _stopping(fact, loader, failing, unclear)
+    if unclear is not None:
+        return replace(fact, stops=None, unknown=_why_unclear(fact, unclear))
     if loader.unknown is None:
         return fact
     return replace(fact, stops=None, unknown=loader.unknown) if loader.streams else _without_length(fact, loader, at)
@@ -45,11 +45,11 @@ def _first(loader: LoaderFact, sizes: Iterable[SizeFact]) -> BatchPlace | None:
     return first_with({s.batch_size for s in sizes}, loader.streams, loader.micro_batches, loader.replicas)
 
 
-def _stopping(fact: ForecastFact, loader: LoaderFact, place: BatchPlace, dark: BatchPlace | None) -> ForecastFact:
+def _stopping(fact: ForecastFact, loader: LoaderFact, place: BatchPlace, unclear: BatchPlace | None) -> ForecastFact:
     stream = next(s for s in loader.streams if s.ranks[0] == place.rank)
     notes = fact.notes
-    if dark is not None and (dark.step, dark.rank) < (place.step, place.rank):
-        notes = (*notes, f"it may stop before that: {_in_the_dark(fact, dark)}")
+    if unclear is not None and (unclear.step, unclear.rank) < (place.step, place.rank):
+        notes = (*notes, f"it may stop before that: {_why_unclear(fact, unclear)}")
     return replace(
         fact,
         stops=True,
@@ -66,7 +66,7 @@ def _stopping(fact: ForecastFact, loader: LoaderFact, place: BatchPlace, dark: B
     )
 
 
-def _in_the_dark(fact: ForecastFact, place: BatchPlace) -> str:
+def _why_unclear(fact: ForecastFact, place: BatchPlace) -> str:
     size = fact.size(place.piece)
     why = size.unknown if size else None
     return f"at batch size {place.piece:,} (step {place.step:,} of {place.steps:,}) {why}"
@@ -179,20 +179,20 @@ def _foreseen(known: _Known, feed: Feed) -> Forecast:
     # where the epoch stops, or else at the smallest size that it brings
     size = fact.batch_size or min((s.batch_size for s in fact.sizes), default=None)
     seen = None if size is None else known.fact(size, feed.called, stops=fact.stops is True)
-    notes = (*model.notes, *feed.notes, *fact.notes, *_woken(model, seen))
+    notes = (*model.notes, *feed.notes, *fact.notes, *_thawed(model, seen))
     fact = replace(fact, called=feed.called, notes=notes)
     return Forecast(fact, seen, two_hold=fact.stops is not True or outcomes.at(2).stops is False)
 
 
-def _woken(model: Opened, seen: ModelFact | None) -> Iterator[str]:
+def _thawed(model: Opened, seen: ModelFact | None) -> Iterator[str]:
     """Say so where layers that are frozen now would not be after ``model.train()``."""
     root = model.subject.model
     if seen is None or not root.training:
         return
     frozen = {model.prefix + x.name for x in model.subject.layers if not x.module.training}
-    woken = [x for x in seen.layers if x.name in frozen and x.training]
-    if woken:
+    thawed = [x for x in seen.layers if x.name in frozen and x.training]
+    if thawed:
         yield (
-            f"{woken[0].label}{and_others(woken)} is in eval mode now, and model.train() puts it back into training "
+            f"{thawed[0].label}{and_others(thawed)} is in eval mode now, and model.train() puts it back into training "
             f"mode, which is assumed here; keep_modes=True takes the flags as they are"
         )
