@@ -132,7 +132,7 @@ def install(model: nn.Module | None = None, *, replay: bool = True) -> None:
 
 
 @dataclass
-class Passed:
+class _Passed:
     """How often single-sample batches passed one layer, and in which step first (steps count from 1)."""
 
     name: str
@@ -154,7 +154,7 @@ class Watch:
         self._handles: list[RemovableHandle] = []
         self._names = {x.module: x.name for x in find_layers(model) if x.kind is BATCH}
         self.steps = 0
-        self.passed: dict[str, Passed] = {}
+        self.passed: dict[str, _Passed] = {}
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -177,8 +177,7 @@ class Watch:
     def summary(self) -> str:
         """Return what passed, in one line."""
         first = min(self.passed.values(), key=lambda p: p.first_step)
-        most = max(p.times for p in self.passed.values())
-        count = len(self.passed)
+        most, count = max(p.times for p in self.passed.values()), len(self.passed)
         return (
             f"bnguard: {self.findings[0].code} {most} single-sample {'batch' if most == 1 else 'batches'} in training "
             f"mode passed {count} BatchNorm {'layer' if count == 1 else 'layers'}, first in step {first.first_step} "
@@ -202,7 +201,7 @@ class Watch:
             return
         name = self._names[layer]
         if name not in self.passed:
-            self.passed[name] = Passed(name, assignment_line(self._model, name), max(self.steps, 1))
+            self.passed[name] = _Passed(name, assignment_line(self._model, name), max(self.steps, 1))
         self.passed[name].times += 1
 
 

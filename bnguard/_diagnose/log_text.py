@@ -172,9 +172,11 @@ def _frame(lines: list[str], at: int) -> tuple[Frame | None, int]:
     if plain:
         return _plain_frame(plain, lines, at)
     shown = _RICH_FRAME.match(line) or _NOTEBOOK_FRAME.match(line)
-    if shown is None or not _looks_like_code_below(lines, at):
-        return None, at
-    return _shown_frame(shown.groupdict(), lines, at)
+    below = next((line for line in lines[at + 1 : at + 4] if line.strip()), "")
+    # numbered code, as rich and notebooks print it: a bare ``name:5`` proves nothing
+    if shown and (_RICH_CONTEXT.match(below) or _ARROW.match(below)):
+        return _shown_frame(shown.groupdict(), lines, at)
+    return None, at
 
 
 def _plain_frame(found: re.Match[str], lines: list[str], at: int) -> tuple[Frame, int]:
@@ -202,12 +204,6 @@ def _underlined(code: list[str]) -> tuple[str, str]:
             start, stop = len(marks) - len(marks.lstrip()), len(marks.rstrip())
             return code[i - 1].strip(), code[i - 1][start:stop].strip()
     return (code[0].strip(), "") if code else ("", "")
-
-
-def _looks_like_code_below(lines: list[str], at: int) -> bool:
-    """Whether the next lines are numbered code, as rich and notebooks print it: a bare ``name:5`` proves nothing."""
-    near = [line for line in lines[at + 1 : at + 4] if line.strip()]
-    return bool(near) and (_RICH_CONTEXT.match(near[0]) or _ARROW.match(near[0])) is not None
 
 
 def _shown_frame(found: dict[str, str | None], lines: list[str], at: int) -> tuple[Frame, int]:

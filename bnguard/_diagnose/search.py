@@ -43,12 +43,8 @@ from bnguard._usercode import display_path, whose
 def find_in_forward(error: BaseException, model: nn.Module | None, *, known: bool) -> FailedLayer | None:
     """Return the layer in whose call the traceback ends, or None.
 
-    Args:
-        error: with its traceback.
-        model: whose names are wanted; None to take the outermost module on the stack that holds the layer.
-        known: whether the words of the error are those of a normalisation: an error in the code of a hand-written
-            layer, or after a direct call of ``torch.batch_norm``, counts only then.
-
+    An error in the code of a hand-written layer, or after a direct call of ``torch.batch_norm``, counts only where the
+    words of the error are ``known`` to be those of a normalisation.
     """
     lines = lines_of(error)
     frames = list(lines)
@@ -58,19 +54,17 @@ def find_in_forward(error: BaseException, model: nn.Module | None, *, known: boo
         if call is not None:
             return _around_function(call, frames[: i + 1], _line(frames[i - 1], lines) if i else None, model)
         layer = _layer_running(frame)
-        if layer is not None:
-            kind = as_layer(layer)
-            if kind is not None and (known or not kind.kind.measured):
-                return _of_layer(kind, frames, model)
+        if layer is not None and (known or not layer.kind.measured):
+            return _of_layer(layer, frames, model)
     return _direct_call(lines, model) if known else None
 
 
-def _layer_running(frame: FrameType) -> nn.Module | None:
+def _layer_running(frame: FrameType) -> Layer | None:
     """Return the layer whose own method this is; a hook gets the layer as its first argument too, but not as self."""
     code, module = frame.f_code, module_of(frame)
     if module is None or code.co_varnames[0] != "self" or code.co_name in private.RUN_HOOKS:
         return None
-    return module if as_layer(module) is not None else None
+    return as_layer(module)
 
 
 def _around_function(
@@ -289,11 +283,10 @@ def _innermost_call(text: str, frames: Sequence[FrameType]) -> _ForwardCall | No
 def _of_replica(parallel: nn.DataParallel[Any], text: str, local: dict[str, Any]) -> _ForwardCall:
     """Take the piece of the batch that the failing replica got, once the batch was scattered."""
     inputs, kwargs = local["inputs"], local.get("module_kwargs") or local.get("kwargs") or {}
-    replica = _REPLICA.search(text)
-    index = int(replica[1]) if replica else 0
     if not (inputs and isinstance(inputs[0], (tuple, list))):
         return _ForwardCall(parallel, tuple(inputs), dict(kwargs) if isinstance(kwargs, dict) else {})
-    index = min(index, len(inputs) - 1)
+    replica = _REPLICA.search(text)
+    index = min(int(replica[1]) if replica else 0, len(inputs) - 1)
     own = kwargs[index] if isinstance(kwargs, (tuple, list)) and index < len(kwargs) else {}
     return _ForwardCall(parallel, tuple(inputs[index]), dict(own))
 

@@ -21,13 +21,7 @@ _REPAIRS = frozenset([MERGE_TAIL.function, BALANCE.function])
 
 @dataclass(frozen=True)
 class Need:
-    """Whether a call needs a fix.
-
-    Attributes:
-        needed: what the edit stands for.
-        why: the reason, in words that follow a colon.
-
-    """
+    """Whether a call needs a fix, and the reason in words that follow a colon."""
 
     needed: bool
     why: str

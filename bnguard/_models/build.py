@@ -64,13 +64,7 @@ def skip_weights(url: str, *_: Any, **__: Any) -> SkippedWeights:  # noqa: ANN40
 
 @contextmanager
 def watched(construction: Construction, *, download: bool = False) -> Iterator[None]:
-    """Record creation lines, answer downloads, and stop at the first sign of training; all undone afterwards.
-
-    Args:
-        construction: takes what is recorded.
-        download: let downloads happen instead.
-
-    """
+    """Record creation lines, answer downloads or let them happen, and stop at the first sign of training."""
     with ExitStack() as stack:
         _active.append(construction)
         stack.callback(_active.pop)

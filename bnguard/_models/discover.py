@@ -52,10 +52,9 @@ def _is_model_instance(name: str, value: object) -> bool:
     if name.startswith("_") or not isinstance(value, nn.Module):
         return False
     # a loss or an activation at module level is a module too, but not what the user means
-    plain = type(value).__module__.startswith("torch.nn.modules") and not isinstance(
-        value, (nn.Sequential, nn.ModuleList)
-    )
-    return not (plain and next(value.parameters(), None) is None) and not type(value).__module__.endswith(".loss")
+    home, container = type(value).__module__, isinstance(value, (nn.Sequential, nn.ModuleList))
+    plain = home.startswith("torch.nn.modules") and not container and next(value.parameters(), None) is None
+    return not plain and not home.endswith(".loss")
 
 
 def _is_model_class(value: object) -> bool:
@@ -300,11 +299,8 @@ def models_of(
 ) -> Iterator[list[Built]]:
     """Build every model the target names; the user's import paths stay in place within the block.
 
-    Args:
-        target: a file, a file and an expression, or a module and an expression.
-        settings: constructor arguments by name (``--set``).
-        argv: becomes ``sys.argv[1:]`` of the user's file.
-        stubs: packages to replace by stand-ins.
+    ``settings`` are constructor arguments by name, ``argv`` becomes ``sys.argv[1:]`` of the user's file, and the
+    packages in ``stubs`` are replaced by stand-ins.
 
     Raises:
         BnguardError: nothing can be built; the message says what is missing.

@@ -206,17 +206,11 @@ def _attributes_read(function: Callable[..., Any]) -> dict[str, list[str]]:
     read: dict[str, list[str]] = {}
     called = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
     taken = [n for n in ast.walk(tree) if isinstance(n, (ast.Attribute, ast.Subscript)) and id(n) not in called]
-    taken.sort(key=lambda n: (n.lineno, n.col_offset))
-    for name, part in (pair for n in taken for pair in _part(n)):
-        if part not in read.setdefault(name, []):
-            read[name].append(part)
+    for node in sorted(taken, key=lambda n: (n.lineno, n.col_offset)):
+        match node:
+            case (
+                ast.Attribute(value=ast.Name(id=name), attr=part, ctx=ast.Load())
+                | ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=str() as part))
+            ) if part not in read.setdefault(name, []):
+                read[name].append(part)
     return read
-
-
-def _part(node: ast.AST) -> Iterator[tuple[str, str]]:
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and isinstance(node.ctx, ast.Load):
-        yield node.value.id, node.attr
-    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
-        key = node.slice.value if isinstance(node.slice, ast.Constant) else None
-        if isinstance(key, str):
-            yield node.value.id, key

@@ -66,13 +66,12 @@ class SpecInputs:
 
     def enlarged(self, factor: int) -> SpecInputs | None:
         """Return the same inputs with every dimension of space multiplied, or None where there is no space."""
-        if not any(len(s.shape) > 2 for s in self.specs):
-            return None
-        specs = tuple(
-            replace(s, shape=(s.shape[0], *(n * factor for n in s.shape[1:]))) if len(s.shape) > 2 else s
-            for s in self.specs
-        )
-        return replace(self, specs=specs)
+
+        def larger(s: TensorSpec) -> TensorSpec:
+            return replace(s, shape=(s.shape[0], *(n * factor for n in s.shape[1:]))) if len(s.shape) > 2 else s
+
+        specs = tuple(map(larger, self.specs))
+        return replace(self, specs=specs) if specs != self.specs else None
 
     def facts(self, batch_size: int) -> tuple[InputFact, ...]:
         """Describe each tensor."""
@@ -116,13 +115,11 @@ class DetectionInputs:
     def make(self, batch_size: int, device: str) -> Arguments:
         """Return ``(images, targets)``; each target holds one box of a quarter of the image."""
         _, height, width = self.size
-        box = [0.0, 0.0, width / 2, height / 2]
-        keypoints = torch.tensor([[[width / 4, height / 4, 1.0]] * 17])
         target = {
-            "boxes": torch.tensor([box]),
+            "boxes": torch.tensor([[0.0, 0.0, width / 2, height / 2]]),
             "labels": torch.ones(1, dtype=torch.int64),
             "masks": torch.ones((1, height, width), dtype=torch.uint8),
-            "keypoints": keypoints,
+            "keypoints": torch.tensor([[[width / 4, height / 4, 1.0]] * 17]),
         }
         images = [torch.rand(self.size).to(device) for _ in range(batch_size)]
         targets = [{k: v.clone().to(device) for k, v in target.items()} for _ in range(batch_size)]
@@ -230,10 +227,11 @@ def _as_arguments(value: Any) -> Arguments:  # noqa: ANN401 - whatever the user'
     """Read ``args``, ``(args, kwargs)``, one tensor or a dict of keyword arguments."""
     if isinstance(value, dict):
         return (), value
-    if isinstance(value, (tuple, list)):
-        if len(value) == 2 and isinstance(value[0], (tuple, list)) and isinstance(value[1], dict):
-            return tuple(value[0]), value[1]
-        return tuple(value), {}
+    match value:
+        case (tuple() | list() as args, dict() as kwargs):
+            return tuple(args), kwargs
+        case tuple() | list():
+            return tuple(value), {}
     return (value,), {}
 
 
@@ -264,7 +262,7 @@ def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:  # noqa:
 def describe(arguments: Arguments, source: str) -> tuple[InputFact, ...]:
     """Return a fact for every tensor within the arguments."""
     args, kwargs = arguments
-    return (*_describe(args, None, source), *_describe(list(kwargs.items()), None, source))
+    return (*_describe(args, None, source), *_describe(kwargs, None, source))
 
 
 def _has_tensor(value: object) -> bool:
@@ -282,8 +280,5 @@ def _describe(value: Any, name: str | None, source: str) -> Iterator[InputFact]:
         for key, item in value.items():
             yield from _describe(item, str(key), source)
     elif isinstance(value, (tuple, list)):
-        if len(value) == 2 and isinstance(value[0], str):
-            yield from _describe(value[1], value[0], source)
-            return
         for item in value:
             yield from _describe(item, name, source)

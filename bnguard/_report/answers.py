@@ -98,6 +98,11 @@ def of_model(model: ModelFact) -> Answer:
         return Answer("breaks", "", first.label, f" fails first at {size}: {_why(first)}.", model.target)
     if model.method == "none":
         return Answer("unknown", f"not known whether {size} breaks a layer.", subject=model.target)
+    chosen = next((x for x in model.layers if x.verdict == "data-dependent"), None)
+    if chosen is not None:
+        return Answer(
+            "unknown", f"not known whether {size} breaks {chosen.label}: {chosen.reason}.", subject=model.target
+        )
     if any(x.verdict == "unknown" for x in model.layers):
         followed = f"no layer fails at {size} as far as the forward could be followed."
         return Answer("unknown", followed, subject=model.target)

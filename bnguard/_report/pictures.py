@@ -20,14 +20,7 @@ Cell = Literal["breaks", "warns", "fine", "unknown", "refused"]
 
 @dataclass(frozen=True)
 class Range:
-    """One part of the split over all sizes of the range.
-
-    Attributes:
-        part: of the split, '' where the dataset is not split.
-        low: the first size.
-        cells: what comes of each size from there on.
-
-    """
+    """One part of the split, if there is one, over all sizes of the range: what comes of each from ``low`` on."""
 
     part: str
     low: int

@@ -147,6 +147,22 @@ def _lost_dimension(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             )
 
 
+def _chosen_rows(model: ModelFact, rule: Rule) -> Iterator[Finding]:
+    for layer in model.layers:
+        if layer.verdict == "data-dependent":
+            more = f", only=[{layer.name!r}]" if layer.name else ""
+            helps = remedies.ALLOW_SINGLE_SAMPLE.kind in layer.norm.remedies
+            helps = helps and layer.track_running_stats and layer.type != "functional"
+            yield rule.about(
+                model,
+                layer,
+                "gets as many values per channel as the data leave (a mask, objects, nodes, tokens)",
+                *((remedies.ALLOW_SINGLE_SAMPLE.for_case(more=more),) if helps else ()),
+                subject=_what(layer),
+                consequence="no batch size promises two of them, and at one the forward raises ValueError",
+            )
+
+
 RULES: list[Rule] = [
     Rule(
         "BN101",
@@ -274,5 +290,47 @@ RULES: list[Rule] = [
             right=_SQUEEZES.replace("squeeze()", "flatten(1)"),
         ),
         check_model=_lost_dimension,
+    ),
+    Rule(
+        "BN106",
+        "rows-chosen-by-data",
+        Severity.WARNING,
+        "the data choose how many values a layer gets (mask, objects, nodes): no batch size promises two",
+        why="""
+        Behind a mask, nonzero, unique or non-maximum suppression the number of rows is not the batch size: it is the
+        number of valid tokens, objects or proposals in the batch. A batch of many samples may leave one of them, and
+        BatchNorm in training mode refuses one value per channel. The loader is innocent, and no setting of it helps.
+        """,
+        fix="""
+        Let the layer take its running statistics where one row is left, or choose a normalisation that does not look
+        across rows. Skipping such a batch in the training loop works as well.
+        """,
+        needs="batch-size",
+        remedies=(remedies.ALLOW_SINGLE_SAMPLE, remedies.GROUP_NORM),
+        example=Example(
+            wrong="""
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.bn = nn.BatchNorm1d(4)
+
+                def forward(self, x):
+                    return self.bn(x[x[:, 0] > 0])
+
+            model, x = Net(), torch.rand(8, 4)
+            """,
+            right="""
+            class Net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.bn = nn.BatchNorm1d(4)
+
+                def forward(self, x):
+                    return self.bn(x * (x[:, :1] > 0))
+
+            model, x = Net(), torch.rand(8, 4)
+            """,
+        ),
+        check_model=_chosen_rows,
     ),
 ]

@@ -136,7 +136,7 @@ def _judge_recorded(layer: Layer, calls: Sequence[RecordedCall], trace: Trace) -
     """Judge a layer by the calls that it was seen to make; what it merely was given says no more then."""
     made = tuple(r.call for r in calls if not r.entered)
     verdict = _verdict(layer.kind, made, ended=trace.error is None)
-    if _is_data_dependent(layer.kind, calls):
+    if _is_data_dependent(layer.kind, calls) and _refuses_one_value(layer.module, made[0].shape):
         return made, "data-dependent", _CHOSEN
     if verdict != "unknown":
         return made, verdict, None
@@ -145,6 +145,16 @@ def _judge_recorded(layer: Layer, calls: Sequence[RecordedCall], trace: Trace) -
 
 def _is_data_dependent(kind: NormKind, calls: Iterable[RecordedCall]) -> bool:
     return kind.crosses_samples and any(r.data_dependent and r.call.batch_statistics for r in calls)
+
+
+def _refuses_one_value(layer: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether a copy of the layer, in its present mode, raises where the data leave one value per channel."""
+    try:
+        with torch.no_grad():
+            _real_copy(layer)(torch.randn((1, *shape[1:2], *(1 for _ in shape[2:]))))
+    except Exception:  # noqa: BLE001 - the very thing to find out
+        return True
+    return False
 
 
 _CHOSEN = "the data choose how many values it gets"

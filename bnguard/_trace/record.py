@@ -18,7 +18,7 @@ from bnguard import _private_torch as private
 from bnguard._facts.models import NormCall
 from bnguard._facts.norm_kinds import NormKind
 from bnguard._models.build import exchange_code
-from bnguard._models.layers import Bound, Call, Layer, is_torch_batch_norm, norms
+from bnguard._models.layers import Bound, Call, Layer, is_torch_batch_norm, layers_by_tensor, norms
 from bnguard._trace.shapes import ShapeAnswers
 
 DEFAULT_EPS = 1e-5
@@ -74,7 +74,7 @@ class NormRecorder(TorchFunctionMode):
     """A mode under which a model's forward is watched.
 
     Args:
-        layer_of: finds a layer by the identity of its running mean or weight.
+        layers: of the model; a call names its layer by the stack, or by the tensors that it uses.
         names: the names of the model's modules by identity; others on the stack are passed over.
         device: ``cuda`` or ``cpu``: whose backend the calls predict.
         compute: whether tensors have values (a real forward); otherwise shapes alone are asked.
@@ -91,7 +91,7 @@ class NormRecorder(TorchFunctionMode):
 
     def __init__(
         self,
-        layer_of: Mapping[int, nn.Module],
+        layers: list[Layer],
         names: Mapping[int, str],
         device: str,
         *,
@@ -105,8 +105,8 @@ class NormRecorder(TorchFunctionMode):
         self.raised: Exception | None = None
         self.gradients_asked = False
         self.refused: list[Exception] = []
-        self._layer_of = layer_of
-        self._layers = set(map(id, layer_of.values()))
+        self._layers = {id(layer.module) for layer in layers}
+        self._layer_of = layers_by_tensor(layers)
         self._device = device
         self._compute = compute
         self._exact = exact or compute
@@ -115,9 +115,9 @@ class NormRecorder(TorchFunctionMode):
         self._functions: Mapping[Any, Bound] = {}
         self._stack = ExitStack()
 
-    def renew(self, layer_of: Mapping[int, nn.Module]) -> None:
-        """Take another map of layers, after their tensors were exchanged."""
-        self._layer_of = layer_of
+    def renew(self, layers: list[Layer]) -> None:
+        """Take the layers of the same model after their tensors were exchanged."""
+        self._layer_of = layers_by_tensor(layers)
 
     def __enter__(self) -> NormRecorder:
         known = norms()

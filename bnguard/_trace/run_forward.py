@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bnguard import _private_torch as private
 from bnguard._facts.models import LayerFact, Method, Mode
 from bnguard._models.inputs import Arguments, Inputs, map_tensors
-from bnguard._models.layers import Layer, find_layers, layers_among, layers_by_tensor, names_by_module
+from bnguard._models.layers import Layer, find_layers, layers_among, names_by_module
 from bnguard._trace.copies import without_ranks
 from bnguard._trace.record import NormRecorder, RecordedCall
 from bnguard._trace.rows import ChosenRows
@@ -180,7 +180,7 @@ def run_forward(
     """
     trace = Trace(method, prepared)
     recorder = NormRecorder(
-        layers_by_tensor(prepared.layers),
+        prepared.layers,
         prepared.names,
         device,
         compute=method == "real",
@@ -265,7 +265,7 @@ def _faked(model: nn.Module, recorder: NormRecorder) -> Iterator[None]:
         for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
             if tensor.is_meta and not private.is_lazy(tensor):
                 private.replace_tensor(module, name, private.fake_tensor(mode, tensor, "cpu"))
-    recorder.renew(layers_by_tensor(find_layers(model)))
+    recorder.renew(find_layers(model))
     own_words = logging.getLogger(private.FAKE_TENSOR_LOGGER)  # a traceback for every error, which the trace holds
     with replaced(own_words, "disabled", value=True), mode, recorder:
         yield

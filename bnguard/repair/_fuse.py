@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -245,10 +245,8 @@ def _fold(model: nn.Module, layer: Layer, feeder: Any) -> None:  # noqa: ANN401 
     feeder.weight = nn.Parameter(weight, feeder.weight.requires_grad)
     feeder.bias = nn.Parameter(bias, feeder.weight.requires_grad)
     _, children = why_irreplaceable(layer)
-    rest = nn.Sequential()
-    for name, child in children:
-        rest.add_module(name, child)
-    put(model, layer, rest.eval() if children else nn.Identity(), ExitStack())
+    rest = nn.Sequential(OrderedDict(children)).eval() if children else nn.Identity()
+    put(model, layer, rest, ExitStack())
 
 
 def folded(feeder: Any, norm: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401 - a Conv or Linear, a BatchNorm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from bnguard._facts.findings import Consequence, Finding, Problem, Report, Severity
 from bnguard._facts.forecasts import ForecastFact, SizeFact
 from bnguard._facts.loaders import BatchPlace, LoaderFact, Stream, Suggestion
-from bnguard._facts.models import InputFact, LayerFact, ModelFact, NormCall, SourceLine
+from bnguard._facts.models import InputFact, LayerFact, ModelFact, NormCall, SourceLine, Verdict
 from bnguard._remedies import Advice
 from bnguard._rules import CATALOGUE
 
@@ -47,7 +48,7 @@ layers = st.builds(
     track_running_stats=st.booleans(),
     momentum=st.none() | st.floats(),
     eps=st.floats(),
-    verdict=st.sampled_from(["fails", "single-sample", "thin", "ok", "frozen", "not-reached", "unknown"]),
+    verdict=st.sampled_from(get_args(Verdict)),
     aliases=st.lists(names, max_size=2).map(tuple),
     source=lines,
     calls=st.lists(calls, max_size=2).map(tuple),

@@ -19,6 +19,7 @@ SEVERITY_STYLE = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severi
 VERDICT_STYLE = {
     "fails": "bold red",
     "single-sample": "yellow",
+    "data-dependent": "magenta",
     "thin": "cyan",
     "ok": "green",
     "frozen": "blue",

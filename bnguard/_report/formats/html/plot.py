@@ -20,7 +20,7 @@ _TOP, _BOTTOM = 16, 208
 MOST_MARKS = 300
 """More layers than these share marks: what is closer together than a pixel says nothing."""
 
-_GRAVEST: tuple[Verdict, ...] = ("fails", "single-sample", "thin", "ok", "frozen")
+_GRAVEST: tuple[Verdict, ...] = ("fails", "single-sample", "data-dependent", "thin", "ok", "frozen")
 
 
 @dataclass(frozen=True)
