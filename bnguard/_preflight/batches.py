@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from bnguard._audit_loader.follow import first_sample
 from bnguard._facts.models import InputFact
-from bnguard._models.inputs import Arguments, describe, map_tensors, resize_batch
+from bnguard._models.inputs import (Arguments, describe, map_tensors, resize_batch)
 
 MOST_TENSORS = 64
 """Tensors of a batch that are looked at; lists of images in a detector's batch are the longest."""

@@ -24,7 +24,7 @@ from bnguard._forecast.report import Forecast, report_on
 from bnguard._models.layers import find_layers
 from bnguard._preflight.naming import Names, distinct
 from bnguard._preflight.passes import Pass, SeenLoader, counted
-from bnguard._preflight.recorder import Call, Recorder, Use, World
+from bnguard._preflight.recorder import (Call, Recorder, Use, World)
 from bnguard._rules.runtime import of_failure
 from bnguard._trace.models import open_live_model
 from bnguard._untouched import untouched_process

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, default_collate, default_convert
 
 from bnguard._facts.models import SourceLine
-from bnguard._preflight.batches import MOST_TENSORS, Kind, batch_size_of, storage_of, tensors_in
+from bnguard._preflight.batches import (MOST_TENSORS, Kind, batch_size_of, storage_of, tensors_in)
 from bnguard._preflight.outcome import Settings
 
 SHORT = 100

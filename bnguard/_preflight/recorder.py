@@ -18,9 +18,9 @@ from bnguard import _private_torch as private
 from bnguard._facts.models import Mode, SourceLine
 from bnguard._models.inputs import map_tensors
 from bnguard._preflight import loops
-from bnguard._preflight.batches import CollatedInputs, Kind, RecordedInputs, storage_of, tensors_in
+from bnguard._preflight.batches import (CollatedInputs, Kind, RecordedInputs, storage_of, tensors_in)
 from bnguard._preflight.outcome import MOST_REFUSALS, Settings, Stop
-from bnguard._preflight.passes import Batch, Clock, Pass, SeenLoader
+from bnguard._preflight.passes import (Batch, Clock, Pass, SeenLoader)
 
 Recipe = RecordedInputs | CollatedInputs
 
