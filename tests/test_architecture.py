@@ -27,7 +27,7 @@ ROOMS = (
     "_forecast",
     "_diagnose",
     "_guard _explain_error",
-    "_run repair _fix",
+    "_run repair _fix _sandbox",
     "_preflight",
     "_check",
     "_report",
