@@ -82,6 +82,15 @@ def batch_norm_backend(
         return _ask_backend(shape, dtype, param_dtype, stats_dtype, training, eps, device)
 
 
+def dispatch_mode() -> Any:  # noqa: ANN401 - a class, or what stands for it
+    """Return torch's class of modes that see every operator; without it one that is never asked and sees nothing."""
+    try:
+        from torch.utils._python_dispatch import TorchDispatchMode
+    except ImportError:
+        return nullcontext
+    return TorchDispatchMode
+
+
 def no_modes() -> AbstractContextManager[Any]:
     """Return a context outside any FakeTensorMode that is being traced under."""
     try:

@@ -48,6 +48,19 @@ def random_states_kept() -> Iterator[None]:
         yield
 
 
+def random_states() -> tuple[object, ...]:
+    """Return something that differs when a random number was drawn by Python, NumPy or torch."""
+    import random
+
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
+    drawn = None if numpy is None else numpy.random.get_state()
+    return (
+        random.getstate(),
+        None if torch is None else tuple(torch.get_rng_state().tolist()),
+        None if drawn is None else (drawn[1].tobytes(), drawn[2]),
+    )
+
+
 @lru_cache(maxsize=1)
 def switches() -> tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...]:
     """Return what a user's file may switch in torch, as pairs of a getter and a setter."""

@@ -55,6 +55,15 @@ def test_the_backend_is_asked_outside_of_modes_where_they_can_be_left(empty) -> 
         assert torch.zeros(1).item() == 0
 
 
+def test_a_mode_that_sees_operators(empty) -> None:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    assert private.dispatch_mode() is TorchDispatchMode
+    empty("torch.utils._python_dispatch")
+    with private.dispatch_mode()():
+        assert torch.zeros(1).item() == 0
+
+
 def test_a_module_of_torchscript(monkeypatch: pytest.MonkeyPatch) -> None:
     assert private.script_module_type() is torch.jit.ScriptModule
     monkeypatch.delattr(torch.jit, "ScriptModule")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator
 from types import MethodType, TracebackType
@@ -116,12 +117,8 @@ def _copied(model: nn.Module, given: dict[int, Any], storage: Storage) -> tuple[
 
 def _refused(trace: TracebackType | None) -> object:
     """Return the object that deepcopy was at when it raised."""
-    found = None
-    while trace is not None:
-        if trace.tb_frame.f_code is copy.deepcopy.__code__:
-            found = trace.tb_frame.f_locals.get("x")
-        trace = trace.tb_next
-    return found
+    copying = [f for f, _ in traceback.walk_tb(trace) if f.f_code is copy.deepcopy.__code__]
+    return copying[-1].f_locals.get("x") if copying else None
 
 
 def _stand_in(refused: object, storage: Storage) -> object:

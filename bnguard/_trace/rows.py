@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from bnguard import _private_torch as private
 from bnguard._trace.record import RecordedCall
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _BY_NAME = ("nms", "nonzero", "masked_select", "unique", "repeat_interleave", "a
 """Operators that choose, also where torch or torchvision tags none."""
 
 
-class ChosenRows(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class ChosenRows(private.dispatch_mode()):  # type: ignore[misc]
     """A mode under which a forward's choices of rows are seen, and made smaller by one.
 
     Args:
@@ -38,7 +38,7 @@ class ChosenRows(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self, *, fewer: bool) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.seen = False
         self._fewer = fewer
         self._counts: list[weakref.ref[Tensor]] = []

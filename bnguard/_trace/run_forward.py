@@ -23,7 +23,7 @@ from bnguard._trace.copies import without_ranks
 from bnguard._trace.record import NormRecorder, RecordedCall
 from bnguard._trace.rows import ChosenRows
 from bnguard._trace.state import model_kept
-from bnguard._untouched import paused_gc, quiet, random_states_kept, replaced
+from bnguard._untouched import paused_gc, quiet, random_states, random_states_kept, replaced
 from bnguard._usercode import one_line, user_traceback
 
 
@@ -199,7 +199,7 @@ def run_forward(
         before = None
         try:
             args, kwargs = _arguments(inputs, batch_size, method, prepared.model)
-            before = _random_states()
+            before = random_states()
             watching = recorder if method != "fake" else _faked(prepared.model, recorder)
             with watching, rows if method == "real" else nullcontext():
                 if method == "fake":
@@ -207,7 +207,7 @@ def run_forward(
                 prepared.model(*args, **kwargs)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's forward may raise anything: it is told
             trace.error, trace.failed_in = error, _layer_of(error, prepared)
-        drew = before is not None and _random_states() != before
+        drew = before is not None and random_states() != before
     trace.calls = recorder.calls
     trace.seen = Noticed(recorder.raised, recorder.gradients_asked, tuple(recorder.refused), drew, rows.seen)
     return trace
@@ -219,16 +219,6 @@ def _seed(seed: int) -> None:
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed(seed)
-
-
-def _random_states() -> tuple[object, ...]:
-    numpy = sys.modules.get("numpy")
-    drawn = None if numpy is None else numpy.random.get_state()
-    return (
-        random.getstate(),
-        torch.get_rng_state().numpy().tobytes() if numpy is not None else tuple(torch.get_rng_state().tolist()),
-        None if drawn is None else (drawn[1].tobytes(), drawn[2]),
-    )
 
 
 def _layer_of(error: BaseException, prepared: PreparedModel) -> nn.Module | None:
