@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bnguard import _ranks as ranks
 from bnguard._errors import BnguardError, UserCodeError
 from bnguard._preflight import outcome
-from bnguard._preflight.outcome import (Outcome, Result, Settings, Stop)
+from bnguard._preflight.outcome import Outcome, Result, Settings, Stop
 from bnguard._run import script
 from bnguard._run.script import Program
 from bnguard._usercode import one_line, user_traceback

@@ -22,9 +22,10 @@ from bnguard._facts.loaders import LoaderFact, Suggestion
 from bnguard._forecast.join import Feed, foresee
 from bnguard._forecast.report import Forecast, report_on
 from bnguard._models.layers import find_layers
-from bnguard._preflight.naming import Names, distinct
-from bnguard._preflight.passes import Pass, SeenLoader, counted
-from bnguard._preflight.recorder import (Call, Recorder, Use, World)
+from bnguard._preflight.batches import counted
+from bnguard._preflight.naming import Names, loader_names, model_names
+from bnguard._preflight.passes import Pass, SeenLoader
+from bnguard._preflight.recorder import Call, Recorder, Use, World
 from bnguard._rules.runtime import of_failure
 from bnguard._trace.models import open_live_model
 from bnguard._untouched import untouched_process
@@ -35,7 +36,6 @@ NO_LOADER = "(no DataLoader)"
 
 MOST_LOOKS = 64
 """After so many new loaders and models the script's frames are no longer searched for their names."""
-
 
 MOST_SECONDS = 30.0
 """A stream that stopped half-way is read anew for no longer than this, to say how many steps its epoch has."""
@@ -114,8 +114,8 @@ class _Told:
     def __init__(self, recorder: Recorder, names: Names, failed: Failed | None) -> None:
         self.recorder = recorder
         self.failed = failed
-        self.loaders = _loader_names(recorder, names)
-        self.models = _model_names(recorder, names)
+        self.loaders = loader_names(recorder, names)
+        self.models = model_names(recorder, names)
         self.names = names
 
     # ------------------------------------------------------------------------------------- uses
@@ -398,26 +398,3 @@ def _placed(found: Report, world: World) -> Report:
         for f in found.forecasts
     )
     return replace(found, loaders=loaders, forecasts=forecasts)
-
-
-# -------------------------------------------------------------------------------------------- names
-
-
-def _loader_names(recorder: Recorder, names: Names) -> dict[SeenLoader, str]:
-    """Name every loader: as the script does, else by its line; those that one line makes share a name."""
-    own = {s: names.of(s.loader) or (f"loader of {s.source}" if s.source else "loader") for s in recorder.loaders}
-    return _numbered(own, lambda s: (own[s], s.source or id(s)))
-
-
-def _model_names(recorder: Recorder, names: Names) -> dict[nn.Module, str]:
-    """Name every model: as the script does, else by its class; one that is made anew keeps its name."""
-    models = dict.fromkeys(u.model for u in recorder.uses)
-    own = {m: names.of(m) or type(m).__name__ for m in models}
-    return _numbered(own, lambda m: (own[m], type(m)))
-
-
-def _numbered(own: dict[Any, str], alike: Any) -> dict[Any, str]:  # noqa: ANN401 - loaders or models, and their key
-    """Return the names, with a number for those that are not alike and share one."""
-    kinds = {alike(x): own[x] for x in own}
-    told = dict(zip(kinds, distinct(kinds.values()), strict=True))
-    return {x: told[alike(x)] for x in own}

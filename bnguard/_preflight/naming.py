@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from bnguard._usercode import whose
+
+if TYPE_CHECKING:
+    from bnguard._preflight.passes import SeenLoader
+    from bnguard._preflight.recorder import Recorder
 
 MOST_NAMES = 2000
 """A scope or object with more names than this is not searched."""
@@ -84,3 +88,23 @@ def _held(name: str, value: object) -> Iterator[tuple[str, object]]:
         yield from ((f"{name}.{key}", v) for key, v in list(value.items())[:MOST_NAMES])
     elif isinstance(value, (list, tuple)):
         yield from ((f"{name}[{i}]", v) for i, v in enumerate(value[:MOST_NAMES]))
+
+
+def loader_names(recorder: Recorder, names: Names) -> dict[SeenLoader, str]:
+    """Name every loader: as the script does, else by its line; those that one line makes share a name."""
+    own = {s: names.of(s.loader) or (f"loader of {s.source}" if s.source else "loader") for s in recorder.loaders}
+    return _numbered(own, lambda s: (own[s], s.source or id(s)))
+
+
+def model_names(recorder: Recorder, names: Names) -> dict[nn.Module, str]:
+    """Name every model: as the script does, else by its class; one that is made anew keeps its name."""
+    models = dict.fromkeys(u.model for u in recorder.uses)
+    own = {m: names.of(m) or type(m).__name__ for m in models}
+    return _numbered(own, lambda m: (own[m], type(m)))
+
+
+def _numbered(own: dict[Any, str], alike: Any) -> dict[Any, str]:  # noqa: ANN401 - loaders or models, and their key
+    """Return the names, with a number for those that are not alike and share one."""
+    kinds = {alike(x): own[x] for x in own}
+    told = dict(zip(kinds, distinct(kinds.values()), strict=True))
+    return {x: told[alike(x)] for x in own}

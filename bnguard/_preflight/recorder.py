@@ -18,9 +18,10 @@ from bnguard import _private_torch as private
 from bnguard._facts.models import Mode, SourceLine
 from bnguard._models.inputs import map_tensors
 from bnguard._preflight import loops
-from bnguard._preflight.batches import (CollatedInputs, Kind, RecordedInputs, storage_of, tensors_in)
+from bnguard._preflight.batches import CollatedInputs, Kind, RecordedInputs, storage_of, tensors_in
 from bnguard._preflight.outcome import MOST_REFUSALS, Settings, Stop
-from bnguard._preflight.passes import (Batch, Clock, Pass, SeenLoader)
+from bnguard._preflight.passes import Batch, Clock, Pass, SeenLoader
+from bnguard._ranks import rank_and_world_size
 
 Recipe = RecordedInputs | CollatedInputs
 
@@ -336,9 +337,8 @@ class Recorder:
             self.trained = self.trained or bool(self.uses)
 
     def _see_world(self) -> None:
-        distributed = torch.distributed
-        if self.world.rank is None and distributed.is_available() and distributed.is_initialized():
-            self.world = World(distributed.get_rank(), distributed.get_world_size())
+        if self.world.rank is None:
+            self.world = World(*rank_and_world_size())
 
 
 def flags(model: nn.Module) -> dict[nn.Module, bool]:

@@ -19,7 +19,7 @@ import torch
 import torchvision  # noqa: F401 - and whatever it imports, before the processes are forked off
 
 import bnguard
-from bnguard._preflight import (child, conclude, launch, outcome, patches)  # noqa: F401
+from bnguard._preflight import child, conclude, launch, outcome, patches  # noqa: F401
 from bnguard._preflight.outcome import Settings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
-from bnguard._preflight.batches import (Kind, RecordedInputs, batch_size_of, tensors_in)
+from bnguard._preflight.batches import Kind, RecordedInputs, batch_size_of, tensors_in
 
 
 def shapes(recipe: RecordedInputs, batch_size: int, device: str = "meta") -> list[tuple[int, ...]]:
