@@ -16,7 +16,7 @@ from bnguard._facts.forecasts import ForecastFact
 from bnguard._preflight import conclude
 from bnguard._preflight.naming import Names, distinct
 from bnguard._preflight.outcome import Outcome, Settings, Stop, merged
-from bnguard._preflight.passes import counted
+from bnguard._preflight.batches import counted
 from bnguard._preflight.patches import watching
 from bnguard._preflight.recorder import Recorder, World
 
