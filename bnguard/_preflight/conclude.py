@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from bnguard._preflight.naming import Names, distinct
-from bnguard._preflight.passes import Pass, SeenLoader, counted
+from bnguard._preflight.batches import counted
+from bnguard._preflight.naming import Names, loader_names, model_names
+from bnguard._preflight.passes import Pass, SeenLoader
 from bnguard._preflight.recorder import Call, Recorder, Use, World
 from bnguard.errors import BnguardError
 from bnguard.findings import Finding, Report, Severity
@@ -32,10 +33,6 @@ from bnguard.usercode import one_line
 NO_LOADER = "(no DataLoader)"
 """What stands for the loader where a script cuts its batches itself."""
 
-MOST_LOOKS = 64
-"""After so many new loaders and models the script's frames are no longer searched for their names."""
-
-
 MOST_SECONDS = 30.0
 """A stream that stopped half-way is read anew for no longer than this, to say how many steps its epoch has."""
 
@@ -47,14 +44,6 @@ class Failed:
     error: Exception
     diagnosis: Diagnosis
     call: Call | None
-
-
-def look_around(recorder: Recorder, names: Names) -> None:
-    """Find out how the script calls its loaders and models, while its frames are there."""
-    wanted = [*(s.loader for s in recorder.loaders), *(u.model for u in recorder.uses)]
-    wanted += [loader for loader, _ in recorder.untouched()]
-    if len(wanted) <= MOST_LOOKS:
-        names.look([x for x in wanted if names.of(x) is None])
 
 
 def failure(recorder: Recorder, error: BaseException | None) -> Failed | None:
@@ -113,8 +102,8 @@ class _Told:
     def __init__(self, recorder: Recorder, names: Names, failed: Failed | None) -> None:
         self.recorder = recorder
         self.failed = failed
-        self.loaders = _loader_names(recorder, names)
-        self.models = _model_names(recorder, names)
+        self.loaders = loader_names(recorder, names)
+        self.models = model_names(recorder, names)
         self.names = names
 
     # ------------------------------------------------------------------------------------- uses
@@ -404,26 +393,3 @@ def _placed(found: Report, world: World) -> Report:
         for f in found.forecasts
     )
     return replace(found, loaders=loaders, forecasts=forecasts)
-
-
-# -------------------------------------------------------------------------------------------- names
-
-
-def _loader_names(recorder: Recorder, names: Names) -> dict[SeenLoader, str]:
-    """Name every loader: as the script does, else by its line; those that one line makes share a name."""
-    own = {s: names.of(s.loader) or (f"loader of {s.source}" if s.source else "loader") for s in recorder.loaders}
-    return _numbered(own, lambda s: (own[s], s.source or id(s)))
-
-
-def _model_names(recorder: Recorder, names: Names) -> dict[nn.Module, str]:
-    """Name every model: as the script does, else by its class; one that is made anew keeps its name."""
-    models = dict.fromkeys(u.model for u in recorder.uses)
-    own = {m: names.of(m) or type(m).__name__ for m in models}
-    return _numbered(own, lambda m: (own[m], type(m)))
-
-
-def _numbered(own: dict[Any, str], alike: Any) -> dict[Any, str]:  # noqa: ANN401 - loaders or models, and their key
-    """Return the names, with a number for those that are not alike and share one."""
-    kinds = {alike(x): own[x] for x in own}
-    told = dict(zip(kinds, distinct(kinds.values()), strict=True))
-    return {x: told[alike(x)] for x in own}

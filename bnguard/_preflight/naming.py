@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from bnguard._preflight.passes import SeenLoader
+from bnguard._preflight.recorder import Recorder
 from bnguard.usercode import whose
 
 MOST_NAMES = 2000
@@ -17,6 +19,10 @@ MOST_NAMES = 2000
 
 WRAPPED = ("module", "_orig_mod", "base_dataloader", "dataloader", "loader")
 """Attributes under which wrappers keep what they wrap: its name is the wrapper's."""
+
+
+MOST_LOOKS = 64
+"""After so many new loaders and models the script's frames are no longer searched for their names."""
 
 
 class Names:
@@ -84,3 +90,31 @@ def _held(name: str, value: object) -> Iterator[tuple[str, object]]:
         yield from ((f"{name}.{key}", v) for key, v in list(value.items())[:MOST_NAMES])
     elif isinstance(value, (list, tuple)):
         yield from ((f"{name}[{i}]", v) for i, v in enumerate(value[:MOST_NAMES]))
+
+
+def look_around(recorder: Recorder, names: Names) -> None:
+    """Find out how the script calls its loaders and models, while its frames are there."""
+    wanted = [*(s.loader for s in recorder.loaders), *(u.model for u in recorder.uses)]
+    wanted += [loader for loader, _ in recorder.untouched()]
+    if len(wanted) <= MOST_LOOKS:
+        names.look([x for x in wanted if names.of(x) is None])
+
+
+def loader_names(recorder: Recorder, names: Names) -> dict[SeenLoader, str]:
+    """Name every loader: as the script does, else by its line; those that one line makes share a name."""
+    own = {s: names.of(s.loader) or (f"loader of {s.source}" if s.source else "loader") for s in recorder.loaders}
+    return _numbered(own, lambda s: (own[s], s.source or id(s)))
+
+
+def model_names(recorder: Recorder, names: Names) -> dict[nn.Module, str]:
+    """Name every model: as the script does, else by its class; one that is made anew keeps its name."""
+    models = dict.fromkeys(u.model for u in recorder.uses)
+    own = {m: names.of(m) or type(m).__name__ for m in models}
+    return _numbered(own, lambda m: (own[m], type(m)))
+
+
+def _numbered(own: dict[Any, str], alike: Any) -> dict[Any, str]:  # noqa: ANN401 - loaders or models, and their key
+    """Return the names, with a number for those that are not alike and share one."""
+    kinds = {alike(x): own[x] for x in own}
+    told = dict(zip(kinds, distinct(kinds.values()), strict=True))
+    return {x: told[alike(x)] for x in own}

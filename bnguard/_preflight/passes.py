@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal
 from weakref import ReferenceType, ref
 
@@ -308,7 +307,9 @@ class Pass:
         self.left_out += batch.step - last - 1
         self.given.append(batch)
         self.record.recent.append(batch)
-        self._smallest[kind.leading] = _least(self._smallest.get(kind.leading), kind.others)
+        known = self._smallest.get(kind.leading, ())
+        comparable = len(known) == len(kind.others)
+        self._smallest[kind.leading] = tuple(map(min, known, kind.others)) if comparable else kind.others
         same = self._by_size.setdefault(batch.size or 0, kind)
         if self.way == "indices" and (same.leading, same.others) != (kind.leading, kind.others):
             self.way, self._why = "fetched", "its batches of one size differ in their shapes"
@@ -338,12 +339,6 @@ class Pass:
         return any(new < old for new, old in zip(kind.others, known, strict=True))
 
 
-def _least(known: tuple[int, ...] | None, new: tuple[int, ...]) -> tuple[int, ...]:
-    if known is None or len(known) != len(new):
-        return new
-    return tuple(map(min, known, new))
-
-
 class Indices:
     """Stands for a loader's own sampler of batches: as long, but it yields what is chosen."""
 
@@ -361,40 +356,6 @@ class Indices:
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of the sampler
         return getattr(self._sampler, name)
-
-
-def counted(loader: DataLoader[Any], seconds: float) -> list[int] | None:
-    """Return the sizes of a stream's batches by a pass over its data, with its own workers and without a model.
-
-    Returns:
-        None where they cannot be had: not in this time, a dataset that is used up, an error of the user's code.
-
-    """
-    if loader.num_workers == 0 and iter(loader.dataset) is iter(loader.dataset):
-        return None
-    again: DataLoader[Any] = DataLoader(
-        loader.dataset,
-        batch_size=loader.batch_size,
-        drop_last=loader.drop_last,
-        num_workers=loader.num_workers,
-        collate_fn=partial(_rows, loader.collate_fn, loader.batch_size),
-        worker_init_fn=loader.worker_init_fn,
-        multiprocessing_context=loader.multiprocessing_context,
-    )
-    sizes: list[int] = []
-    deadline = time.monotonic() + seconds
-    try:
-        for size in again:
-            sizes.append(int(size))
-            if time.monotonic() > deadline:
-                return None
-    except Exception:  # noqa: BLE001 - the user's dataset: what it cannot tell is reported as not known
-        return None
-    return sizes
-
-
-def _rows(collate: Callable[[Any], Any], expected: int | None, items: Any) -> int | None:  # noqa: ANN401
-    return batch_size_of(collate(items), expected)
 
 
 def way_of(loader: DataLoader[Any]) -> tuple[Way, str | None]:

@@ -11,9 +11,9 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, get_worker_info
 
 from bnguard._preflight import conclude
-from bnguard._preflight.naming import Names, distinct
+from bnguard._preflight.batches import counted
+from bnguard._preflight.naming import Names, distinct, look_around
 from bnguard._preflight.outcome import Outcome, Settings, Stop, merged
-from bnguard._preflight.passes import counted
 from bnguard._preflight.patches import watching
 from bnguard._preflight.recorder import Recorder, World
 from bnguard.errors import BnguardError
@@ -31,7 +31,7 @@ def net() -> nn.Sequential:
 
 def report_on(loop: Callable[[], None], world: World | None = None, budget: float = 60.0) -> Report:
     recorder, names = Recorder(Settings(budget, float("inf"))), Names()
-    recorder.on_new = lambda: conclude.look_around(recorder, names)
+    recorder.on_new = lambda: look_around(recorder, names)
     error: BaseException | None = None
     with watching(recorder):
         try:
