@@ -1,8 +1,8 @@
-"""What a preflight takes beyond the first step itself: whole processes, in turn, and the median of the differences.
+"""What a preflight takes beyond the steps it runs: whole processes, in turn, and the median of the differences.
 
 Each pair is one ``bnguard preflight`` of examples/training/resnet18_split.py and one run of the same script with a line
 that ends it after its first optimizer step. Both import torch and torchvision, build the model and train one step; the
-preflight starts one process more and follows the epoch on shapes.
+preflight starts one process more, runs into the second step and explains it on shapes.
 
     python benchmarks/preflight.py                    # 15 pairs, three minutes on two cores
     python benchmarks/preflight.py --pairs 5 --json preflight.json

@@ -121,6 +121,40 @@ def is_ragged(items: Iterable[object]) -> bool:
     return all(isinstance(item, Mapping) or (isinstance(item, Tensor) and item.dim() in (0, 3)) for item in items)
 
 
+def counted(loader: DataLoader[Any], seconds: float) -> list[int] | None:
+    """Return the sizes of a stream's batches by a pass over its data, with its own workers and without a model.
+
+    Returns:
+        None where they cannot be had: not in this time, a dataset that is used up, an error of the user's code.
+
+    """
+    if loader.num_workers == 0 and iter(loader.dataset) is iter(loader.dataset):
+        return None
+    again: DataLoader[Any] = DataLoader(
+        loader.dataset,
+        batch_size=loader.batch_size,
+        drop_last=loader.drop_last,
+        num_workers=loader.num_workers,
+        collate_fn=partial(_rows, loader.collate_fn, loader.batch_size),
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+    )
+    sizes: list[int] = []
+    deadline = time.monotonic() + seconds
+    try:
+        for size in again:
+            sizes.append(int(size))
+            if time.monotonic() > deadline:
+                return None
+    except Exception:  # noqa: BLE001 - the user's dataset: what it cannot tell is reported as not known
+        return None
+    return sizes
+
+
+def _rows(collate: Callable[[Any], Any], expected: int | None, items: Any) -> int | None:  # noqa: ANN401
+    return batch_size_of(collate(items), expected)
+
+
 @dataclass(frozen=True)
 class RecordedInputs:
     """Inputs as a training step really gave them.

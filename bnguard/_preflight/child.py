@@ -48,8 +48,7 @@ def watch(program: Program, folder: Path, settings: Settings, *, spawned: bool =
             train has nothing to say.
 
     """
-    from bnguard._preflight.conclude import look_around
-    from bnguard._preflight.naming import Names
+    from bnguard._preflight.naming import Names, look_around
     from bnguard._preflight.patches import follow_processes, watching
     from bnguard._preflight.recorder import Recorder
 
@@ -99,8 +98,9 @@ def _result(recorder: Recorder, names: Names, error: BaseException | None, *, sp
     if recorder.relayed and not recorder.trained:
         return None
     from bnguard._preflight import conclude
+    from bnguard._preflight.naming import look_around
 
-    conclude.look_around(recorder, names)
+    look_around(recorder, names)
     try:
         failed = conclude.failure(recorder, error) or conclude.failure(recorder, recorder.in_thread)
         if failed is None and isinstance(error, Exception) and not recorder.stopped:

@@ -10,18 +10,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from bnguard._audit_loader.live import LiveRequest, audit_live
-from bnguard._audit_loader.plan import Setup
-from bnguard._diagnose.classify import classify
-from bnguard._diagnose.diagnose import diagnose
-from bnguard._errors import BnguardError
-from bnguard._facts.diagnosis import Diagnosis, headline
-from bnguard._facts.findings import Finding, Report, Severity
-from bnguard._facts.forecasts import ForecastFact, SizeFact
-from bnguard._facts.loaders import LoaderFact, Suggestion
-from bnguard._forecast.join import Feed, foresee
-from bnguard._forecast.report import Forecast, report_on
-from bnguard._models.layers import find_layers
 from bnguard._preflight.batches import counted
 from bnguard._preflight.naming import Names, loader_names, model_names
 from bnguard._preflight.passes import Pass, SeenLoader
@@ -34,9 +22,6 @@ from bnguard._usercode import one_line
 NO_LOADER = "(no DataLoader)"
 """What stands for the loader where a script cuts its batches itself."""
 
-MOST_LOOKS = 64
-"""After so many new loaders and models the script's frames are no longer searched for their names."""
-
 MOST_SECONDS = 30.0
 """A stream that stopped half-way is read anew for no longer than this, to say how many steps its epoch has."""
 
@@ -48,14 +33,6 @@ class Failed:
     error: Exception
     diagnosis: Diagnosis
     call: Call | None
-
-
-def look_around(recorder: Recorder, names: Names) -> None:
-    """Find out how the script calls its loaders and models, while its frames are there."""
-    wanted = [*(s.loader for s in recorder.loaders), *(u.model for u in recorder.uses)]
-    wanted += [loader for loader, _ in recorder.untouched()]
-    if len(wanted) <= MOST_LOOKS:
-        names.look([x for x in wanted if names.of(x) is None])
 
 
 def failure(recorder: Recorder, error: BaseException | None) -> Failed | None:

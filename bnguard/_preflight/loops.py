@@ -17,29 +17,24 @@ from typing import Any
 
 from bnguard._usercode import whose
 
-HARMLESS = frozenset([
-    "print", "log", "info", "debug", "warning", "write", "flush", "format", "append", "add_scalar", "add_scalars",
-    "add_image", "add_histogram", "set_postfix", "set_postfix_str", "set_description", "update", "log_metrics",
-    "log_dict", "item", "len", "str", "int", "float", "round", "sum", "mean", "max", "min", "abs", "range", "zip",
-    "time", "perf_counter", "synchronize", "step", "zero_grad", "clip_grad_norm_", "clip_grad_value_", "unscale_",
-    "scale", "get_last_lr", "no_sync", "detach", "cpu", "numpy", "tolist", "join", "save", "state_dict",
-    "memory_allocated", "max_memory_allocated", "get_rank", "make_grid", "save_image", "empty_cache", "collect",
-    "avg", "backward", "clone", "sqrt", "isinstance", "getattr", "sub", "div", "mul", "exp", "reset", "refresh",
-    "divmod", "pow", "size", "dim", "numel", "to", "items", "keys", "values", "strftime", "total_seconds", "now",
-    "makedirs", "exists",
-])  # fmt: skip
+_REPORTING = """
+print log info debug warning write flush format append add_scalar add_scalars add_image add_histogram set_postfix
+set_postfix_str set_description update log_metrics log_dict refresh reset make_grid save_image save state_dict makedirs
+exists synchronize memory_allocated max_memory_allocated empty_cache collect get_rank no_sync get_last_lr
+"""
+_STEPPING = "step zero_grad clip_grad_norm_ clip_grad_value_ unscale_ scale backward"
+_COMPUTING = """
+item len str int float round sum mean max min abs range zip divmod pow sqrt avg size dim numel isinstance getattr time
+perf_counter now strftime total_seconds join items keys values detach cpu numpy tolist clone sub div mul exp to
+"""
+HARMLESS = frozenset(f"{_REPORTING} {_STEPPING} {_COMPUTING}".split())
 """Calls that may be left out with a batch: they report, save or step, and call no model on other data."""
 
-OF_THE_BATCH = frozenset([
-    "isnan", "isinf", "isfinite", "any", "all", "len", "size", "dim", "numel", "item", "isinstance", "float", "int",
-    "abs", "max",
-])  # fmt: skip
+OF_THE_BATCH = frozenset(f"isnan isinf isfinite any all {_COMPUTING}".split()) - {"time", "perf_counter", "now"}
 """Calls in the condition of an early end that ask for values of the batch at hand, which may come at any batch."""
 
-COUNTERS = frozenset([
-    "step", "steps", "i", "idx", "index", "it", "iteration", "n_iter", "batch_idx", "batch_index", "global_step",
-    "n_batches",
-])  # fmt: skip
+_COUNTERS = "step steps i idx index it iteration n_iter batch_idx batch_index global_step n_batches"
+COUNTERS = frozenset(_COUNTERS.split())
 
 _DEEPEST = 3
 """Functions within functions that are looked into."""

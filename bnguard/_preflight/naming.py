@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from bnguard._usercode import whose
-
-if TYPE_CHECKING:
-    from bnguard._preflight.passes import SeenLoader
-    from bnguard._preflight.recorder import Recorder
+from bnguard._preflight.passes import SeenLoader
+from bnguard._preflight.recorder import Recorder
+from bnguard.usercode import whose
 
 MOST_NAMES = 2000
 """A scope or object with more names than this is not searched."""
@@ -21,6 +19,10 @@ MOST_NAMES = 2000
 
 WRAPPED = ("module", "_orig_mod", "base_dataloader", "dataloader", "loader")
 """Attributes under which wrappers keep what they wrap: its name is the wrapper's."""
+
+
+MOST_LOOKS = 64
+"""After so many new loaders and models the script's frames are no longer searched for their names."""
 
 
 class Names:
@@ -88,6 +90,14 @@ def _held(name: str, value: object) -> Iterator[tuple[str, object]]:
         yield from ((f"{name}.{key}", v) for key, v in list(value.items())[:MOST_NAMES])
     elif isinstance(value, (list, tuple)):
         yield from ((f"{name}[{i}]", v) for i, v in enumerate(value[:MOST_NAMES]))
+
+
+def look_around(recorder: Recorder, names: Names) -> None:
+    """Find out how the script calls its loaders and models, while its frames are there."""
+    wanted = [*(s.loader for s in recorder.loaders), *(u.model for u in recorder.uses)]
+    wanted += [loader for loader, _ in recorder.untouched()]
+    if len(wanted) <= MOST_LOOKS:
+        names.look([x for x in wanted if names.of(x) is None])
 
 
 def loader_names(recorder: Recorder, names: Names) -> dict[SeenLoader, str]:

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from weakref import ReferenceType, ref
 
 from torch import Tensor
@@ -304,7 +304,9 @@ class Pass:
         self.left_out += batch.step - last - 1
         self.given.append(batch)
         self.record.recent.append(batch)
-        self._smallest[kind.leading] = _least(self._smallest.get(kind.leading), kind.others)
+        known = self._smallest.get(kind.leading, ())
+        comparable = len(known) == len(kind.others)
+        self._smallest[kind.leading] = tuple(map(min, known, kind.others)) if comparable else kind.others
         same = self._by_size.setdefault(batch.size or 0, kind)
         if self.way == "indices" and (same.leading, same.others) != (kind.leading, kind.others):
             self.way, self._why = "fetched", "its batches of one size differ in their shapes"
@@ -334,12 +336,6 @@ class Pass:
         return any(new < old for new, old in zip(kind.others, known, strict=True))
 
 
-def _least(known: tuple[int, ...] | None, new: tuple[int, ...]) -> tuple[int, ...]:
-    if known is None or len(known) != len(new):
-        return new
-    return tuple(map(min, known, new))
-
-
 class Indices:
     """Stands for a loader's own sampler of batches: as long, but it yields what is chosen."""
 
@@ -357,6 +353,35 @@ class Indices:
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of the sampler
         return getattr(self._sampler, name)
+
+
+def way_of(loader: DataLoader[Any]) -> tuple[Way, str | None]:
+    """Return how batches of this loader can be left out, and what else than the sampler decides their rows."""
+    iterating = next(kind for kind in type(loader).__mro__ if "__iter__" in vars(kind))
+    if not iterating.__module__.startswith(("torch.", "accelerate.")):
+        return "whole", f"{iterating.__name__} iterates in its own way"
+    if isinstance(loader.dataset, IterableDataset):
+        return "fetched", None
+    if loader.batch_sampler is None:
+        return "fetched", "batch_size=None: the dataset decides how many rows a batch has"
+    collate = getattr(loader.collate_fn, "func", loader.collate_fn)
+    if collate not in (default_collate, default_convert):
+        return "fetched", "its collate function can decide how many rows a batch has"
+    if _fetches_lists(loader.dataset):
+        return "fetched", "its dataset's __getitems__ can decide how many rows a batch has"
+    return "indices", None
+
+
+def _fetches_lists(dataset: object) -> bool:
+    """Whether a class of the user's fetches a whole batch, itself or within torch's ``Subset``."""
+    for _ in range(8):
+        kind = next((k for k in type(dataset).__mro__ if "__getitems__" in vars(k)), None)
+        if kind is None:
+            return False
+        if not kind.__module__.startswith("torch."):
+            return True
+        dataset = getattr(dataset, "dataset", None)
+    return False
 
 
 def _length(loader: DataLoader[Any]) -> int | None:

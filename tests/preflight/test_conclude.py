@@ -14,9 +14,9 @@ from bnguard._errors import BnguardError
 from bnguard._facts.findings import Finding, Report, Severity
 from bnguard._facts.forecasts import ForecastFact
 from bnguard._preflight import conclude
-from bnguard._preflight.naming import Names, distinct
-from bnguard._preflight.outcome import Outcome, Settings, Stop, merged
 from bnguard._preflight.batches import counted
+from bnguard._preflight.naming import Names, distinct, look_around
+from bnguard._preflight.outcome import Outcome, Settings, Stop, merged
 from bnguard._preflight.patches import watching
 from bnguard._preflight.recorder import Recorder, World
 
@@ -31,7 +31,7 @@ def net() -> nn.Sequential:
 
 def report_on(loop: Callable[[], None], world: World | None = None, budget: float = 60.0) -> Report:
     recorder, names = Recorder(Settings(budget, float("inf"))), Names()
-    recorder.on_new = lambda: conclude.look_around(recorder, names)
+    recorder.on_new = lambda: look_around(recorder, names)
     error: BaseException | None = None
     with watching(recorder):
         try:
