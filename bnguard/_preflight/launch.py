@@ -105,7 +105,9 @@ def _attempt(
         finally:
             _end(process)
         found = _outcomes(folder, started, deadline)
-        if not found and not folder.is_dir() and not ranks.speaks():  # who speaks for all has read ours and gone
+        if (
+            not found and not folder.is_dir() and not ranks.is_local_leader()
+        ):  # who speaks for all has read ours and gone
             found = [outcome.Outcome(Report("preflight"), ranks.rank())]
     if not found:
         raise _too_late(timeout) if late else _ended(process.returncode)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from bnguard._preflight.passes import SeenLoader
 from bnguard._preflight.recorder import Recorder
-from bnguard.usercode import whose
+from bnguard._usercode import whose
 
 MOST_NAMES = 2000
 """A scope or object with more names than this is not searched."""

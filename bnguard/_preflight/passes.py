@@ -11,10 +11,10 @@ from typing import Any, Literal
 from weakref import ReferenceType, ref
 
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, default_collate, default_convert
 
 from bnguard._facts.models import SourceLine
-from bnguard._preflight.batches import MOST_TENSORS, Kind, batch_size_of, storage_of, tensors_in, way_of
+from bnguard._preflight.batches import MOST_TENSORS, Kind, batch_size_of, storage_of, tensors_in
 from bnguard._preflight.outcome import Settings
 
 SHORT = 100
@@ -30,6 +30,9 @@ MOST_SIZES = 8
 
 MOST_SECONDS_OF_INDICES = 10.0
 """A sampler that has not ended after this time is taken for one that never does."""
+
+Way = Literal["indices", "fetched", "whole"]
+"""How batches are left out: by their indices, after they were fetched and looked at, or not at all."""
 
 
 class Clock:

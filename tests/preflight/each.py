@@ -53,11 +53,13 @@ def really(script: Path) -> Any:
     return json.loads(place.read_text(encoding="utf-8")) if place.exists() else "it raised by itself"
 
 
-def attempt(program: Sequence[str], settings: Settings, deadline: float, timeout: float) -> list[outcome.Outcome]:
+def attempt(
+    program: Sequence[str], settings: Settings, deadline: float, timeout: float, *, keep: bool
+) -> tuple[list[outcome.Outcome], dict[str, Any]]:
     folder = tempfile.mkdtemp()
     told = [str(settings.budget), str(settings.deadline), "whole" if settings.whole else "kinds"]
     apart(lambda: child.main([folder, *told, *program]))
-    return outcome.read(Path(folder))
+    return outcome.read(Path(folder)), {}
 
 
 def foreseen(script: Path) -> Any:
