@@ -105,6 +105,7 @@ def _attempt(
         finally:
             _end(process)
         found = _outcomes(folder, started, deadline)
+        # the rank that speaks for all has read ours and removed the folder
         if (
             not found and not folder.is_dir() and not ranks.is_local_leader()
         ):  # who speaks for all has read ours and gone

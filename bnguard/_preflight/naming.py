@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from bnguard import _private_torch as private
 from bnguard._preflight.passes import SeenLoader
 from bnguard._preflight.recorder import Recorder
 from bnguard._usercode import whose
@@ -17,7 +18,7 @@ MOST_NAMES = 2000
 """A scope or object with more names than this is not searched."""
 
 
-WRAPPED = ("module", "_orig_mod", "base_dataloader", "dataloader", "loader")
+WRAPPED = ("module", private.COMPILED, "base_dataloader", "dataloader", "loader")
 """Attributes under which wrappers keep what they wrap: its name is the wrapper's."""
 
 
