@@ -28,7 +28,7 @@ from torchvision import models
 
 import bnguard
 from bnguard._models.inputs import DetectionInputs, Inputs, SpecInputs, TensorSpec
-from bnguard._trace.copies import twin
+from bnguard._trace.copies import copy_for_trace
 
 SIZES = {
     "classification": [(3, 224, 224), (3, 64, 64), (3, 32, 32)],
@@ -81,7 +81,7 @@ def real_answer(
 
     ``lazy_copy`` runs a copy, so that lazy modules of the original stay lazy.
     """
-    model = twin(model, "shared") if lazy_copy else model
+    model = copy_for_trace(model, "shared") if lazy_copy else model
     names = {id(m): n for n, m in model.named_modules()}
     args, kwargs = inputs.make(batch_size, "cpu")
     model.train(mode == "train")

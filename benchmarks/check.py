@@ -83,19 +83,19 @@ def must(models: list[str]) -> dict[str, Spent]:
 
     from bnguard._forecast import request  # noqa: F401 - our own modules are a part of it
     from bnguard._models.inputs import SpecInputs, parse_input
-    from bnguard._trace.models import opened
+    from bnguard._trace.models import open_models
 
     spent = {"import": Spent.now().since(start), "build": Spent(0, 0), "trace": Spent(0, 0)}
     for name in models:
         start = Spent.now()
-        with opened(f"torchvision.models:{name}", mode="train", device="cuda") as built:
+        with open_models(f"torchvision.models:{name}", mode="train", device="cuda") as built:
             (model,) = built
             spent["build"] = spent["build"].plus(Spent.now().since(start))
             start = Spent.now()
             inputs = SpecInputs((parse_input(_image(name)),), "given")
             for mode, size in sizes():
-                model.subject.set_mode("train" if mode == "train" else "eval")
-                model.subject.best_trace(inputs, size, lambda _: None)
+                model.tracer.set_mode("train" if mode == "train" else "eval")
+                model.tracer.best_trace(inputs, size, lambda _: None)
             spent["trace"] = spent["trace"].plus(Spent.now().since(start))
     return spent
 

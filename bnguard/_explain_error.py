@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import IO
 
 from bnguard._diagnose.classify import Classified, classify
-from bnguard._diagnose.evidence import judge
-from bnguard._diagnose.log_text import Frame, LoggedError, read_errors
-from bnguard._diagnose.module_path import UNKNOWN, Found, find_norm, in_backward, last_layer_file
+from bnguard._diagnose.evidence import assess
+from bnguard._diagnose.log_text import LoggedError, read_errors
+from bnguard._diagnose.module_path import UNKNOWN, ModulePath, find_norm, in_backward, last_layer_file
 from bnguard._errors import InputError
 from bnguard._facts.diagnosis import Diagnosis
 from bnguard._facts.models import SourceLine
 from bnguard._facts.norm_kinds import BATCH, NormKind
 
 _EXPECTED_RANK = re.compile(r"expected (2D or 3D|4D|5D) input")
-_TYPES = {"2D or 3D": "BatchNorm1d", "4D": "BatchNorm2d", "5D": "BatchNorm3d"}
+_BY_EXPECTED_RANK = {"2D or 3D": "BatchNorm1d", "4D": "BatchNorm2d", "5D": "BatchNorm3d"}
 _BY_DIMENSIONS = {2: "BatchNorm1d", 3: "BatchNorm1d", 4: "BatchNorm2d", 5: "BatchNorm3d"}
 _CAUGHT = re.compile(r"Caught \w+ in (replica \d+ on device \d+|DataLoader worker process \d+)")
 _WORLD = re.compile(r"\bWORLD_SIZE[=: ]+(\d+)|--nproc[-_]per[-_]node[= ](\d+)")
@@ -41,17 +41,13 @@ def diagnose_text(text: str) -> Diagnosis | None:
 
 
 def _relevance(error: LoggedError) -> tuple[bool, bool, int]:
-    read = _diagnosed(error)
-    return (find_norm(error.frames) is None or read.cause == "unknown", read.cause == "unknown", error.rank or 0)
-
-
-def _diagnosed(error: LoggedError) -> Classified:
-    return classify(error.message, error.kind or None)
+    unknown = classify(error.message, error.kind).cause == "unknown"
+    return (find_norm(error.frames) is None or unknown, unknown, error.rank or 0)
 
 
 def _diagnose(error: LoggedError, errors: Sequence[LoggedError], text: str) -> Diagnosis:
-    whole = _with_the_way_there(error, errors)
-    read, found = _diagnosed(error), find_norm(whole.frames)
+    whole = _with_callers(error, errors)
+    read, found = classify(error.message, error.kind), find_norm(whole.frames)
     kind = found.kind if found else None
     seen = Diagnosis(
         layer=found.path if found and found.exact and read.reliable_place else None,
@@ -59,21 +55,23 @@ def _diagnose(error: LoggedError, errors: Sequence[LoggedError], text: str) -> D
         kind=kind.name if kind else None,
         place="backward" if found is None and in_backward(whole.frames) else "text",
         shape=read.shape,
-        values_per_channel=_values_per_channel(read.shape),
+        values_per_channel=read.shape[0] * math.prod(read.shape[2:]) if read.shape else None,
         mode="train" if read.cause == "one-value-per-channel" else None,
         rank=error.rank,
         world_size=_world_size(error, text),
     )
     elsewhere = last_layer_file(whole.frames) if found is None else None
-    judged = judge(seen, replace(read, code=None) if _is_elsewhere(read, elsewhere) else read)
+    if elsewhere and read.cause != "one-value-per-channel":  # the words of a normalisation, in another kind of layer
+        read = replace(read, code=None)
+    assessed = assess(seen, read)
     return replace(
-        judged,
-        candidates=() if judged.layer else _named(found),
-        evidence=(*judged.evidence, *_remarks(found, elsewhere), *_other_processes(error, errors)),
+        assessed,
+        candidates=() if assessed.layer else _candidates(found),
+        evidence=(*assessed.evidence, *_remarks(found, elsewhere), *_other_processes(error, errors)),
     )
 
 
-def _with_the_way_there(error: LoggedError, errors: Sequence[LoggedError]) -> LoggedError:
+def _with_callers(error: LoggedError, errors: Sequence[LoggedError]) -> LoggedError:
     """Put the way to an exception that was caught and chained before its own frames.
 
     The traceback of a cause begins where it was caught; the exception raised from it, printed below, passed the same
@@ -95,36 +93,28 @@ def _layer_type(error: LoggedError, read: Classified, kind: NormKind | None) -> 
         return kind.title
     expected = _EXPECTED_RANK.search(error.message)
     if expected:
-        return _TYPES[expected[1]]
+        return _BY_EXPECTED_RANK[expected[1]]
     return _BY_DIMENSIONS.get(len(read.shape)) if read.shape else None
-
-
-def _values_per_channel(shape: tuple[int, ...] | None) -> int | None:
-    return shape[0] * math.prod(shape[2:]) if shape else None
 
 
 def _world_size(error: LoggedError, text: str) -> int | None:
     """Return the number of processes where the log says it: the ranks that failed need not be all."""
-    said = _WORLD.search(text) if error.rank is not None else None
-    return int(said[1] or said[2]) if said else None
+    match = _WORLD.search(text) if error.rank is not None else None
+    return int(match[1] or match[2]) if match else None
 
 
-def _is_elsewhere(read: Classified, layer_file: str | None) -> bool:
-    """Whether the words could be a normalisation layer's, but the frames end in another kind of layer."""
-    return layer_file is not None and read.cause not in ("one-value-per-channel", "unknown")
-
-
-def _named(found: Found | None) -> tuple[str, ...]:
+def _candidates(found: ModulePath | None) -> tuple[str, ...]:
     """Return the name, its unknown steps included, unless it has no other."""
     return (found.path,) if found and found.path.replace(UNKNOWN, "").strip(".") else ()
 
 
-def _remarks(found: Found | None, elsewhere: str | None) -> Iterator[str]:
+def _remarks(found: ModulePath | None, elsewhere: str | None) -> Iterator[str]:
     if found and found.caller:
         caller = found.caller
+        file = re.split(r"[\\/](?:site|dist)-packages[\\/]", caller.file)[-1]
         line = f": {caller.source}" if caller.source else ""
-        yield f"it was called at {_place(caller)}, in {caller.function}{line}"
-    if any(UNKNOWN in path.split(".") for path in _named(found)):
+        yield f"it was called at {SourceLine(file, caller.line)}, in {caller.function}{line}"
+    if any(UNKNOWN in path.split(".") for path in _candidates(found)):
         yield f"{UNKNOWN} is a step that a traceback does not name, such as the index in a Sequential"
     if elsewhere:
         yield f"the traceback ends in torch/nn/modules/{elsewhere}.py, which is no normalisation layer"
@@ -145,13 +135,7 @@ def _other_processes(error: LoggedError, errors: Sequence[LoggedError]) -> Itera
         yield f"rank{'s' if len(alike) > 1 else ''} {', '.join(map(str, alike))} failed in the same way"
 
 
-def _place(caller: Frame) -> SourceLine:
-    """Name a file of an installed package by what follows ``site-packages``."""
-    installed = re.split(r"[\\/](?:site|dist)-packages[\\/]", caller.file)
-    return SourceLine(installed[-1], caller.line)
-
-
-# ------------------------------------------------------------------------- a log from a file or standard input, as text
+# ------------------------------------------------------------------------- reading the log, or its end, from a file
 
 
 MOST = 8 * 2**20
@@ -159,12 +143,12 @@ MOST = 8 * 2**20
 
 _CHUNK = 2**20
 
-_BYTE_ORDER_MARKS = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_BYTE_ORDER_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 """PowerShell's ``>`` writes UTF-16."""
 
 
 @dataclass(frozen=True)
-class Log:
+class _Log:
     """The text, what to call it, and whether it is only the last part of a larger one."""
 
     name: str
@@ -172,7 +156,7 @@ class Log:
     cut: bool
 
 
-def read_log(file: str) -> Log:
+def read_log(file: str) -> _Log:
     """Read a file, or standard input for ``-``.
 
     Raises:
@@ -194,16 +178,16 @@ def read_log(file: str) -> Log:
         raise InputError(f"cannot read {file}: {error.strerror or error}", hint=hint) from error
 
 
-def _read(name: str, stream: IO[bytes]) -> Log:
+def _read(name: str, stream: IO[bytes]) -> _Log:
     start = stream.read(2)
-    encoding = next((known for mark, known in _BYTE_ORDER_MARKS if start == mark), "utf-8")
     last, cut = _last_part(start, stream)
-    text = last.decode(encoding, "replace").removeprefix("\ufeff")
+    text = last.decode(_BYTE_ORDER_MARKS.get(start, "utf-8"), "replace").removeprefix("\ufeff")
     if not text.strip():
         raise InputError(f"{name} is empty", hint="paste the traceback with its last line")
-    if _is_binary(text):
+    sample = text[: 2**16]
+    if "\0" in sample or sample.count("\ufffd") > len(sample) // 10:
         raise InputError(f"{name} is not text", hint="give what the training printed, not a checkpoint or an archive")
-    return Log(name, text.partition("\n")[2] if cut else text, cut)
+    return _Log(name, text.partition("\n")[2] if cut else text, cut)
 
 
 def _last_part(start: bytes, stream: IO[bytes]) -> tuple[bytes, bool]:
@@ -217,8 +201,3 @@ def _last_part(start: bytes, stream: IO[bytes]) -> tuple[bytes, bool]:
             size -= len(kept.pop(0))
             cut = True
     return b"".join(kept), cut
-
-
-def _is_binary(text: str) -> bool:
-    sample = text[: 2**16]
-    return "\0" in sample or sample.count("\ufffd") > len(sample) // 10

@@ -96,18 +96,13 @@ def annotate(error: Exception, model: nn.Module | None = None, *, replay: bool =
         if diagnosis is not None:
             text = diagnosis.text()
             error.bnguard = diagnosis  # type: ignore[attr-defined]
-            _add_note(error, text)
+            if sys.version_info >= (3, 11):
+                error.add_note(text)
+            else:  # Python 3.10 prints no notes
+                vars(error)["__notes__"] = [*getattr(error, "__notes__", []), text]
+                sys.stderr.write(text + "\n")
     except Exception as own:  # noqa: BLE001 - the user's error matters, ours does not
         sys.stderr.write(f"bnguard: the error below could not be diagnosed ({one_line(own)})\n")
-
-
-def _add_note(error: Exception, text: str) -> None:
-    """Add a PEP 678 note; Python 3.10 prints none, so there the text goes to stderr as well."""
-    if sys.version_info >= (3, 11):
-        error.add_note(text)
-        return
-    vars(error)["__notes__"] = [*getattr(error, "__notes__", []), text]
-    sys.stderr.write(text + "\n")
 
 
 def install(model: nn.Module | None = None, *, replay: bool = True) -> None:
@@ -133,11 +128,11 @@ def install(model: nn.Module | None = None, *, replay: bool = True) -> None:
     sys.excepthook, threading.excepthook = hook, thread_hook
 
 
-# ----------------------------------- counting single-sample batches that pass BatchNorm in training mode without a word
+# --------------------------------------------- counting single-sample batches that pass BatchNorm without an error
 
 
 @dataclass
-class Passed:
+class _Passed:
     """How often single-sample batches passed one layer, and in which step first (steps count from 1)."""
 
     name: str
@@ -159,7 +154,7 @@ class Watch:
         self._handles: list[RemovableHandle] = []
         self._names = {x.module: x.name for x in find_layers(model) if x.kind is BATCH}
         self.steps = 0
-        self.passed: dict[str, Passed] = {}
+        self.passed: dict[str, _Passed] = {}
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -182,8 +177,7 @@ class Watch:
     def summary(self) -> str:
         """Return what passed, in one line."""
         first = min(self.passed.values(), key=lambda p: p.first_step)
-        most = max(p.times for p in self.passed.values())
-        count = len(self.passed)
+        most, count = max(p.times for p in self.passed.values()), len(self.passed)
         return (
             f"bnguard: {self.findings[0].code} {most} single-sample {'batch' if most == 1 else 'batches'} in training "
             f"mode passed {count} BatchNorm {'layer' if count == 1 else 'layers'}, first in step {first.first_step} "
@@ -202,12 +196,12 @@ class Watch:
         if args and args[0].shape[0] == 1 and not torch.compiler.is_compiling():
             self._note(module, args[0])
 
-    def _note(self, layer: nn.Module, given: Tensor) -> None:
-        if not layer.training or given.dim() < 2 or given.numel() == given.shape[1]:  # frozen, or PyTorch will raise
+    def _note(self, layer: nn.Module, x: Tensor) -> None:
+        if not layer.training or x.dim() < 2 or x.numel() == x.shape[1]:  # frozen, or PyTorch will raise
             return
         name = self._names[layer]
         if name not in self.passed:
-            self.passed[name] = Passed(name, assignment_line(self._model, name), max(self.steps, 1))
+            self.passed[name] = _Passed(name, assignment_line(self._model, name), max(self.steps, 1))
         self.passed[name].times += 1
 
 
@@ -217,18 +211,17 @@ def watching_all_models() -> Iterator[None]:
     watches: list[Watch] = []
     known: set[nn.Module] = set()
 
-    def meet(module: nn.Module, args: tuple[object, ...]) -> None:  # noqa: ARG001 - torch's signature
-        """Take the first module that is called for the model: its parts are called after it."""
+    def watch_first(module: nn.Module, args: tuple[object, ...]) -> None:  # noqa: ARG001 - torch's signature
         if module in known:
             return
-        known.update(module.modules())
+        known.update(module.modules())  # the first that is called is the model: its parts are called after it
         if any(layer.kind is BATCH for layer in find_layers(module)):
             watch = Watch(module)
             watch.start()
             watch.steps += module.training  # this call has begun: the model's own hook comes too late for it
             watches.append(watch)
 
-    handle = register_module_forward_pre_hook(meet)
+    handle = register_module_forward_pre_hook(watch_first)
     try:
         yield
     finally:

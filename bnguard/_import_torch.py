@@ -21,6 +21,5 @@ def import_torch() -> None:
             import torch  # noqa: F401
     except Exception as error:
         raise BnguardError(
-            f"torch cannot be imported: {error}",
-            hint="pip install torch torchvision, together, in one command",
+            f"torch cannot be imported: {error}", hint="pip install torch torchvision, together, in one command"
         ) from error

@@ -82,6 +82,15 @@ def batch_norm_backend(
         return _ask_backend(shape, dtype, param_dtype, stats_dtype, training, eps, device)
 
 
+def dispatch_mode() -> Any:  # noqa: ANN401 - a class, or what stands for it
+    """Return torch's class of modes that see every operator; without it one that is never asked and sees nothing."""
+    try:
+        from torch.utils._python_dispatch import TorchDispatchMode
+    except ImportError:
+        return nullcontext
+    return TorchDispatchMode
+
+
 def no_modes() -> AbstractContextManager[Any]:
     """Return a context outside any FakeTensorMode that is being traced under."""
     try:
@@ -166,11 +175,8 @@ def own_tensor(module: torch.nn.Module, name: str) -> torch.Tensor | None:
     if isinstance(module, script_module_type()):
         value = getattr(module, name, None)
         return value if isinstance(value, torch.Tensor) else None
-    for space in (
-        module.__dict__.get("_buffers") or {},
-        module.__dict__,
-        module.__dict__.get("_parameters") or {},
-    ):
+    own = module.__dict__
+    for space in (own.get("_buffers") or {}, own, own.get("_parameters") or {}):
         value = space.get(name)
         if isinstance(value, torch.Tensor) and not is_lazy(value):
             return value
@@ -181,6 +187,11 @@ def replace_tensor(module: torch.nn.Module, name: str, tensor: torch.Tensor) -> 
     """Put a tensor in the place of a parameter or buffer, whatever its class (a FakeTensor is no Parameter)."""
     space = module._parameters if name in module._parameters else module._buffers
     space[name] = tensor  # type: ignore[assignment]
+
+
+def version(tensor: torch.Tensor) -> int:
+    """Return how often the tensor was changed in place; not to be asked of one of inference mode."""
+    return int(tensor._version)
 
 
 def has_values(tensor: torch.Tensor) -> bool:
@@ -210,9 +221,7 @@ def is_cuda_build() -> bool:
 def fresh_lazy(tensor: torch.Tensor, device: str) -> Any:  # noqa: ANN401 - the stubs lack these constructors
     """Return another parameter or buffer that has no shape yet; deepcopy cannot copy such a buffer."""
     kind: Any = type(tensor)
-    if isinstance(tensor, torch.nn.Parameter):
-        return kind(tensor.requires_grad, device=device, dtype=tensor.dtype)
-    return kind(False, device=device, dtype=tensor.dtype)
+    return kind(isinstance(tensor, torch.nn.Parameter) and tensor.requires_grad, device=device, dtype=tensor.dtype)
 
 
 def is_lazy(tensor: torch.Tensor) -> bool:
@@ -220,7 +229,7 @@ def is_lazy(tensor: torch.Tensor) -> bool:
     return bool(torch.nn.parameter.is_lazy(tensor))
 
 
-# -------------------------------------------------------------------------- the graph of a backward
+# ------------------------------------------------------------------------------------ the graph of a backward
 
 
 def in_backward() -> bool:
@@ -254,20 +263,16 @@ def saved_state(node: Any) -> str | None:  # noqa: ANN401 - see above
                 one.register_hooks(_same, _same)
                 return "there"
         except (RuntimeError, AttributeError, TypeError) as error:
-            state = _state_in(str(error))
-            if state is not None:
-                return state
+            refusal = str(error)
+            if "freed" in refusal or "second time" in refusal:
+                return "freed"
+            if "already been set" in refusal:
+                return "hooked"
     return None
 
 
 def _same(value: Any) -> Any:  # noqa: ANN401 - whatever was saved
     return value
-
-
-def _state_in(refusal: str) -> str | None:
-    if "freed" in refusal or "second time" in refusal:
-        return "freed"
-    return "hooked" if "already been set" in refusal else None
 
 
 def saved_value(node: Any, name: str) -> Any:  # noqa: ANN401 - see above; a tensor or a number

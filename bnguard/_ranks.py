@@ -7,10 +7,12 @@ import hashlib
 import os
 import tempfile
 import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-_STALE = 60.0
+_STALE_AFTER = 60.0
 """Seconds after which a claim outside torchrun's folder is a killed run's, whose port is used again."""
 
 _JOB = ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "SLURM_JOB_ID")
@@ -49,7 +51,7 @@ def processes_here() -> int:
     return int(local) if rank() is not None and local.isdigit() else world_size()
 
 
-def speaks() -> bool:
+def is_local_leader() -> bool:
     """Whether this process speaks for all on this machine, where they can wait for each other; one alone does."""
     return rank() is None or os.environ.get("LOCAL_RANK", str(rank())) == "0"
 
@@ -57,15 +59,15 @@ def speaks() -> bool:
 def common_folder() -> Path | None:
     """Return a folder, made if need be, for the processes of this training on this machine; None where there is none.
 
-    Whoever speaks for all removes it.
+    The local leader removes it.
     """
-    place = _common_place() if rank() is not None else None
-    if place is None:
+    path = _common_path() if rank() is not None else None
+    if path is None:
         return None
-    folder = place.with_name(f"{place.name}.d")
+    folder = path.with_name(f"{path.name}.d")
     folder.mkdir(mode=0o700, exist_ok=True)
-    mine = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
-    return folder if mine else None  # what lies in another user's folder is not read
+    is_own = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
+    return folder if is_own else None  # what lies in another user's folder is not read
 
 
 def claim_report() -> int | None:
@@ -76,22 +78,20 @@ def claim_report() -> int | None:
         folder, a full disk) every process reports.
 
     """
-    mine = rank()
-    place = _place_of_claim() if mine is not None else None
-    if place is None:
+    path = _path_of_claim() if rank() is not None else None
+    if path is None:
         return None
     try:
-        handle = os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with open(path, "x", opener=partial(os.open, mode=0o600)) as file:
+            file.write(str(rank()))
     except FileExistsError:
-        return _claimant(place)
+        return _claimant(path)
     except OSError:
-        return None
-    os.write(handle, str(mine).encode())
-    os.close(handle)
+        pass
     return None
 
 
-def _common_place() -> Path | None:
+def _common_path() -> Path | None:
     """Return a path that all processes of this attempt on this machine come to: in torchrun's own folder, if any."""
     errors = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if errors and Path(errors).parents[1].is_dir():
@@ -102,32 +102,27 @@ def _common_place() -> Path | None:
     return Path(tempfile.gettempdir(), f"bnguard-report-{hashlib.sha256(job.encode()).hexdigest()[:16]}")
 
 
-def _place_of_claim() -> Path | None:
+def _path_of_claim() -> Path | None:
     """Return the file to create: in torchrun's own folder for this attempt, else a temporary one that we remove."""
-    place = _common_place()
-    if place is None or place.parent != Path(tempfile.gettempdir()):
-        return place
-    try:
-        if time.time() - place.stat().st_mtime > _STALE:
-            place.unlink(missing_ok=True)
-    except OSError:
-        pass  # nobody has claimed it
-    atexit.register(_remove_own, place)
-    return place
+    path = _common_path()
+    if path is None or path.parent != Path(tempfile.gettempdir()):
+        return path
+    with suppress(OSError):  # nobody has claimed it
+        if time.time() - path.stat().st_mtime > _STALE_AFTER:
+            path.unlink(missing_ok=True)
+    atexit.register(_remove_own, path)
+    return path
 
 
-def _claimant(place: Path) -> int:
+def _claimant(path: Path) -> int:
     """Return the rank in the file; it may be about to be written, and then the first rank is the likely one."""
-    try:
-        text = place.read_text(encoding="ascii")
-    except OSError:
-        text = ""
+    text = ""
+    with suppress(OSError):
+        text = path.read_text(encoding="ascii")
     return int(text) if text.isdigit() else 0
 
 
-def _remove_own(place: Path) -> None:
-    try:
-        if place.read_text(encoding="ascii") == str(rank()):
-            place.unlink()
-    except OSError:
-        pass
+def _remove_own(path: Path) -> None:
+    with suppress(OSError):
+        if path.read_text(encoding="ascii") == str(rank()):
+            path.unlink()

@@ -12,8 +12,8 @@ from typing import Any, Literal
 Situation = Literal[
     "tail", "every-batch", "piece", "evaluation", "layer", "statistics", "configuration", "cuda", "input"
 ]
-"""What a remedy is for: a lone sample in the tail, in every batch, in a replica's or rank's piece, or in evaluation; a
-layer as it is built; what its running statistics hold; a setting of it; a kernel on an accelerator; what the layer is
+"""What a remedy is for: a single sample in the tail, in every batch, in a replica's or rank's piece, or in evaluation;
+a layer as it is built; what its running statistics hold; a setting of it; a kernel on an accelerator; what the layer is
 given."""
 
 
@@ -93,7 +93,7 @@ def loader_variable(name: str) -> str:
     return name if name.isidentifier() and name.lower().endswith(("loader", "dl")) else "loader"
 
 
-NOTHING_LOST = "nothing is lost"
+_NOTHING_LOST = "nothing is lost"
 _PLANNED = "the epoch is planned again for every rank, worker and replica"
 _VERIFIED = "the changed model is run on one sample, or all is taken back"
 
@@ -103,7 +103,7 @@ MERGE_TAIL = Remedy(
     "merge-tail",
     "merge the lone sample into the batch before it",
     "tail",
-    NOTHING_LOST,
+    _NOTHING_LOST,
     "bnguard.repair.merge_tail",
     command="bnguard fix",
     proof=_PLANNED,
@@ -112,7 +112,7 @@ BALANCE = Remedy(
     "balance",
     "spread the samples evenly over the batches",
     "tail",
-    NOTHING_LOST,
+    _NOTHING_LOST,
     "bnguard.repair.balance",
     proof=_PLANNED,
 )
@@ -129,8 +129,8 @@ DROP_LAST = Remedy(
 KEEP_TAIL = Remedy("keep-tail", "set drop_last=False, or choose a smaller batch size", "tail")
 LARGER_BATCHES = Remedy("larger-batches", "raise batch_size to 2 or more", "every-batch")
 MORE_SAMPLES = Remedy("more-samples", "give this loader at least two samples", "tail")
-FEWER_REPLICAS = Remedy("replicas", "use fewer replicas", "piece", NOTHING_LOST, proof=_PLANNED)
-FEWER_WORKERS = Remedy("workers", "use another number of workers", "piece", NOTHING_LOST, proof=_PLANNED)
+FEWER_REPLICAS = Remedy("replicas", "use fewer replicas", "piece", _NOTHING_LOST, proof=_PLANNED)
+FEWER_WORKERS = Remedy("workers", "use another number of workers", "piece", _NOTHING_LOST, proof=_PLANNED)
 WORLD_SIZE = Remedy("world-size", "train on another number of ranks", "piece", proof=_PLANNED)
 SYNC_BATCHNORM = Remedy(
     "sync-batchnorm",
@@ -220,9 +220,7 @@ SMALLER_BATCH = Remedy("smaller-batch", "use a smaller batch, or activation chec
 FREE_GRAPHS = Remedy("free-graphs", "keep no tensor with its graph, such as a running total of losses", "cuda")
 FREE_MEMORY = Remedy("free-memory", "use a smaller batch, or free memory before this layer", "cuda")
 BLOCKING_LAUNCH = Remedy(
-    "blocking-launch",
-    "run again with CUDA_LAUNCH_BLOCKING=1: then the traceback shows the call that failed",
-    "cuda",
+    "blocking-launch", "run again with CUDA_LAUNCH_BLOCKING=1: then the traceback shows the call that failed", "cuda"
 )
 CHECK_INDICES = Remedy(
     "check-indices", "a label or an index outside its range is the usual reason: check it on the CPU", "cuda"

@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-# ------------------------------------------------------------------------------- what a computation moves
+# ------------------------------------------------------------------------------- what a computation changes
 
 
 @contextmanager
@@ -25,8 +25,8 @@ def untouched_process() -> Iterator[None]:
     """Give back random states, torch's switches and warnings as they were."""
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
-        for ask, set_again in switches():
-            stack.callback(_restore, ask, set_again, ask())
+        for get, put in switches():
+            stack.callback(_restore, get, put, get())
         stack.enter_context(random_states_kept())
         yield
 
@@ -48,9 +48,22 @@ def random_states_kept() -> Iterator[None]:
         yield
 
 
+def random_states() -> tuple[object, ...]:
+    """Return something that differs when a random number was drawn by Python, NumPy or torch."""
+    import random
+
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
+    drawn = None if numpy is None else numpy.random.get_state()
+    return (
+        random.getstate(),
+        None if torch is None else tuple(torch.get_rng_state().tolist()),
+        None if drawn is None else (drawn[1].tobytes(), drawn[2]),
+    )
+
+
 @lru_cache(maxsize=1)
 def switches() -> tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...]:
-    """Return what a user's file may switch in torch, as pairs of asking and setting."""
+    """Return what a user's file may switch in torch, as pairs of a getter and a setter."""
     import torch
 
     from bnguard._private_torch import default_device
@@ -70,9 +83,9 @@ def switches() -> tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...]:
     )
 
 
-def _restore(ask: Callable[[], Any], set_again: Callable[[Any], object], before: object) -> None:
-    if ask() != before:  # setting is not free: a default device pushes a mode
-        set_again(before)
+def _restore(get: Callable[[], Any], put: Callable[[Any], object], before: object) -> None:
+    if get() != before:  # setting is not free: a default device pushes a mode
+        put(before)
 
 
 @contextmanager
@@ -94,7 +107,7 @@ def paused_gc(*, freeze: bool = False) -> Iterator[None]:
             gc.enable()
 
 
-# ------------------------------------------------------------------------------------ what a file moves
+# -------------------------------------------------------------------------------------- what a file changes
 
 
 @contextmanager
@@ -102,16 +115,12 @@ def surroundings_kept() -> Iterator[None]:
     """Give back ``sys.path``, ``sys.argv``, working folder, environment variables and recursion limit as they were."""
     path, argv, variables = list(sys.path), sys.argv, dict(os.environ)
     with ExitStack() as stack:
-        stack.callback(_restore_imports, path, argv)
+        stack.callback(setattr, sys, "argv", argv)
+        stack.callback(sys.path.__setitem__, slice(None), path)
         stack.callback(_restore, partial(dict, os.environ), _set_environment, variables)
         stack.callback(sys.setrecursionlimit, sys.getrecursionlimit())
         stack.callback(os.chdir, Path.cwd())
         yield
-
-
-def _restore_imports(path: list[str], argv: list[str]) -> None:
-    sys.path[:] = path
-    sys.argv = argv
 
 
 def _set_environment(variables: dict[str, str]) -> None:

@@ -65,8 +65,8 @@ def user_traceback(error: BaseException) -> str | None:
 def users_frames(error: BaseException) -> list[traceback.FrameSummary]:
     """Return the user's frames of a traceback, and those of libraries that stand between them; outermost first."""
     frames = traceback.extract_tb(error.__traceback__)
-    mine = [i for i, frame in enumerate(frames) if whose(frame.filename) == "user"]
-    between = frames[mine[0] : mine[-1] + 1] if mine else []
+    own = [i for i, frame in enumerate(frames) if whose(frame.filename) == "user"]
+    between = frames[own[0] : own[-1] + 1] if own else []
     return [frame for frame in between if whose(frame.filename) in ("user", "library")]
 
 
@@ -81,15 +81,10 @@ def without_launchers(traceback: TracebackType | None) -> TracebackType | None:
 
 
 def _shortened(frames: list[traceback.FrameSummary]) -> list[str]:
-    left_out = len(frames) - _MOST_FRAMES
-    if left_out <= 0:
-        return traceback.format_list(frames)
+    lines = traceback.format_list(frames)
+    left_out = len(lines) - _MOST_FRAMES
     half = _MOST_FRAMES // 2
-    return [
-        *traceback.format_list(frames[:half]),
-        f"  … {left_out} frames …\n",
-        *traceback.format_list(frames[-half:]),
-    ]
+    return lines if left_out <= 0 else [*lines[:half], f"  … {left_out} frames …\n", *lines[-half:]]
 
 
 def one_line(error: BaseException) -> str:

@@ -47,11 +47,20 @@ def test_the_backend_is_asked_outside_of_modes_where_they_can_be_left(empty) -> 
             self.calls += 1
             return func(*args, **(kwargs or {}))
 
-    with Sees() as mode, private._no_modes():
+    with Sees() as mode, private.no_modes():
         torch.zeros(1)
     assert mode.calls == 0
     empty("torch.utils._python_dispatch")
-    with private._no_modes():
+    with private.no_modes():
+        assert torch.zeros(1).item() == 0
+
+
+def test_a_mode_that_sees_operators(empty) -> None:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    assert private.dispatch_mode() is TorchDispatchMode
+    empty("torch.utils._python_dispatch")
+    with private.dispatch_mode()():
         assert torch.zeros(1).item() == 0
 
 

@@ -1,4 +1,4 @@
-"""Looking at a user's sampler without leaving a trace: on a copy, with every random state put back."""
+"""What a live loader yields, found without leaving a trace: sizes of batches, one sample, what else changes sizes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_BATCHES = 1_000_000
 MOST_SECONDS = 30.0
 """… and no longer than this."""
 
-PASSES = 3
+_PASSES = 3
 """Epochs that are looked at where one is short, since a sampler that shuffles may vary its sizes."""
 
 
@@ -40,7 +40,7 @@ class CannotCopyError(Exception):
     """The sampler cannot be copied, and following the original would move its state."""
 
 
-def private_copy(sampler: object, dataset: object) -> Any:  # noqa: ANN401 - the type of what is copied
+def _private_copy(sampler: object, dataset: object) -> Any:  # noqa: ANN401 - the type of what is copied
     """Return a deep copy that shares the datasets and nothing else.
 
     Raises:
@@ -49,10 +49,14 @@ def private_copy(sampler: object, dataset: object) -> Any:  # noqa: ANN401 - the
     """
     shared: dict[int, object] = {id(dataset): dataset}
     _share_datasets(sampler, shared, depth=4)
+    return _deep_copy(sampler, dict(shared))
+
+
+def _deep_copy(value: Any, shared: dict[int, object]) -> Any:  # noqa: ANN401 - the type of what is copied
     try:
-        return copy.deepcopy(sampler, dict(shared))
+        return copy.deepcopy(value, shared)
     except Exception as error:
-        raise CannotCopyError(f"{type(error).__name__}: {error}") from error
+        raise CannotCopyError(one_line(error)) from error
 
 
 def _share_datasets(owner: object, shared: dict[int, object], depth: int) -> None:
@@ -68,16 +72,11 @@ def follow(
     dataset: object,
     measure: Callable[[Any], int],
     progress: Callable[[int], None] | None,
-    passes: int = PASSES,
+    passes: int = _PASSES,
 ) -> list[Seen]:
     """Return the sizes of up to ``passes`` epochs of a copy of the sampler.
 
-    Args:
-        sampler: any iterable of batches of indices, or of indices.
-        dataset: of the loader; the copy shares it.
-        measure: turns one item into its size.
-        progress: called with the number of items seen.
-        passes: how many epochs; fewer where one is long.
+    ``measure`` turns one item into its size; the copy shares the dataset.
 
     Raises:
         CannotCopyError: if no copy can be made.
@@ -85,24 +84,24 @@ def follow(
 
     """
     with random_states_kept():
-        mine = sampler if isinstance(sampler, (list, tuple, range)) else private_copy(sampler, dataset)
+        copied = sampler if isinstance(sampler, (list, tuple, range)) else _private_copy(sampler, dataset)
         seen: list[Seen] = []
-        for epoch in range(1 if isinstance(mine, (list, tuple, range)) else passes):
-            if epoch and hasattr(mine, "set_epoch"):
-                mine.set_epoch(epoch)
-            seen.append(_one_pass(mine, measure, progress))
+        for epoch in range(1 if isinstance(copied, (list, tuple, range)) else passes):
+            if epoch and hasattr(copied, "set_epoch"):
+                copied.set_epoch(epoch)
+            seen.append(_one_pass(copied, measure, progress))
             items = sum(count for _, count in seen[-1].sizes)
             if not items or items * passes > MOST_BATCHES // 10 or not seen[-1].ended:
                 break
         return seen if seen[-1].sizes or len(seen) == 1 else seen[:-1]
 
 
-def _one_pass(mine: Iterable[Any], measure: Callable[[Any], int], progress: Callable[[int], None] | None) -> Seen:
+def _one_pass(copied: Iterable[Any], measure: Callable[[Any], int], progress: Callable[[int], None] | None) -> Seen:
     sizes: list[tuple[int, int]] = []
     deadline = time.monotonic() + MOST_SECONDS
     done = 0
     try:
-        for item in mine:
+        for item in copied:
             size = measure(item)
             if sizes and sizes[-1][0] == size:
                 sizes[-1] = (size, sizes[-1][1] + 1)
@@ -135,15 +134,8 @@ def count_items(dataset: object, progress: Callable[[int], None] | None) -> tupl
 
     """
     with random_states_kept():
-        try:
-            mine: Any = copy.deepcopy(dataset)
-        except Exception as error:
-            raise CannotCopyError(f"{type(error).__name__}: {error}") from error
-        seen = _one_pass(mine, lambda _item: 1, progress)
+        seen = _one_pass(_deep_copy(dataset, {}), lambda _item: 1, progress)
     return sum(count for _, count in seen.sizes), seen.ended
-
-
-# -------------------------------------------------------- one sample of a live DataLoader, collated as the loader would
 
 
 class Sample(NamedTuple):
@@ -192,11 +184,7 @@ def first_sample(loader: DataLoader[Any]) -> Sample:
 def _item(loader: DataLoader[Any]) -> Any:  # noqa: ANN401 - any item
     dataset: Any = loader.dataset
     if isinstance(dataset, IterableDataset):
-        try:
-            mine = copy.deepcopy(dataset)
-        except Exception as error:
-            raise CannotCopyError(one_line(error)) from error
-        return next(iter(mine))
+        return next(iter(_deep_copy(dataset, {})))
     index = _first_index(loader)
     fetch = getattr(dataset, "__getitems__", None)  # DataLoader prefers it, and so may the dataset's author
     return fetch([index])[0] if fetch else dataset[index]
@@ -205,13 +193,10 @@ def _item(loader: DataLoader[Any]) -> Any:  # noqa: ANN401 - any item
 def _first_index(loader: DataLoader[Any]) -> Any:  # noqa: ANN401 - an index, or whatever a sampler yields
     batches = loader.batch_sampler
     try:
-        mine = batches if isinstance(batches, (list, tuple)) else private_copy(batches, loader.dataset)
+        copied = batches if isinstance(batches, (list, tuple)) else _private_copy(batches, loader.dataset)
     except CannotCopyError:
         return 0
-    return next(iter(next(iter(mine))))
-
-
-# --------------------------- what else about a live DataLoader can change the sizes of its batches after they were plan
+    return next(iter(next(iter(copied))))
 
 
 def notes_on(loader: DataLoader[Any]) -> Iterator[str]:

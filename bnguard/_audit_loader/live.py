@@ -52,13 +52,13 @@ def audit_live(loader: object, request: LiveRequest) -> Report:
         mode = request.mode or mode_of(name, request.eval_names)
         inspected.append(inspect(one, Inspection(name, mode, request.setup, request.counting, request.progress)))
     facts = tuple(it.fact for it in inspected)
-    ways = tuple(
+    suggested = tuple(
         way for it in inspected if it.setup for way in suggest(it.fact, it.setup, loader_variable(it.fact.name))
     )
     return Report(
         command="audit-loader",
         loaders=facts,
-        suggestions=ways,
+        suggestions=suggested,
         findings=judge_loaders(facts),
         torch=torch.__version__,
     )

@@ -22,11 +22,6 @@ def mode_of(name: str, eval_names: Collection[str] = ()) -> Mode:
 
     A name that says both (``train_val``) or neither counts as training: there one sample is an error, and
     an error that is none is easier to see than a warning that should have been one.
-
-    Args:
-        name: the split's or loader's name.
-        eval_names: names that the user declared to run in eval mode.
-
     """
     return "eval" if name in eval_names else stated_mode(name) or "train"
 

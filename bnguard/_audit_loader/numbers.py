@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MOST_SIZES = 1000
 """How many dataset sizes one range may hold: each is audited and reported on its own."""
 
-MOST_REPLICAS = 4096
+_MOST_REPLICAS = 4096
 """Replicas are written out one by one in the report; no machine has as many devices."""
 
 
@@ -93,8 +93,8 @@ def check_setup(setup: Setup) -> None:
     for name in ("batch_size", "world_size", "replicas", "micro_batches"):
         whole(name, getattr(setup, name))
     whole("workers", setup.workers, least=0)
-    if setup.replicas > MOST_REPLICAS:
-        raise UsageError(f"replicas is {setup.replicas}; more than {MOST_REPLICAS:,} are not audited")
+    if setup.replicas > _MOST_REPLICAS:
+        raise UsageError(f"replicas is {setup.replicas}; more than {_MOST_REPLICAS:,} are not audited")
     law = law_named(setup.sharding)
     if setup.shard is not None:
         worker_sharding(setup.shard)
@@ -123,11 +123,13 @@ def audit_numbers(request: Request) -> Report:
     facts = facts_of(request)
     span: dict[str, Any] = {}
     if len(request.sizes) == 1:
-        ways = tuple(way for fact in facts for way in suggest(fact, request.setup))
+        suggested = tuple(way for fact in facts for way in suggest(fact, request.setup))
     else:
-        ways = tuple(suggest_for_range(facts, request.setup))
+        suggested = tuple(suggest_for_range(facts, request.setup))
         span["range"] = {"from": request.sizes[0], "to": request.sizes[-1]}
-    return Report(command="audit-loader", loaders=facts, suggestions=ways, findings=judge_loaders(facts), extra=span)
+    return Report(
+        command="audit-loader", loaders=facts, suggestions=suggested, findings=judge_loaders(facts), extra=span
+    )
 
 
 def facts_of(request: Request) -> tuple[LoaderFact, ...]:

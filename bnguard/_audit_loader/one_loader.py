@@ -18,7 +18,7 @@ from torch.utils.data import (
 
 from bnguard._audit_loader.follow import MOST_BATCHES, CannotCopyError, Seen, count_items, follow, notes_on, user_error
 from bnguard._audit_loader.numbers import check_setup
-from bnguard._audit_loader.plan import Plan, Setup
+from bnguard._audit_loader.plan import EpochPlan, Setup
 from bnguard._audit_loader.sharding import Recognised, behaves_as, is_from, recognise
 from bnguard._audit_loader.summary import describe, noted, summarise
 from bnguard._errors import TargetError, UsageError
@@ -53,58 +53,55 @@ class Inspected(NamedTuple):
     setup: Setup | None = None
 
 
-def inspect(loader: DataLoader[Any], asked: Inspection) -> Inspected:
+def inspect(loader: DataLoader[Any], request: Inspection) -> Inspected:
     """Return every batch size of one epoch of the loader, or why it is not known.
 
     No sample is fetched (unless ``asked.counting`` says so), no worker starts, no state moves.
     """
-    shared = _recognised(loader, asked.setup, asked)
+    shared = _recognised(loader, request.setup, request)
     if shared is not None and shared.setup is not None:
-        asked = asked._replace(setup=shared.setup)
+        request = request._replace(setup=shared.setup)
     if shared is not None and shared.setup is None:
-        found = Inspected(_bare(loader, asked, unknown=shared.unknown))
+        result = Inspected(_bare(loader, request, unknown=shared.unknown))
     elif isinstance(loader.dataset, IterableDataset):
-        found = _iterable(loader, asked)
+        result = _iterable(loader, request)
     elif loader.batch_sampler is None:
-        found = _unbatched(loader, asked)
+        result = _unbatched(loader, request)
     else:
-        found = _batched(loader, loader.batch_sampler, asked)
-    return found._replace(fact=noted(found.fact, *notes_on(loader)))
+        result = _batched(loader, loader.batch_sampler, request)
+    return result._replace(fact=noted(result.fact, *notes_on(loader)))
 
 
-def _bare(loader: DataLoader[Any], asked: Inspection, **more: Any) -> LoaderFact:  # noqa: ANN401 - fields of the fact
+def _bare(loader: DataLoader[Any], request: Inspection, **more: Any) -> LoaderFact:  # noqa: ANN401 - fields of the fact
     fact = LoaderFact(
-        name=asked.name,
-        mode=asked.mode,
+        name=request.name,
+        mode=request.mode,
         samples=None,
         batch_size=loader.batch_size,
         drop_last=loader.drop_last,
         streams=(),
-        replicas=asked.setup.replicas,
-        micro_batches=asked.setup.micro_batches,
+        replicas=request.setup.replicas,
+        micro_batches=request.setup.micro_batches,
     )
     return replace(fact, **more)
 
 
-# ------------------------------------------------------------------------------------ map-style datasets
-
-
-def _unbatched(loader: DataLoader[Any], asked: Inspection) -> Inspected:
+def _unbatched(loader: DataLoader[Any], request: Inspection) -> Inspected:
     if isinstance(loader.sampler, BatchSampler):
-        found = _batched(loader, loader.sampler, asked)
+        result = _batched(loader, loader.sampler, request)
         note = "batch_size=None with a BatchSampler as sampler: the dataset gets each list of indices"
-        return found._replace(fact=noted(found.fact, note))
+        return result._replace(fact=noted(result.fact, note))
     why = "batch_size=None adds no batch dimension: the size is that of what the dataset returns"
-    return Inspected(_bare(loader, asked, unknown=why))
+    return Inspected(_bare(loader, request, unknown=why))
 
 
-def _batched(loader: DataLoader[Any], batches: Any, asked: Inspection) -> Inspected:  # noqa: ANN401
-    shard = _recognised(batches, asked.setup, asked)
-    inner, setup = (batches, asked.setup) if shard is None else (shard.inner, shard.setup)
+def _batched(loader: DataLoader[Any], batches: Any, request: Inspection) -> Inspected:  # noqa: ANN401
+    shard = _recognised(batches, request.setup, request)
+    inner, setup = (batches, request.setup) if shard is None else (shard.inner, shard.setup)
     law = law_of(inner)
     if setup is None or law is None or (shard is not None and not _divisible(inner, setup)):
-        return _followed(loader, batches, asked, shard)
-    return _plain(loader, inner.sampler, setup._replace(**law), asked)
+        return _followed(loader, batches, request, shard)
+    return _plain(loader, inner.sampler, setup._replace(**law), request)
 
 
 def _divisible(batches: Any, setup: Setup) -> bool:  # noqa: ANN401 - a batch sampler of a known law
@@ -125,29 +122,29 @@ def law_of(batch_sampler: Any) -> dict[str, Any] | None:  # noqa: ANN401 - any i
     return None
 
 
-def _plain(loader: DataLoader[Any], sampler: Any, setup: Setup, asked: Inspection) -> Inspected:  # noqa: ANN401
+def _plain(loader: DataLoader[Any], sampler: Any, setup: Setup, request: Inspection) -> Inspected:  # noqa: ANN401
     """Plan batches of a known law over some sampler, such as ``S(len(sampler), batch_size, drop_last)``."""
-    shard = _recognised(sampler, setup, asked)
+    shard = _recognised(sampler, setup, request)
     if shard is not None and shard.setup is not None:
-        return Inspected(describe(asked.name, asked.mode, len(shard.inner), shard.setup), shard.setup)
+        return Inspected(describe(request.name, request.mode, len(shard.inner), shard.setup), shard.setup)
     try:
-        length = _length(loader, sampler, asked)
+        length = _length(loader, sampler, request)
     except CannotCopyError as error:
         why = f"the {type(sampler).__name__} cannot be copied ({error}), and following it would use it up"
-        return Inspected(_bare(loader, asked, batch_size=setup.batch_size, drop_last=setup.drop_last, unknown=why))
+        return Inspected(_bare(loader, request, batch_size=setup.batch_size, drop_last=setup.drop_last, unknown=why))
     if shard is not None:
-        return Inspected(_of_rank(shard, describe(asked.name, asked.mode, length, setup.on_ranks(1))))
+        return Inspected(_of_rank(shard, describe(request.name, request.mode, length, setup.on_ranks(1))))
     notes = ["the sampler yields lists of indices: each becomes one item of a batch (meant as batch_sampler=?)"]
-    fact = describe(asked.name, asked.mode, length, setup, notes if isinstance(sampler, BatchSampler) else ())
+    fact = describe(request.name, request.mode, length, setup, notes if isinstance(sampler, BatchSampler) else ())
     return Inspected(fact, setup)
 
 
 def _of_rank(shard: Recognised, fact: LoaderFact) -> LoaderFact:
     """Return the fact of a single rank as that of the one that was looked at; the others are not known."""
     ranks = (shard.rank, shard.rank)
-    lone = replace(fact.first_single, rank=shard.rank) if fact.first_single else None
+    single = replace(fact.first_single, rank=shard.rank) if fact.first_single else None
     streams = tuple(replace(s, ranks=ranks) for s in fact.streams)
-    return replace(fact, streams=streams, first_single=lone, world_size=shard.world_size, unknown=shard.unknown)
+    return replace(fact, streams=streams, first_single=single, world_size=shard.world_size, unknown=shard.unknown)
 
 
 def yields_its_length(sampler: object) -> bool:
@@ -158,7 +155,7 @@ def yields_its_length(sampler: object) -> bool:
     return divided.setup is not None if divided else is_from(sampler, "accelerate", "SeedableRandomSampler")
 
 
-def _length(loader: DataLoader[Any], sampler: Any, asked: Inspection) -> int:  # noqa: ANN401 - any iterable
+def _length(loader: DataLoader[Any], sampler: Any, request: Inspection) -> int:  # noqa: ANN401 - any iterable
     """Return how many items a sampler yields: its length where that is law, else by following a copy."""
     if yields_its_length(sampler):
         try:
@@ -166,39 +163,39 @@ def _length(loader: DataLoader[Any], sampler: Any, asked: Inspection) -> int:  #
         except Exception as error:
             raise user_error(f"len() of the {type(sampler).__name__}", error) from error
     if behaves_as(sampler, (BatchSampler,)):
-        length = _length(loader, sampler.sampler, asked)
+        length = _length(loader, sampler.sampler, request)
         full, rest = divmod(length, int(sampler.batch_size))
         return full if sampler.drop_last or not rest else full + 1
-    seen = follow(sampler, loader.dataset, lambda _index: 1, asked.progress)
+    seen = follow(sampler, loader.dataset, lambda _index: 1, request.progress)
     if not seen[0].ended:
-        raise _endless(asked.name, "sampler")
+        raise _endless(request.name, "sampler")
     return sum(count for _, count in seen[0].sizes)
 
 
 def _followed(
     loader: DataLoader[Any],
     batches: Any,  # noqa: ANN401 - any iterable of lists
-    asked: Inspection,
+    request: Inspection,
     shard: Recognised | None,
 ) -> Inspected:
     """Any other batch_sampler: the sizes that a copy of it yields, on one rank of those between which it divides."""
-    if asked.setup.world_size > 1:
+    if request.setup.world_size > 1:
         raise UsageError(
-            f"how several ranks share the {type(batches).__name__} of {asked.name} is not known",
+            f"how several ranks share the {type(batches).__name__} of {request.name} is not known",
             hint="leave --world-size out",
         )
     world, rank = (1, 0) if shard is None else (shard.world_size, shard.rank)
-    bare = _bare(loader, asked, batch_size=None, drop_last=False, world_size=world)
+    bare = _bare(loader, request, batch_size=None, drop_last=False, world_size=world)
     try:
-        passes = follow(batches, loader.dataset, _size, asked.progress)
+        passes = follow(batches, loader.dataset, _size, request.progress)
     except CannotCopyError as error:
         why = f"the {type(batches).__name__} cannot be copied ({error}), and following it would use it up"
         return Inspected(replace(bare, unknown=why))
     seen = _worst(passes)
     if not seen.ended and not hasattr(batches, "__len__"):
-        raise _endless(asked.name, "batch_sampler")
+        raise _endless(request.name, "batch_sampler")
     stream = Stream((rank, rank), seen.sizes)
-    fact = summarise(replace(bare, samples=stream.total), Plan((stream,), 0))
+    fact = summarise(replace(bare, samples=stream.total), EpochPlan((stream,), 0))
     fact = replace(fact, unused=None, notes=_followed_notes(batches, passes))
     if not seen.ended:
         why = f"only the first {stream.steps:,} batches of a longer epoch were looked at"
@@ -225,10 +222,10 @@ def _followed_notes(batches: object, passes: list[Seen]) -> tuple[str, ...]:
 
 def _tally(sizes: Runs) -> frozenset[tuple[int, int]]:
     """Return how many batches of each size there are, whatever their order."""
-    found: Counter[int] = Counter()
+    result: Counter[int] = Counter()
     for size, count in sizes:
-        found[size] += count
-    return frozenset(found.items())
+        result[size] += count
+    return frozenset(result.items())
 
 
 def _size(batch: Any) -> int:  # noqa: ANN401 - a list, or any iterable of indices
@@ -242,34 +239,31 @@ def _endless(name: str, what: str) -> TargetError:
     )
 
 
-# ------------------------------------------------------------------------------------- iterable datasets
-
-
-def _iterable(loader: DataLoader[Any], asked: Inspection) -> Inspected:
+def _iterable(loader: DataLoader[Any], request: Inspection) -> Inspected:
     """Plan an IterableDataset: each worker batches its own stream, and nobody need know how long it is."""
-    setup, dataset = _stream(loader, asked)
+    setup, dataset = _stream(loader, request)
     if setup is None:
         why = "batch_size=None: the IterableDataset makes the batches itself, and their sizes are not known"
-        return Inspected(_bare(loader, asked, unknown=why))
-    shard = _recognised(dataset, setup, asked)
+        return Inspected(_bare(loader, request, unknown=why))
+    shard = _recognised(dataset, setup, request)
     if shard is not None:
         if shard.setup is None:
-            return Inspected(_bare(loader, asked, unknown=shard.unknown))
+            return Inspected(_bare(loader, request, unknown=shard.unknown))
         setup, dataset = shard.setup, shard.inner
     check_setup(setup)
-    length, source = _iterable_length(dataset, asked)
+    length, source = _iterable_length(dataset, request)
     if length is None:
         notes = ("drop_last=True: every batch that comes is full",) if loader.drop_last else ()
-        bare = _bare(loader, asked, workers=loader.num_workers, unknown=source, notes=notes)
+        bare = _bare(loader, request, workers=loader.num_workers, unknown=source, notes=notes)
         return Inspected(bare)
-    fact = describe(asked.name, asked.mode, length, setup, (source,))
+    fact = describe(request.name, request.mode, length, setup, (source,))
     return Inspected(fact, setup if fact.unknown is None else None)
 
 
-def _stream(loader: DataLoader[Any], asked: Inspection) -> tuple[Setup | None, Any]:
+def _stream(loader: DataLoader[Any], request: Inspection) -> tuple[Setup | None, Any]:
     """Return how each worker batches, None if the dataset does that itself, and the dataset that yields samples."""
     dataset: Any = loader.dataset
-    setup = asked.setup._replace(iterable=True, workers=loader.num_workers)
+    setup = request.setup._replace(iterable=True, workers=loader.num_workers)
     if is_from(dataset, "bnguard", "MergedStream"):
         setup = setup._replace(batch_size=dataset.size, drop_last=False, tail="merge", min_size=dataset.min_size)
         return setup, dataset.dataset
@@ -278,16 +272,16 @@ def _stream(loader: DataLoader[Any], asked: Inspection) -> tuple[Setup | None, A
     return setup._replace(batch_size=loader.batch_size, drop_last=loader.drop_last), dataset
 
 
-def _iterable_length(dataset: Any, asked: Inspection) -> tuple[int | None, str]:  # noqa: ANN401
+def _iterable_length(dataset: Any, request: Inspection) -> tuple[int | None, str]:  # noqa: ANN401
     """Return the number of samples, if known, and how it is known or why not."""
     try:
         return len(dataset), "the number of samples is what the dataset's __len__ says"
     except Exception:  # noqa: BLE001 - a missing __len__ raises TypeError, other people's raise anything
         pass
-    if not asked.counting:
+    if not request.counting:
         return None, "the IterableDataset has no length (--count reads it once to find out)"
     try:
-        count, ended = count_items(dataset, asked.progress)
+        count, ended = count_items(dataset, request.progress)
     except CannotCopyError as error:
         return None, f"the IterableDataset cannot be copied ({error}), and counting it would use it up"
     if not ended:
@@ -295,18 +289,18 @@ def _iterable_length(dataset: Any, asked: Inspection) -> tuple[int | None, str]:
     return count, "the samples were counted by reading the dataset once, in one process"
 
 
-def _recognised(part: object, setup: Setup, asked: Inspection) -> Recognised | None:
+def _recognised(part: object, setup: Setup, request: Inspection) -> Recognised | None:
     """Ask which law is at work in a part of the loader.
 
     Raises:
         UsageError: if it has other ranks than were asked for.
 
     """
-    found = recognise(part, setup)
-    if found is not None and asked.setup.world_size not in (1, found.world_size):
+    result = recognise(part, setup)
+    if result is not None and request.setup.world_size not in (1, result.world_size):
         raise UsageError(
-            f"--world-size {asked.setup.world_size} contradicts the {type(part).__name__} of {asked.name} "
-            f"({found.world_size} ranks)",
+            f"--world-size {request.setup.world_size} contradicts the {type(part).__name__} of {request.name} "
+            f"({result.world_size} ranks)",
             hint="leave --world-size out",
         )
-    return found
+    return result

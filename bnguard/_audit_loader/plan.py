@@ -1,32 +1,18 @@
-"""What an epoch is planned from, and the plan that comes of it."""
+"""What an epoch is planned from, the plan that comes of it, and how one number of samples falls apart."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from bnguard._facts.loaders import Runs, Stream
-
-if TYPE_CHECKING:
-    from bnguard._facts.loaders import Runs
 
 
 class Setup(NamedTuple):
     """How samples become batches; the defaults are one process with a plain DataLoader.
 
+    The options are those of ``bnguard.audit_loader``, and two that suggestions are checked with.
+
     Attributes:
-        batch_size: of the DataLoader.
-        drop_last: of the DataLoader.
-        world_size: ranks.
-        sharding: who divides the samples between the ranks, one of ``bnguard._audit_loader.sharding.LAWS``.
-        sampler_drop_last: of the DistributedSampler; independent of the loader's.
-        uneven: nothing is repeated to make ranks equal (Accelerate's ``even_batches=False``, Lightning's
-            sampler for ``predict``).
-        replicas: of ``nn.DataParallel``.
-        iterable: the dataset is an IterableDataset.
-        workers: of the DataLoader; they matter to an IterableDataset alone.
-        shard: how an IterableDataset divides its samples between the workers, one of
-            ``bnguard._audit_loader.sharding.workers.WORKER_SHARDINGS``; None if not known.
-        micro_batches: how many pieces a pipeline cuts each batch into.
         tail: what happens to a batch under ``min_size``: ``keep``, ``merge`` into the batch before it, or
             ``balance`` all batches. The last two are what ``bnguard.repair`` does and suggestions are checked with.
         min_size: of those two.
@@ -58,14 +44,11 @@ class Setup(NamedTuple):
         return self._replace(world_size=1, uneven=False, sampler_drop_last=False)
 
 
-class Plan(NamedTuple):
+class EpochPlan(NamedTuple):
     """The streams of one epoch, and how many samples it never shows."""
 
     streams: tuple[Stream, ...]
     unused: int
-
-
-# -------------------------------------------------------------------------------- how one number of samples falls apart
 
 
 def batches(samples: int, batch_size: int, drop_last: bool, tail: str = "keep", min_size: int = 2) -> Runs:
@@ -74,14 +57,7 @@ def batches(samples: int, batch_size: int, drop_last: bool, tail: str = "keep", 
     >>> batches(9, 8, False)
     ((8, 1), (1, 1))
 
-    Args:
-        samples: that the sampler yields.
-        batch_size: of the BatchSampler.
-        drop_last: of the BatchSampler.
-        tail: what becomes of a batch under ``min_size``: ``keep``, ``merge`` (it joins the batch before it) or
-            ``balance`` (all batches differ by one sample at most). These are the laws of ``bnguard.repair``.
-        min_size: matters to ``merge`` and ``balance`` alone.
-
+    The arguments are those of ``Setup``; ``min_size`` matters to ``merge`` and ``balance`` alone.
     """
     full, rest = divmod(samples, batch_size)
     if drop_last or not rest:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial, reduce
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from bnguard._errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 LARGEST = 2**63 - 1
 """The largest number of samples that a length in PyTorch (a signed 64-bit integer) can hold."""
@@ -38,9 +35,6 @@ class Split(NamedTuple):
 
 def parse_split(value: str | Sequence[float]) -> Split:
     """Read a split: ``5:3:2`` are ratios, ``0.8,0.2`` are fractions, ``80,20`` are lengths.
-
-    Args:
-        value: the text, or a sequence of floats (fractions) or integers (lengths).
 
     Raises:
         UsageError: if a part is no number, negative, NaN or infinite, or the fractions exceed 1.
@@ -83,11 +77,6 @@ def _parts(parts: list[float], text: str) -> Split:
 
 def split_sizes(n: int, split: Split, rounding: str) -> tuple[int, ...]:
     """Return how many of ``n`` samples each part holds; the same numbers as the library itself gives.
-
-    Args:
-        n: samples in the dataset.
-        split: fractions or lengths.
-        rounding: one of ``ROUNDINGS``.
 
     Raises:
         UsageError: if the library would refuse this split of this many samples.

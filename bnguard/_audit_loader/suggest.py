@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bnguard import _remedies as ways
+from bnguard import _remedies as remedies
 from bnguard._audit_loader.sharding import law_for
 from bnguard._audit_loader.summary import describe
 from bnguard._errors import UsageError
@@ -16,18 +16,14 @@ if TYPE_CHECKING:
     from bnguard._audit_loader.plan import Setup
     from bnguard._remedies import Advice, Remedy
 
-NEAREST = 256
+_NEAREST = 256
 """How far from the present value a batch size or world size is looked for."""
 
 
 def suggest(fact: LoaderFact, setup: Setup, variable: str = "loader") -> Iterator[Suggestion]:
-    """Yield what removes every lone sample of a training loader, for all ranks, workers and replicas.
+    """Yield what removes every single sample of a training loader, for all ranks, workers and replicas.
 
-    Args:
-        fact: the loader as audited; its ``samples`` must be what ``setup`` was planned with.
-        setup: how its samples become batches.
-        variable: what the user's code calls the loader.
-
+    The fact must be what the setup was planned for; ``variable`` is what the user's code calls the loader.
     """
     if fact.mode != "train" or fact.unknown or not fact.samples or not (fact.first_single or fact.steps == 0):
         return
@@ -65,21 +61,21 @@ def _other_borders(setup: Setup) -> Iterator[tuple[Setup, Remedy]]:
     """Yield what ``bnguard.repair`` can do to batches that the loader itself makes, and what becomes of them."""
     if not law_for(setup).loader_batches or setup.drop_last:
         return
-    yield setup._replace(tail="merge"), ways.MERGE_TAIL
+    yield setup._replace(tail="merge"), remedies.MERGE_TAIL
     if not setup.iterable:  # nobody knows beforehand how many samples an iterable dataset has
-        yield setup._replace(tail="balance"), ways.BALANCE
+        yield setup._replace(tail="balance"), remedies.BALANCE
 
 
 def _same_batches(fact: LoaderFact, setup: Setup, variable: str) -> Iterator[Suggestion]:
     offered = None
     for changed, remedy in _other_borders(setup):
         tried = _clean(fact, changed)
-        if tried and layout(tried) != offered:
-            offered = layout(tried)
+        if tried and _layout(tried) != offered:
+            offered = _layout(tried)
             yield _suggestion(remedy.for_case(f"{remedy.does} ({offered})", name=variable), fact.name)
 
 
-def layout(fact: LoaderFact) -> str:
+def _layout(fact: LoaderFact) -> str:
     """Return the batches as people write them: ``7 + 2``; those of the first rank or worker."""
     stream = fact.streams[0]
     text = runs_text(stream.batches)
@@ -90,14 +86,14 @@ def layout(fact: LoaderFact) -> str:
 
 def _batch_sizes(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
     size = setup.batch_size
-    below = range(size - 1, max(1, size - NEAREST), -1)
-    for sizes in (below, range(size + 1, size + NEAREST)):
+    below = range(size - 1, max(1, size - _NEAREST), -1)
+    for sizes in (below, range(size + 1, size + _NEAREST)):
         for candidate in sizes:
             tried = _clean(fact, setup._replace(batch_size=candidate))
             if tried:
                 lost = _lost(fact, tried)
-                does = f"use batch size {candidate:,} ({layout(tried)})"
-                advice = ways.BATCH_SIZE.for_case(does, price=f"{lost:,} samples lost each epoch" if lost else "")
+                does = f"use batch size {candidate:,} ({_layout(tried)})"
+                advice = remedies.BATCH_SIZE.for_case(does, price=f"{lost:,} samples lost each epoch" if lost else "")
                 yield _suggestion(advice, fact.name, batch_size=candidate, samples_lost=lost)
                 break
 
@@ -113,7 +109,7 @@ def _drop_last(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
     lost = _lost(fact, tried)
     share = f"{lost / fact.samples:.1%}" if lost * 1000 >= fact.samples else "under 0.1%"
     price = f"which loses {lost:,} of {fact.samples:,} samples each epoch ({share})"
-    yield _suggestion(ways.DROP_LAST.for_case(price=price), fact.name, samples_lost=lost)
+    yield _suggestion(remedies.DROP_LAST.for_case(price=price), fact.name, samples_lost=lost)
 
 
 def _fewer_pieces(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
@@ -123,7 +119,7 @@ def _fewer_pieces(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
     for workers in _nearest(setup.workers, least=1):
         if _clean(fact, setup._replace(workers=workers)):
             does = f"use {workers} worker{'s' * (workers != 1)} instead of {setup.workers}"
-            yield _suggestion(ways.FEWER_WORKERS.for_case(does), fact.name)
+            yield _suggestion(remedies.FEWER_WORKERS.for_case(does), fact.name)
             break
 
 
@@ -136,15 +132,15 @@ def _fewer_replicas(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
                 if tried is None or _lost(fact, tried):
                     continue
                 what = f"use {replicas} replicas" if replicas > 1 else "use one device, without DataParallel"
-                changed = "" if size == setup.batch_size else f", and batch size {size:,} ({layout(tried)})"
-                advice = ways.FEWER_REPLICAS.for_case(f"{what} instead of {setup.replicas}{changed}")
+                changed = "" if size == setup.batch_size else f", and batch size {size:,} ({_layout(tried)})"
+                advice = remedies.FEWER_REPLICAS.for_case(f"{what} instead of {setup.replicas}{changed}")
                 yield _suggestion(advice, fact.name, batch_size=size if changed else None)
                 return
 
 
 def _nearest(value: int, least: int) -> Iterable[int]:
     """Yield neighbours of a value by distance, the lower one first."""
-    for distance in range(1, min(max(value, 8), NEAREST)):
+    for distance in range(1, min(max(value, 8), _NEAREST)):
         if value - distance >= least:
             yield value - distance
         yield value + distance
@@ -157,8 +153,8 @@ def _world_sizes(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
         tried = _clean(fact, setup.on_ranks(world))
         if tried:
             ranks = f"{world:,} ranks" if world > 1 else "one rank"
-            does = f"train on {ranks} instead of {setup.world_size:,} ({layout(tried)})"
-            yield _suggestion(ways.WORLD_SIZE.for_case(does), fact.name, world_size=world)
+            does = f"train on {ranks} instead of {setup.world_size:,} ({_layout(tried)})"
+            yield _suggestion(remedies.WORLD_SIZE.for_case(does), fact.name, world_size=world)
             break
 
 
@@ -169,4 +165,4 @@ def _sync_batchnorm(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
         return
     if any(size == 0 for s in fact.streams for size, _ in s.batches):
         return
-    yield _suggestion(ways.SYNC_BATCHNORM.for_case(), fact.name)
+    yield _suggestion(remedies.SYNC_BATCHNORM.for_case(), fact.name)

@@ -1,14 +1,14 @@
-"""From the streams of a plan to the fact that rules judge: replicas, smallest batch, first lone sample."""
+"""From the streams of a plan to the fact that rules judge: replicas, smallest batch, first single sample."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from bnguard._audit_loader.plan import Plan, Setup, chunks, even_pieces
+from bnguard._audit_loader.plan import EpochPlan, Setup, chunks, even_pieces
 from bnguard._audit_loader.sharding import law_for, make_plan
 from bnguard._audit_loader.sharding.workers import WORKER_SHARDINGS
-from bnguard._facts.loaders import LoaderFact, Place, Runs, Stream
+from bnguard._facts.loaders import BatchPlace, LoaderFact, Runs, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -44,14 +44,14 @@ def describe(name: str, mode: Mode, samples: int, setup: Setup, notes: Iterable[
     return summarise(bare, plan)
 
 
-def summarise(bare: LoaderFact, plan: Plan) -> LoaderFact:
+def summarise(bare: LoaderFact, plan: EpochPlan) -> LoaderFact:
     """Return the fact with the plan's streams and everything that follows from them."""
     streams = tuple(_within(s, bare.micro_batches, bare.replicas) for s in plan.streams)
     return replace(
         bare,
         streams=streams,
         smallest=min((min(forward_sizes(s)) for s in streams if s.steps), default=None),
-        steps=max((_rank_steps(group) for group in by_rank(streams)), default=0),
+        steps=max((_rank_steps(group) for group in _by_rank(streams)), default=0),
         unused=plan.unused,
         first_single=first_with({1}, streams, bare.micro_batches, bare.replicas),
     )
@@ -60,8 +60,8 @@ def summarise(bare: LoaderFact, plan: Plan) -> LoaderFact:
 def _unknown_shard(bare: LoaderFact, samples: int, setup: Setup) -> LoaderFact:
     outcomes = []
     for way in WORKER_SHARDINGS.values():
-        lone = summarise(bare, make_plan(samples, setup._replace(shard=way.name))).first_single
-        outcome = f"a batch of one (worker {lone.worker})" if lone else "no batch of one"
+        single = summarise(bare, make_plan(samples, setup._replace(shard=way.name))).first_single
+        outcome = f"a batch of one (worker {single.worker})" if single else "no batch of one"
         outcomes.append(f"{way.condition}: {outcome}")
     why = f"how the dataset divides its samples between {setup.workers} workers is not known (--shard says it)"
     return noted(replace(bare, unknown=why), *outcomes)
@@ -72,7 +72,7 @@ def noted(fact: LoaderFact, *notes: str) -> LoaderFact:
     return replace(fact, notes=(*fact.notes, *notes))
 
 
-def by_rank(streams: Iterable[Stream]) -> list[list[Stream]]:
+def _by_rank(streams: Iterable[Stream]) -> list[list[Stream]]:
     """Group streams by their range of ranks; the workers of a rank come together."""
     groups: dict[tuple[int, int], list[Stream]] = {}
     for stream in streams:
@@ -124,19 +124,21 @@ def _piece_of(batch: int, wanted: Collection[int], micro_batches: int, replicas:
     return None
 
 
-def first_with(wanted: Collection[int], streams: Iterable[Stream], micro_batches: int, replicas: int) -> Place | None:
+def first_with(
+    wanted: Collection[int], streams: Iterable[Stream], micro_batches: int, replicas: int
+) -> BatchPlace | None:
     """Return where a forward first sees one of these numbers of samples: the lowest step, then the lowest rank."""
-    found = [place for group in by_rank(streams) for place in _on_rank(group, wanted, micro_batches, replicas)]
+    found = [place for group in _by_rank(streams) for place in _on_rank(group, wanted, micro_batches, replicas)]
     return min(found, key=lambda place: (place.step, place.rank), default=None)
 
 
-def _on_rank(group: list[Stream], wanted: Collection[int], micro_batches: int, replicas: int) -> Iterator[Place]:
+def _on_rank(group: list[Stream], wanted: Collection[int], micro_batches: int, replicas: int) -> Iterator[BatchPlace]:
     for stream in group:
         index = 0
         for size, count in stream.batches:
             piece = _piece_of(size, wanted, micro_batches, replicas)
             if piece:
-                yield Place(
+                yield BatchPlace(
                     rank=stream.ranks[0],
                     step=_arrival(stream, index, group),
                     steps=_rank_steps(group),

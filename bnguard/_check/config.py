@@ -1,10 +1,10 @@
-"""From TOML to declarations: every table read against its keys, and what belongs together tied together."""
+"""From TOML to declarations: the file found, every table read against its keys, models and loaders joined."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -140,9 +140,6 @@ def _codes(table: Table, key: str, values: Iterable[str]) -> tuple[str, ...]:
     return codes
 
 
-# --------------------------------------------------------------------- finding the configuration and reading it as TOML
-
-
 OWN_FILE = "bnguard.toml"
 PROJECT_FILE = "pyproject.toml"
 
@@ -205,31 +202,20 @@ def parse(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file.name} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror or error}", hint=_beside(file)) from error
-    loads, wrong = _reader()
+    toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
-        return loads(text)
-    except wrong as error:
+        document: dict[str, Any] = toml.loads(text)
+    except ValueError as error:
         raise _no_toml(file, text, str(error)) from error
-
-
-def _reader() -> tuple[Callable[[str], dict[str, Any]], type[ValueError]]:
-    """Return the function that reads TOML, and the error it raises."""
-    name = "tomllib" if sys.version_info >= (3, 11) else "tomli"
-    try:
-        module = import_module(name)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"reading TOML needs the package {name} on this Python", hint=f"pip install {name}"
-        ) from error
-    return module.loads, module.TOMLDecodeError
+    return document
 
 
 def _no_toml(file: Path, text: str, message: str) -> ConfigError:
     """Word a syntax error: ``pyproject.toml, line 3: …``."""
     at = re.search(r"\s*\(at (?:line (\d+), column \d+|end of document)\)$", message)
     line = at[1] if at and at[1] else str(max(1, text.rstrip("\n").count("\n") + 1))
-    said = message[: at.start()] if at else message
-    return ConfigError(f"{file.name}, line {line}: {said[:1].lower()}{said[1:]}", hint="mend the TOML there")
+    problem = message[: at.start()] if at else message
+    return ConfigError(f"{file.name}, line {line}: {problem[:1].lower()}{problem[1:]}", hint="mend the TOML there")
 
 
 def _beside(file: Path) -> str:
@@ -237,9 +223,6 @@ def _beside(file: Path) -> str:
         return f"name a file in it: {file / OWN_FILE}"
     here = sorted(p.name for p in file.parent.glob("*.toml")) if file.parent.is_dir() else []
     return f"in that folder: {', '.join(here)}" if here else "`bnguard check --init` writes a configuration"
-
-
-# ------------------------------ one table of a configuration, read against the keys it may have; every error names file
 
 
 class Table:

@@ -1,11 +1,11 @@
-"""What a configuration declares, as plain frozen data without torch: models, loaders, scripts and the bar to pass."""
+"""What a configuration declares, as frozen data without torch: models, loaders, scripts; and which keys it may have."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from bnguard._audit_loader.sharding import LAWS
 from bnguard._audit_loader.sharding.workers import WORKER_SHARDINGS
@@ -13,7 +13,18 @@ from bnguard._facts.models import Mode
 
 
 @dataclass(frozen=True)
-class ModelEntry:
+class _Entry:
+    kind: ClassVar[str]
+    name: str
+
+    @property
+    def entry(self) -> str:
+        """Where it stands in the configuration."""
+        return f"{self.kind}.{self.name}"
+
+
+@dataclass(frozen=True)
+class ModelEntry(_Entry):
     """One model.
 
     Attributes:
@@ -30,7 +41,7 @@ class ModelEntry:
 
     """
 
-    name: str
+    kind = "models"
     target: str
     inputs: tuple[str, ...] = ()
     batch_size: int = 1
@@ -41,14 +52,9 @@ class ModelEntry:
     stubs: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
 
-    @property
-    def entry(self) -> str:
-        """Where it stands in the configuration."""
-        return f"models.{self.name}"
-
 
 @dataclass(frozen=True)
-class LoaderEntry:
+class LoaderEntry(_Entry):
     """One loader, by numbers or live.
 
     Attributes:
@@ -61,33 +67,23 @@ class LoaderEntry:
 
     """
 
-    name: str
+    kind = "loaders"
     feeds: tuple[str, ...] = ()
     target: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     stubs: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
 
-    @property
-    def entry(self) -> str:
-        """Where it stands in the configuration."""
-        return f"loaders.{self.name}"
-
 
 @dataclass(frozen=True)
-class ScriptEntry:
+class ScriptEntry(_Entry):
     """One training script, or with ``module`` a module's name, to be run through its first training step."""
 
-    name: str
+    kind = "scripts"
     program: str
     module: bool = False
     args: tuple[str, ...] = ()
     timeout: float = 600.0
-
-    @property
-    def entry(self) -> str:
-        """Where it stands in the configuration."""
-        return f"scripts.{self.name}"
 
 
 @dataclass(frozen=True)
@@ -97,12 +93,7 @@ class Declared:
     Attributes:
         file: which file; paths in it are relative to its folder.
         place: its name and the dotted prefix of its keys, for messages.
-        models: in their order.
-        loaders: in their order.
-        scripts: in their order.
         select: prefixes of codes to report; empty for all.
-        ignore: prefixes of codes to leave out.
-        fail_on: ``error``, ``warning`` or ``never``.
 
     """
 
@@ -123,9 +114,6 @@ class Declared:
     def place_of(self, entry: str) -> str:
         """Return where an entry stands, as messages say it: ``pyproject.toml: tool.bnguard.models.net``."""
         return f"{self.place}{'' if self.place.endswith(': ') else '.'}{entry}"
-
-
-# ----------------------------------- the keys of a configuration: which there are in each table, and what each may hold
 
 
 class Kind(NamedTuple):
@@ -181,14 +169,14 @@ def _parts(value: object) -> object:
 
 TEXT = _only("a text", str)
 TEXTS = Kind("a text or a list of texts", _texts)
-LIST = Kind("a list of texts", _text_list)
+_LIST = Kind("a list of texts", _text_list)
 WHOLE = _only("a whole number", int)
-NUMBER = _only("a number", int, float)
-SWITCH = _only("true or false", bool)
+_NUMBER = _only("a number", int, float)
+_SWITCH = _only("true or false", bool)
 TABLE = _only("a table", dict)
-SHAPES = Kind('a shape such as "3,224,224", or a list of them', _shapes)
+_SHAPES = Kind('a shape such as "3,224,224", or a list of them', _shapes)
 PARTS = Kind('a text such as "0.8,0.2", or a list of numbers', _parts)
-MODE = one_of("train", "eval")
+_MODE = one_of("train", "eval")
 
 TOP = {
     "models": TABLE,
@@ -201,43 +189,43 @@ TOP = {
 
 MODEL = {
     "target": TEXT,
-    "input": SHAPES,
+    "input": _SHAPES,
     "batch-size": WHOLE,
-    "mode": MODE,
-    "keep-modes": SWITCH,
+    "mode": _MODE,
+    "keep-modes": _SWITCH,
     "device": one_of("cuda", "cpu"),
     "set": TABLE,
     "stub": TEXTS,
-    "args": LIST,
+    "args": _LIST,
 }
 
 FOR_NUMBERS = {
     "n": WHOLE,
     "batch-size": WHOLE,
-    "drop-last": SWITCH,
+    "drop-last": _SWITCH,
     "split": PARTS,
     "rounding": TEXT,
     "kfold": WHOLE,
-    "iterable": SWITCH,
+    "iterable": _SWITCH,
     "workers": WHOLE,
 }
 
-FOR_LIVE = {"target": TEXT, "count": SWITCH, "stub": TEXTS, "args": LIST}
+FOR_LIVE = {"target": TEXT, "count": _SWITCH, "stub": TEXTS, "args": _LIST}
 
-FOR_BOTH = {
+_FOR_BOTH = {
     "feeds": TEXTS,
-    "mode": MODE,
+    "mode": _MODE,
     "eval": TEXTS,
-    "names": LIST,
+    "names": _LIST,
     "world-size": WHOLE,
     "sharding": one_of(*LAWS),
-    "sampler-drop-last": SWITCH,
-    "uneven": SWITCH,
+    "sampler-drop-last": _SWITCH,
+    "uneven": _SWITCH,
     "replicas": WHOLE,
     "micro-batches": WHOLE,
     "shard": one_of(*WORKER_SHARDINGS),
 }
 
-LOADER = {**FOR_NUMBERS, **FOR_LIVE, **FOR_BOTH}
+LOADER = {**FOR_NUMBERS, **FOR_LIVE, **_FOR_BOTH}
 
-SCRIPT = {"script": TEXT, "module": TEXT, "args": LIST, "timeout": NUMBER}
+SCRIPT = {"script": TEXT, "module": TEXT, "args": _LIST, "timeout": _NUMBER}

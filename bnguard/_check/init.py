@@ -14,7 +14,7 @@ from bnguard._check.config import OWN_FILE, PROJECT_FILE, parse, section_of
 from bnguard._errors import ConfigError
 from bnguard._whole_file import write_whole
 
-MOST_ENTRIES = 20
+_MOST_ENTRIES = 20
 """Models, loaders and scripts are written up to this many of each: more are hardly what is trained."""
 
 _GUESSED_SIZE, _FULL_BATCHES = 32, 100
@@ -29,15 +29,11 @@ def write_configuration(folder: Path) -> str:
 
     """
     project = folder / PROJECT_FILE
-    if (folder / OWN_FILE).exists():
-        raise ConfigError(
-            f"{OWN_FILE} is there already", hint="`bnguard check` goes by it; edit it, or remove it first"
-        )
-    if project.exists() and section_of(parse(project)) is not None:
-        raise ConfigError(
-            f"{PROJECT_FILE} has a [tool.bnguard] already",
-            hint="`bnguard check` goes by it; edit it, or remove it first",
-        )
+    taken = f"{OWN_FILE} is there" if (folder / OWN_FILE).exists() else None
+    if not taken and project.exists() and section_of(parse(project)) is not None:
+        taken = f"{PROJECT_FILE} has a [tool.bnguard]"
+    if taken:
+        raise ConfigError(f"{taken} already", hint="`bnguard check` goes by it; edit it, or remove it first")
     found = look_through(folder)
     if not (found.models or found.loaders):
         raise ConfigError(
@@ -68,31 +64,31 @@ def _write(file: Path, section: str) -> None:
         raise ConfigError(f"cannot write {file}: {error.strerror or error}", hint="is the folder read-only?") from error
 
 
-def _section(found: Found, prefix: str) -> Iterator[str]:
+def _section(found: _Sources, prefix: str) -> Iterator[str]:
     yield "# What `bnguard check` looks at before training starts. Every key: docs/reference/configuration.md"
     if prefix:
         yield f"[{prefix.removesuffix('.')}]"
     yield 'fail-on = "error"  # or "warning", or "never"'
-    models = _named([(_key(m.cls.lower()), m) for m in found.models[:MOST_ENTRIES]])
+    models = _named([(_key(m.cls.lower()), m) for m in found.models[:_MOST_ENTRIES]])
     built = {name: model for name, model in models.items() if not model.needs}
     for name, model in models.items():
         yield ""
         yield from _model(f"{prefix}models.{name}", model)
-    loaders = list(dict.fromkeys((_key(x.name), x) for x in found.loaders))[:MOST_ENTRIES]
+    loaders = list(dict.fromkeys((_key(x.name), x) for x in found.loaders))[:_MOST_ENTRIES]
     for name, loader in _named(loaders).items():
         yield ""
         yield from _loader(f"{prefix}loaders.{name}", loader, built)
     if found.scripts:
         yield ""
         yield "# Instead of numbers: run a script through its first training step, and no further."
-    for name, script in _named([(_key(Path(s).stem), s) for s in found.scripts[:MOST_ENTRIES]]).items():
+    for name, script in _named([(_key(Path(s).stem), s) for s in found.scripts[:_MOST_ENTRIES]]).items():
         yield f"# [{prefix}scripts.{name}]"
         yield f"# script = {_text(script)}"
         yield "# args = []"
     yield ""
 
 
-def _model(header: str, model: FoundModel) -> Iterator[str]:
+def _model(header: str, model: _Model) -> Iterator[str]:
     off = "# " if model.needs else ""
     yield f"{off}[{header}]  # line {model.line}"
     yield f"{off}target = {_text(f'{model.file}:{model.cls}')}"
@@ -101,12 +97,12 @@ def _model(header: str, model: FoundModel) -> Iterator[str]:
     yield '# input = "3,224,224"  # TODO: one sample, without the batch dimension; guessed where it is not given'
 
 
-def _loader(header: str, loader: FoundLoader, models: dict[str, FoundModel]) -> Iterator[str]:
+def _loader(header: str, loader: _Loader, models: dict[str, _Model]) -> Iterator[str]:
     size = loader.batch_size or _GUESSED_SIZE
     yield f"[{header}]  # {loader.file}, line {loader.line}"
     yield f"n = {size * _FULL_BATCHES + 1}  # TODO: how many samples the dataset has; until then one is left over"
-    told = "" if loader.batch_size else f"  # TODO: what is {' '.join(loader.said.split())}?"
-    yield f"batch-size = {size}{told}"
+    todo = "" if loader.batch_size else f"  # TODO: what is {' '.join(loader.size_source.split())}?"
+    yield f"batch-size = {size}{todo}"
     if loader.drop_last:
         yield "drop-last = true"
     if len(models) > 1:
@@ -135,9 +131,6 @@ def _text(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-# --------------------------------------------------------------------------- what a folder holds, from its source alone
-
-
 MOST_FILES = 500
 _SKIPPED = {"venv", "env", "build", "dist", "site-packages", "node_modules", "tests", "test", "docs"}
 _ROOTS = {"Module", "LightningModule", "Sequential"}
@@ -146,7 +139,7 @@ _TAIL = re.compile(r"(?<=\w)_?(data_?loader|loader|dl)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class FoundModel:
+class _Model:
     """A model class that is no part of another; ``needs`` are the arguments it cannot be built without."""
 
     file: str
@@ -156,7 +149,7 @@ class FoundModel:
 
 
 @dataclass(frozen=True)
-class FoundLoader:
+class _Loader:
     """A call of DataLoader.
 
     Attributes:
@@ -164,7 +157,7 @@ class FoundLoader:
         line: where.
         name: what it is assigned to, without ``_loader``.
         batch_size: None where the source does not tell.
-        said: the source of the batch size.
+        size_source: the source of the batch size.
         drop_last: whether it is a plain True.
         mentions: the names that its file uses, among them those of models.
 
@@ -174,27 +167,27 @@ class FoundLoader:
     line: int
     name: str
     batch_size: int | None
-    said: str
+    size_source: str
     drop_last: bool
     mentions: frozenset[str] = field(default_factory=frozenset, repr=False)
 
 
 @dataclass(frozen=True)
-class Found:
+class _Sources:
     """All that was found, in the order of files and lines."""
 
-    models: tuple[FoundModel, ...]
-    loaders: tuple[FoundLoader, ...]
+    models: tuple[_Model, ...]
+    loaders: tuple[_Loader, ...]
     scripts: tuple[str, ...]
 
 
-def look_through(folder: Path) -> Found:
+def look_through(folder: Path) -> _Sources:
     """Return what the Python files of a folder and those below it hold; files that are no Python are passed over."""
     trees = dict(_trees(folder))
     loaders = tuple(found for file, tree in trees.items() for found in _loaders(file, tree))
     with_loader = {x.file for x in loaders}
     scripts = tuple(file for file, tree in trees.items() if file in with_loader and _trains(tree))
-    return Found(tuple(_models(trees)), loaders, scripts)
+    return _Sources(tuple(_models(trees)), loaders, scripts)
 
 
 def _trees(folder: Path) -> Iterator[tuple[str, ast.Module]]:
@@ -219,10 +212,7 @@ def _files(folder: Path) -> Iterator[Path]:
             yield from _files(path)
 
 
-# -------------------------------------------------------------------------------------------- models
-
-
-def _models(trees: dict[str, ast.Module]) -> Iterator[FoundModel]:
+def _models(trees: dict[str, ast.Module]) -> Iterator[_Model]:
     classes = {
         node.name: (file, node) for file, tree in trees.items() for node in tree.body if isinstance(node, ast.ClassDef)
     }
@@ -231,7 +221,7 @@ def _models(trees: dict[str, ast.Module]) -> Iterator[FoundModel]:
     for name, (file, node) in classes.items():
         lineage = list(_lineage(name, classes))
         if name in kinds - parts and not name.endswith(_NO_MODELS) and any(_method(c, "forward") for c in lineage):
-            yield FoundModel(file, node.lineno, name, _needs(lineage))
+            yield _Model(file, node.lineno, name, _needs(lineage))
 
 
 Classes = dict[str, tuple[str, ast.ClassDef]]
@@ -267,10 +257,7 @@ def _needs(lineage: Sequence[ast.ClassDef]) -> tuple[str, ...]:
     return tuple(a.arg for a in (*plain, *named))
 
 
-# ------------------------------------------------------------------------------------------- loaders
-
-
-def _loaders(file: str, tree: ast.Module) -> Iterator[FoundLoader]:
+def _loaders(file: str, tree: ast.Module) -> Iterator[_Loader]:
     names = dict(_named_calls(tree))
     called = {"DataLoader", *_other_names(tree)}
     imported = {a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
@@ -285,7 +272,7 @@ def _loaders(file: str, tree: ast.Module) -> Iterator[FoundLoader]:
         drop = given.get("drop_last")
         dropping = isinstance(drop, ast.Constant) and drop.value is True
         name = _TAIL.sub("", names.get(node, "")) or "loader"
-        yield FoundLoader(file, node.lineno, name, _number(size, tree), ast.unparse(size), dropping, mentions)
+        yield _Loader(file, node.lineno, name, _number(size, tree), ast.unparse(size), dropping, mentions)
 
 
 def _other_names(tree: ast.Module) -> Iterator[str]:
@@ -336,9 +323,6 @@ def _assigned(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
             flags = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
             for flag in flags if default is not None else ():
                 yield flag.lstrip("-").replace("-", "_"), default  # type: ignore[misc]
-
-
-# ------------------------------------------------------------------------------------------- scripts
 
 
 def _trains(tree: ast.Module) -> bool:

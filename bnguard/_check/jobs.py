@@ -24,15 +24,9 @@ class Audit:
 
 @dataclass(frozen=True)
 class Job:
-    """A model with the loaders that feed it, or a loader that feeds none, or a script.
+    """A model with the loaders that feed it, or a loader that feeds none, or a script; ``entry`` gets the blame.
 
-    Attributes:
-        entry: that a crash is laid to.
-        model: to be built once; None without one.
-        loaders: that feed it, or one that feeds nothing.
-        script: to be run through its first step; None without one.
-        audits: of the loaders that are given by numbers, by their entry's name.
-
+    ``audits`` are of the loaders that are given by numbers, by their entry's name.
     """
 
     entry: str
@@ -44,17 +38,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a job.
+    """What became of a job: forecasts of a model on its loaders, models that no loader feeds, the report on a script.
 
-    Attributes:
-        forecasts: of the model on each of its loaders.
-        scanned: the models that no loader feeds.
-        audits: of all the loaders at hand, by their entry's name.
-        script: the report on a script.
-        name: the script's.
-        problems: what could not be carried out.
-        torch: its version; None where it was not needed.
-
+    ``audits`` are of all the loaders at hand, by their entry's name; ``torch`` is None where it was not needed.
     """
 
     forecasts: tuple[Forecast, ...] = ()
@@ -69,12 +55,8 @@ class Done:
 def jobs_of(declared: Declared, chosen: Collection[str] | None, audits: Mapping[str, Audit]) -> Iterator[Job]:
     """Yield what is to be done, in the order of the configuration: models with their loaders, loaders, scripts.
 
-    Args:
-        declared: the configuration.
-        chosen: entries to look at, such as ``models.net``; None for all. A model brings the loaders that feed it, a
-            loader the models that it feeds.
-        audits: of the loaders that are given by numbers.
-
+    Of the entries those that are ``chosen``, such as ``models.net``, or all of them where that is None. A model brings
+    the loaders that feed it, a loader the models that it feeds.
     """
 
     def wanted(*entries: str) -> bool:
@@ -82,9 +64,14 @@ def jobs_of(declared: Declared, chosen: Collection[str] | None, audits: Mapping[
 
     for model in declared.models:
         feeding = [x for x in declared.loaders if model.name in x.feeds]
-        mine = tuple(x for x in feeding if wanted(model.entry, x.entry))
-        if mine or (wanted(model.entry) and not feeding):
-            yield Job(model.entry, model, mine, audits={x.name: audits[x.name] for x in mine if x.name in audits})
+        loaders = tuple(x for x in feeding if wanted(model.entry, x.entry))
+        if loaders or (wanted(model.entry) and not feeding):
+            yield Job(
+                model.entry,
+                model,
+                loaders,
+                audits={x.name: audits[x.name] for x in loaders if x.name in audits},
+            )
     for loader in declared.loaders:
         if not loader.feeds and wanted(loader.entry) and loader.name not in audits:
             yield Job(loader.entry, loaders=(loader,))

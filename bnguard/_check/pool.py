@@ -33,12 +33,7 @@ def cores() -> int:
 def in_parallel(jobs: Sequence[Job], folder: Path, processes: int, tell: Callable[[], None]) -> list[Done]:
     """Carry out jobs in worker processes; return what became of them in the order of the jobs.
 
-    Args:
-        jobs: independent of each other.
-        folder: the working folder of the workers.
-        processes: how many at most.
-        tell: called when a job is done.
-
+    ``tell`` is called when a job is done.
     """
     count = min(processes, len(jobs))
     pool = _Pool(folder, count)
@@ -47,7 +42,7 @@ def in_parallel(jobs: Sequence[Job], folder: Path, processes: int, tell: Callabl
             pending = futures = [threads.submit(pool.carry_out, job) for job in jobs]
             while pending:
                 finished, left = wait(pending, timeout=_TICK, return_when=FIRST_COMPLETED)
-                pool.bury_the_dead()
+                pool.end_leftovers()
                 for _ in finished:
                     tell()
                 pending = list(left)
@@ -61,7 +56,7 @@ def in_parallel(jobs: Sequence[Job], folder: Path, processes: int, tell: Callabl
             pool.close()
 
 
-class WorkerError(Exception):
+class _WorkerError(Exception):
     """An error of ours in a worker process; the message holds its traceback."""
 
 
@@ -92,13 +87,12 @@ class _Pool:
             worker.kill()
         return worker
 
-    def bury_the_dead(self) -> None:
+    def end_leftovers(self) -> None:
         """End what dead workers have left running: it holds their pipes open, and somebody waits there."""
         for worker in self._all:
-            worker.bury()
+            worker.end_group()
 
     def kill(self) -> None:
-        """End everything at once."""
         self._closed = True
         for worker in self._all:
             worker.kill()
@@ -124,7 +118,7 @@ class _Worker:
             start_new_session=True,
         )
         self._has_script = False
-        self._buried = False
+        self._group_ended = False
 
     def carry_out(self, job: Job) -> Done | None:
         """Return what became of the job; None where the process has died of it."""
@@ -138,19 +132,19 @@ class _Worker:
         except (EOFError, OSError, pickle.UnpicklingError):  # the pipe was broken, perhaps in the middle of a result
             return None
         if not isinstance(done, Done):
-            raise WorkerError(f"a worker process failed:\n{done}")
+            raise _WorkerError(f"a worker process failed:\n{done}")
         return done
 
     def ended(self) -> int:
         """Return the exit code of a process that has died."""
         code = self._process.wait()
-        self.bury()
+        self.end_group()
         return code
 
-    def bury(self) -> None:
+    def end_group(self) -> None:
         """End the rest of the group, once, if the process itself has ended."""
-        if not self._buried and self._process.poll() is not None:
-            self._buried = True
+        if not self._group_ended and self._process.poll() is not None:
+            self._group_ended = True
             self._signal(getattr(signal, "SIGKILL", signal.SIGTERM))
 
     def kill(self) -> None:
@@ -162,10 +156,9 @@ class _Worker:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-        self.bury()
+        self.end_group()
 
     def close(self) -> None:
-        """Let the process end: it has no more to do."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -174,7 +167,7 @@ class _Worker:
         except subprocess.TimeoutExpired:  # a thread of the user's code keeps it
             self._process.kill()
             self._process.wait()
-        self.bury()
+        self.end_group()
 
     def _signal(self, number: int) -> None:
         if hasattr(os, "killpg"):

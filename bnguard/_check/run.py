@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from bnguard._check.config import read_declarations
 from bnguard._check.declarations import Declared, LoaderEntry
@@ -68,7 +69,7 @@ def carry_out_all(
         wanted = chosen is None or loader.entry in chosen or any(loader in job.loaders for job in todo)
         if wanted and loader.name in numbers:
             audits[loader.name] = numbers[loader.name]  # whatever became of the model
-    return assembled(done, {x.name: audits[x.name] for x in what.loaders if x.name in audits})
+    return _assembled(done, {x.name: audits[x.name] for x in what.loaders if x.name in audits})
 
 
 def _audit(what: Declared, entry: LoaderEntry) -> Audit:
@@ -125,28 +126,23 @@ def _one_by_one(todo: Sequence[Job], folder: Path, tell: Callable[[], None]) -> 
             tell()
 
 
-# --------------------------------------------------------------------------- from what became of the jobs to one report
-
-
-def assembled(done: Sequence[Done], audits: Mapping[str, Audit]) -> Report:
+def _assembled(done: Sequence[Done], audits: Mapping[str, Audit]) -> Report:
     """Return the report on everything that was done.
 
-    Args:
-        done: in the order of the configuration.
-        audits: of all loaders, in that order too; those that no forecast is of are judged by themselves.
-
+    ``audits`` are in the order of the configuration; loaders that no forecast is of are judged by themselves.
     """
     forecasts = [f for d in done for f in d.forecasts]
     joined = {f.fact.loader for f in forecasts}
     facts = [fact for audit in audits.values() for fact in audit.facts]
     fed, alone = [f for f in facts if f.name in joined], [f for f in facts if f.name not in joined]
     scanned = [m for d in done for m in d.scanned]
-    report = report_on(forecasts, fed, _ways(audits.values(), joined), "check", torch=_torch(done))
+    torch = next((d.torch for d in done if d.torch), None)
+    report = report_on(forecasts, fed, _suggestions(audits.values(), joined), "check", torch=torch)
     report = replace(
         report,
         models=(*report.models, *scanned),
         loaders=(*report.loaders, *alone),
-        suggestions=(*report.suggestions, *_ways(audits.values(), {f.name for f in alone})),
+        suggestions=(*report.suggestions, *_suggestions(audits.values(), {f.name for f in alone})),
         findings=(*report.findings, *CATALOGUE.judge(models=scanned, loaders=alone)),
         problems=tuple(dict.fromkeys(p for d in done for p in d.problems)),
     )
@@ -156,24 +152,14 @@ def assembled(done: Sequence[Done], audits: Mapping[str, Audit]) -> Report:
     return report
 
 
-def _ways(audits: Iterable[Audit], loaders: Collection[str]) -> list[Suggestion]:
-    return [way for audit in audits for way in audit.suggestions if way.loader in loaders]
-
-
-def _torch(done: Iterable[Done]) -> str | None:
-    return next((d.torch for d in done if d.torch), None)
+def _suggestions(audits: Iterable[Audit], loaders: Collection[str]) -> list[Suggestion]:
+    return [s for audit in audits for s in audit.suggestions if s.loader in loaders]
 
 
 def _with(report: Report, more: Report) -> Report:
-    return replace(
-        report,
-        models=(*report.models, *more.models),
-        loaders=(*report.loaders, *more.loaders),
-        suggestions=(*report.suggestions, *more.suggestions),
-        forecasts=(*report.forecasts, *more.forecasts),
-        findings=(*report.findings, *more.findings),
-        torch=report.torch or more.torch,
-    )
+    fields = ("models", "loaders", "suggestions", "forecasts", "findings")
+    joined: dict[str, Any] = {name: (*getattr(report, name), *getattr(more, name)) for name in fields}
+    return replace(report, torch=report.torch or more.torch, **joined)
 
 
 def _under(name: str, report: Report) -> Report:

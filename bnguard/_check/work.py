@@ -15,7 +15,7 @@ from bnguard._facts.models import ModelFact
 from bnguard._forecast.report import Forecast
 from bnguard._untouched import paused_gc, quiet, untouched_process
 
-IN_TOML = ("input = ", '"3,224,224"')
+_IN_TOML = ("input = ", '"3,224,224"')
 """How a configuration gives the input of a model."""
 
 
@@ -94,18 +94,18 @@ def _live(entry: LoaderEntry) -> tuple[Audit, list[Any]]:
 
 
 def _forecast(entry: ModelEntry, loaders: list[Any]) -> list[Forecast]:
-    from bnguard._forecast.request import Plan, refuse_checkpoint
-    from bnguard._trace.models import opened
+    from bnguard._forecast.request import ForecastSettings, refuse_checkpoint
+    from bnguard._trace.models import open_models
 
     refuse_checkpoint(entry.target)
-    plan = Plan(_recipe(entry), loaders, entry.keep_modes, entry.device, _silent, IN_TOML)
+    shared = ForecastSettings(_recipe(entry), loaders, entry.keep_modes, entry.device, _silent, _IN_TOML)
     found: list[Forecast] = []
     settings = _settings(entry.settings)
-    with opened(
+    with open_models(
         entry.target, mode=None, device=entry.device, settings=settings, stubs=entry.stubs, argv=entry.args
     ) as models:
         for model in models:
-            found += plan.of(replace(model, target=_name(entry, model.target)))
+            found += shared.of(replace(model, target=_name(entry, model.target)))
     return found
 
 

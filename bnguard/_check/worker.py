@@ -15,12 +15,7 @@ from bnguard._untouched import stdout_set_aside
 
 
 def main(threads: int) -> None:
-    """Carry out jobs until stdin ends.
-
-    Args:
-        threads: that torch may use for one forward, so that workers do not wait for each other.
-
-    """
+    """Carry out jobs until stdin ends; torch may use so many threads, lest workers wait for each other."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a script's processes are ended too
     jobs, nothing = os.fdopen(os.dup(0), "rb"), os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)  # the user's code finds nothing to read

@@ -44,13 +44,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     count: Annotated[bool, _option("--count", "Read an IterableDataset once to count it.")] = False,
     world_size: Annotated[int, _option("--world-size", "Ranks.", _RANKS)] = 1,
     sharding: Annotated[
-        str,
-        _option(
-            "--sharding",
-            "Who divides the samples between ranks.",
-            _RANKS,
-            "|".join(LAWS),
-        ),
+        str, _option("--sharding", "Who divides the samples between ranks.", _RANKS, "|".join(LAWS))
     ] = "distributed-sampler",
     sampler_drop_last: Annotated[
         bool, _option("--sampler-drop-last", "DistributedSampler(drop_last=True).", _RANKS)
@@ -61,8 +55,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     iterable: Annotated[bool, _option("--iterable", "An IterableDataset: each worker batches.", _INSIDE)] = False,
     workers: Annotated[int, _option("--workers", "num_workers of the loader.", _INSIDE)] = 0,
     shard: Annotated[
-        str | None,
-        _option("--shard", "How the dataset divides between workers.", _INSIDE, "|".join(WORKER_SHARDINGS)),
+        str | None, _option("--shard", "How the dataset divides between workers.", _INSIDE, "|".join(WORKER_SHARDINGS))
     ] = None,
     fmt: options.Format = None,
     output: options.Output = None,
@@ -102,13 +95,13 @@ def command(  # noqa: PLR0913 - one parameter for each option
 
 def _audit_targets(targets: list[str], argv: list[str], keywords: dict[str, Any], quiet: bool) -> "Report":
     from bnguard._audit_loader import audit_loader
-    from bnguard._report.formats.console.progress import counter
+    from bnguard._report.formats.console.progress import progress as progress_line
     from bnguard._targets import load_object
 
     if len(set(targets)) != len(targets):
         raise UsageError("a TARGET is named twice", hint="name each loader once")
     loaded = {text: load_object(text, argv=argv) for text in targets}
-    with counter("looking at batch indices", quiet=quiet) as progress:
+    with progress_line("looking at batch indices", quiet=quiet) as progress:
         if len(targets) > 1:
             return audit_loader(
                 {_short(text, targets): it for text, it in loaded.items()}, **keywords, progress=progress

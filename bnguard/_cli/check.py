@@ -43,7 +43,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
         return 0
     from bnguard._check.config import read_declarations
     from bnguard._check.run import carry_out_all
-    from bnguard._report.formats.console.progress import bar
+    from bnguard._report.formats.console.progress import progress as progress_line
     from bnguard._report.render import emit
     from bnguard._untouched import stdout_set_aside
 
@@ -52,7 +52,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
         fmt, output, fail_on or what.fail_on, select or list(what.select), ignore or list(what.ignore), quiet
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # an interrupt too: the processes are ended as well
-    with stdout_set_aside(), bar("checking", quiet=quiet) as progress:
+    with stdout_set_aside(), progress_line("checking", quiet=quiet) as progress:
         report = carry_out_all(what, entries or (), jobs, progress)
     code = emit(report, reporting)
     if not any(d.output is None for d in reporting.destinations):  # nobody has read yet why the exit code is 2

@@ -37,13 +37,13 @@ def command(
     """
     from bnguard._fix import propose
 
-    said = (*(train or ()), *(evaluate or ()))
+    declared = (*(train or ()), *(evaluate or ()))
     paths = _distinct(files)
-    if len(paths) > 1 and any(word.isdecimal() for word in said):
+    if len(paths) > 1 and any(word.isdecimal() for word in declared):
         raise UsageError("a line belongs to one file", hint="give one FILE with --train LINE or --eval LINE")
     proposals, failed = _each(paths, lambda path: propose(path, train=train or (), evaluate=evaluate or ()))
     if not failed:
-        _require_met(said, proposals)
+        _require_met(declared, proposals)
     for proposal in proposals:
         _say(proposal)
     changed = [proposal for proposal in proposals if proposal.edits]
@@ -77,9 +77,9 @@ def _each(items: Iterable[_In], work: Callable[[_In], _Out]) -> tuple[list[_Out]
     return done, failed
 
 
-def _require_met(said: Sequence[str], proposals: Sequence[Proposal]) -> None:
+def _require_met(declared: Sequence[str], proposals: Sequence[Proposal]) -> None:
     """Refuse a name or line that means no call: it is mistyped, and the edit would not be the one that is wanted."""
-    for word in said:
+    for word in declared:
         if all(word in proposal.unmatched for proposal in proposals):
             what = f"line {word}" if word.isdecimal() else word
             calls = ", ".join(f"{it.line} {it.name}" for p in proposals for it in p.calls)
@@ -90,14 +90,12 @@ def _require_met(said: Sequence[str], proposals: Sequence[Proposal]) -> None:
 
 def _say(proposal: Proposal) -> None:
     """Say on stderr what becomes of each call, in the order of the file."""
-    from bnguard._fix import Edit
-
     if not proposal.calls:
         unknown = ": nothing in this file says that its DataLoader is torch's" if "DataLoader(" in proposal.old else ""
         print(f"{proposal.source.path}: no DataLoader call{unknown}", file=sys.stderr)
     for call in proposal.calls:
-        verdict = f"fix: {call.why}" if isinstance(call, Edit) else f"left: {call.reason}"
-        print(f"{proposal.source.path}:{call.line} {call.name}: {verdict}", file=sys.stderr)
+        decision = "fix" if call.fixed else "left"
+        print(f"{proposal.source.path}:{call.line} {call.name}: {decision}: {call.reason}", file=sys.stderr)
 
 
 def _write(proposal: Proposal) -> None:
@@ -116,7 +114,7 @@ def _show(changed: Sequence[Proposal]) -> None:
     for proposal in changed:
         diff = unified_diff(proposal)
         if sys.stdout.isatty():
-            from bnguard._report.formats.console.diff import show_diff
+            from bnguard._report.formats.console.page import show_diff
 
             show_diff(diff.decode(proposal.source.encoding, "replace"))
         else:

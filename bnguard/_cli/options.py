@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,38 +11,22 @@ from bnguard._errors import UsageError
 from bnguard._report.formats import FORMATS
 from bnguard._report.render import ReportOptions, destinations
 
+
+def _option(*names: str, text: str, metavar: str | None = None) -> Any:  # noqa: ANN401 - what typer.Option returns
+    return typer.Option(*names, help=text, metavar=metavar, rich_help_panel="Report")
+
+
 Format = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--format", help="How to report; repeat for several.", metavar="|".join(FORMATS), rich_help_panel="Report"
-    ),
+    list[str] | None, _option("--format", text="How to report; repeat for several.", metavar="|".join(FORMATS))
 ]
-Output = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--output",
-        help="Write the report to this file, - for stdout; the k-th is for the k-th --format.",
-        metavar="FILE",
-        rich_help_panel="Report",
-    ),
-]
-_FAIL_ON = typer.Option(
-    "--fail-on",
-    help="Exit 1 from this severity on.",
-    metavar="error|warning|never",
-    rich_help_panel="Report",
-)
+_TO = "Write the report to this file, - for stdout; the k-th is for the k-th --format."
+Output = Annotated[list[Path] | None, _option("--output", text=_TO, metavar="FILE")]
+_FAIL_ON = _option("--fail-on", text="Exit 1 from this severity on.", metavar="error|warning|never")
 FailOn = Annotated[str, _FAIL_ON]
 FailOnOrFile = Annotated[str | None, _FAIL_ON]
-Select = Annotated[
-    list[str] | None,
-    typer.Option("--select", help="Only these codes; prefixes work.", metavar="CODES", rich_help_panel="Report"),
-]
-Ignore = Annotated[
-    list[str] | None,
-    typer.Option("--ignore", help="Not these codes; prefixes work.", metavar="CODES", rich_help_panel="Report"),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the findings, or nothing.", rich_help_panel="Report")]
+Select = Annotated[list[str] | None, _option("--select", text="Only these codes; prefixes work.", metavar="CODES")]
+Ignore = Annotated[list[str] | None, _option("--ignore", text="Not these codes; prefixes work.", metavar="CODES")]
+Quiet = Annotated[bool, _option("--quiet", "-q", text="Only the findings, or nothing.")]
 
 
 def report_options(

@@ -13,8 +13,7 @@ from bnguard._cli import options
 
 def command(  # noqa: PLR0913 - one parameter for each option
     program: Annotated[
-        list[str],
-        typer.Argument(metavar="SCRIPT [-- ARGS]", help="The script, and everything that is its own."),
+        list[str], typer.Argument(metavar="SCRIPT [-- ARGS]", help="The script, and everything that is its own.")
     ],
     module: Annotated[bool, typer.Option("-m", help="SCRIPT is a module's name, as in python -m.")] = False,
     timeout: Annotated[
@@ -40,7 +39,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     if arguments[:1] == ["--"]:
         arguments = arguments[1:]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the script's processes are ended as well
-    speaks = ranks.speaks()
+    speaks = ranks.is_local_leader()
     tell = None if quiet or not speaks else lambda line: print(line, file=sys.stderr)
     report = preflight(name, arguments, module=module, timeout=timeout, progress=tell)
     return emit(report, reporting) if speaks else 0

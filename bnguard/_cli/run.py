@@ -9,8 +9,7 @@ import typer
 
 def command(
     program: Annotated[
-        list[str],
-        typer.Argument(metavar="SCRIPT [ARGS]", help="The script, and everything that is its own."),
+        list[str], typer.Argument(metavar="SCRIPT [ARGS]", help="The script, and everything that is its own.")
     ],
     module: Annotated[bool, typer.Option("-m", help="SCRIPT is a module's name, as in python -m.")] = False,
     watch: Annotated[

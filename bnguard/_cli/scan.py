@@ -15,8 +15,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     targets: Annotated[
         list[str],
         typer.Argument(
-            metavar="TARGET",
-            help="model.py · model.py:Net · model.py:Net(3) · package.module:attr · weights.pth",
+            metavar="TARGET", help="model.py · model.py:Net · model.py:Net(3) · package.module:attr · weights.pth"
         ),
     ],
     inputs: Annotated[
@@ -31,15 +30,13 @@ def command(  # noqa: PLR0913 - one parameter for each option
     batch_size: Annotated[int, typer.Option("--batch-size", "--bs", help="Batch size of the forward.")] = 1,
     mode: Annotated[str, typer.Option("--mode", metavar="train|eval", help="Mode of the model.")] = "train",
     settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A constructor argument; repeat for more."),
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A constructor argument; repeat for more.")
     ] = None,
     device: Annotated[
         str, typer.Option("--device", metavar="cuda|cpu", help="Whose batch_norm backend to predict.")
     ] = "cuda",
     stubs: Annotated[
-        list[str] | None,
-        typer.Option("--stub", metavar="MODULE", help="Stand in for a package that is not installed."),
+        list[str] | None, typer.Option("--stub", metavar="MODULE", help="Stand in for a package that is not installed.")
     ] = None,
     fmt: options.Format = None,
     output: options.Output = None,

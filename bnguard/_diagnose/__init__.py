@@ -1,4 +1,4 @@
 """What happens when training runs: the layer that failed, why, and what would help.
 
-``classify``, ``diagnosis`` and ``evidence`` need no torch, so nothing is imported here.
+``classify``, ``evidence``, ``log_text`` and ``module_path`` need no torch, so nothing is imported here.
 """

@@ -26,12 +26,12 @@ def call_in(frame: FrameType) -> Call | None:
     return bound.call((), {n: local[n] for n in code.co_varnames[: code.co_argcount] if n in local})
 
 
-def call_of(layer: Layer, given: Tensor) -> Call:
+def call_of(layer: Layer, x: Tensor) -> Call:
     """Return the call that a layer would make for this input; it may have failed before it made it."""
     bound, module = norms().first(layer.kind), layer.module
     tensors = {name: keeps(module, name) for name in TENSORS}
     own = module.training or tensors["running_mean"] is None
-    known = {"input": given, **tensors, "batch_statistics": own, "eps": layer.eps, **layer.options}
+    known = {"input": x, **tensors, "batch_statistics": own, "eps": layer.eps, **layer.options}
     return Call(bound, {word: known[word] for word in bound.function.names if word in known})
 
 
@@ -47,7 +47,7 @@ def facts_of(call: Call) -> dict[str, Any]:
         "device": str(x.device),
         "strides": tuple(int(n) for n in x.stride()),
         "contiguous": x.is_contiguous(),
-        "memory_format": memory_format(x),
+        "memory_format": _memory_format(x),
         "batch_statistics": call.batch_statistics,
         "eps": call.eps,
         "values_per_channel": x.numel() // shape[1] if len(shape) > 1 and shape[1] else None,
@@ -72,7 +72,7 @@ def _backend(call: Call) -> str | None:
     )
 
 
-def memory_format(x: Tensor) -> str:
+def _memory_format(x: Tensor) -> str:
     """Return the name of the format that the tensor's strides are those of, or ``strided``."""
     if x.is_contiguous():
         return "contiguous"
@@ -86,7 +86,7 @@ def memory_format(x: Tensor) -> str:
 # --------------------------------------------------------------------------------- the failed call once more, on copies
 
 
-Change = tuple[str, Callable[[], Call], AbstractContextManager[Any]]
+_Change = tuple[str, Callable[[], Call], AbstractContextManager[Any]]
 
 
 def replays(call: Call, *, backward: bool = False, cudnn: bool = False) -> tuple[Replay, ...]:
@@ -102,59 +102,41 @@ def replays(call: Call, *, backward: bool = False, cudnn: bool = False) -> tuple
     """
     if not private.has_values(call.input) or not _device_answers(call.input):
         return ()
-    run = _forward_and_backward if backward else _forward
-    return tuple(_try(name, make, context, run) for name, make, context in _changes(call, cudnn=cudnn))
+    return tuple(_try(*change, backward=backward) for change in _changes(call, cudnn=cudnn))
 
 
-def _changes(call: Call, *, cudnn: bool) -> Iterator[Change]:
+def _changes(call: Call, *, cudnn: bool) -> Iterator[_Change]:
     """Yield every change that makes another call of this one."""
     x = call.input
     same = nullcontext()
     yield CONTROL, lambda: call, same
     if cudnn:
-        yield "cuDNN disabled", lambda: call, _without_cudnn()
+        yield "cuDNN disabled", lambda: call, torch.backends.cudnn.flags(enabled=False)
     if not x.is_contiguous():
         yield "a contiguous input", lambda: call.changed(input=x.detach().contiguous()), same
     if any(t.dtype != torch.float32 for t in call.arguments.values() if isinstance(t, Tensor)):
         yield "float32", lambda: call.mapped(lambda t: _copy(t, torch.float32)), same
-    other = _other_format(x)
-    if other is not None:
-        yield "another memory format", lambda: call.changed(input=x.detach().contiguous(memory_format=other)), same
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.dim())
+    if last is not None and x.is_contiguous() and not x.is_contiguous(memory_format=last):
+        yield "another memory format", lambda: call.changed(input=x.detach().contiguous(memory_format=last)), same
     if call.batch_statistics and isinstance(call.arguments.get("running_mean"), Tensor):
         yield "running statistics", lambda: call.changed(batch_statistics=False), same
-    if x.dim() > 1 and x.shape[0] and memory_format(x) != "strided":  # doubling would change the strides too
+    if x.dim() > 1 and x.shape[0] and _memory_format(x) != "strided":  # doubling would change the strides too
         yield "the batch doubled", lambda: call.changed(input=torch.cat([x.detach(), x.detach()])), same
 
 
-def _other_format(x: Tensor) -> torch.memory_format | None:
-    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.dim())
-    if last is None or not x.is_contiguous():  # a channels_last input is tried as a contiguous one already
-        return None
-    return None if x.is_contiguous(memory_format=last) else last
-
-
-def _try(
-    name: str, make: Callable[[], Call], context: AbstractContextManager[Any], run: Callable[[Call], None]
-) -> Replay:
+def _try(name: str, make: Callable[[], Call], context: AbstractContextManager[Any], *, backward: bool) -> Replay:
     try:
-        with context:
-            run(make().mapped(_copy))
+        with context, torch.set_grad_enabled(backward):
+            call = make().mapped(_copy)
+            x = call.input.requires_grad_(backward)
+            result = call.run()
+            if backward:
+                torch.autograd.grad(result.sum(), x)
+            _wait(x)
     except Exception as error:  # noqa: BLE001 - what it raises is the answer
         return Replay(name, False, one_line(error))
     return Replay(name, True)
-
-
-def _forward(call: Call) -> None:
-    with torch.no_grad():
-        call.run()
-        _wait(call.input)
-
-
-def _forward_and_backward(call: Call) -> None:
-    with torch.enable_grad():
-        x = call.input.requires_grad_()
-        torch.autograd.grad(call.run().sum(), x)
-        _wait(x)
 
 
 def _copy(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
@@ -164,11 +146,6 @@ def _copy(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         return tensor.detach().clone().to(dtype)
     same = torch.empty_strided(tensor.shape, tensor.stride(), dtype=dtype, device=tensor.device)
     return same.copy_(tensor.detach())
-
-
-def _without_cudnn() -> AbstractContextManager[Any]:
-    context: AbstractContextManager[Any] = torch.backends.cudnn.flags(enabled=False)
-    return context
 
 
 def _device_answers(x: Tensor) -> bool:

@@ -37,16 +37,9 @@ class Classified:
 _STATUS = re.compile(r"\bCUDNN_STATUS_(?!SUCCESS\b)([A-Z0-9_]+)")
 
 _FAMILIES = (
-    "NOT_SUPPORTED",
-    "EXECUTION_FAILED",
-    "BAD_PARAM",
-    "NOT_INITIALIZED",
-    "INTERNAL_ERROR",
-    "ALLOC_FAILED",
-    "MAPPING_ERROR",
-    "ARCH_MISMATCH",
-    "INVALID_VALUE",
-)
+    "NOT_SUPPORTED", "EXECUTION_FAILED", "BAD_PARAM", "NOT_INITIALIZED", "INTERNAL_ERROR", "ALLOC_FAILED",
+    "MAPPING_ERROR", "ARCH_MISMATCH", "INVALID_VALUE",
+)  # fmt: skip
 """cuDNN 9 appends details to these: ``CUDNN_STATUS_NOT_SUPPORTED_LAYOUT``, ``CUDNN_STATUS_EXECUTION_FAILED_CUDART``."""
 
 _DELAYED = ("cudnn-execution-failed", "cudnn-mapping-error", "asynchronous-cuda")
@@ -132,28 +125,13 @@ def classify(text: str, exception_type: str | None = None) -> Classified:
 
     """
     text = " ".join(text.split())  # a log may have wrapped the sentence
-    status = _status(text)
-    if status is not None:
-        cause = _cudnn_cause(status)
-        return Classified(cause, code_of(cause), status, cause not in _DELAYED, _shape(text))
-    words = f"{exception_type}: {text}" if exception_type else text
-    for cause, pattern in _TABLE:
-        if pattern.search(words):
-            return Classified(cause, code_of(cause), None, cause not in _DELAYED, _shape(text))
-    return Classified("unknown", shape=_shape(text))
-
-
-def _status(text: str) -> str | None:
-    found = _STATUS.search(text)
-    return found[0] if found else None
-
-
-def _cudnn_cause(status: str) -> str:
-    word = status.removeprefix("CUDNN_STATUS_")
-    family = next((known for known in _FAMILIES if word.startswith(known)), word)
-    return "cudnn-" + family.lower().strip("_").replace("_", "-")
-
-
-def _shape(text: str) -> tuple[int, ...] | None:
-    found = _SHAPE.search(text)
-    return tuple(int(size) for size in found[1].split(",") if size.strip()) if found else None
+    sizes = _SHAPE.search(text)
+    shape = tuple(int(size) for size in sizes[1].split(",") if size.strip()) if sizes else None
+    status = _STATUS.search(text)
+    if status:
+        family = next((known for known in _FAMILIES if status[1].startswith(known)), status[1])
+        cause = "cudnn-" + family.lower().strip("_").replace("_", "-")
+    else:
+        words = f"{exception_type}: {text}" if exception_type else text
+        cause = next((cause for cause, pattern in _TABLE if pattern.search(words)), "unknown")
+    return Classified(cause, code_of(cause), status[0] if status else None, cause not in _DELAYED, shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -11,12 +12,11 @@ from torch import nn
 from bnguard import _ranks as ranks
 from bnguard._diagnose.call import replays
 from bnguard._diagnose.classify import Classified, classify
-from bnguard._diagnose.evidence import judge
-from bnguard._diagnose.failed_layer import Found, frames_of
+from bnguard._diagnose.evidence import assess
+from bnguard._diagnose.failed_layer import FailedLayer, lines_of
 from bnguard._diagnose.search import find_by_retracing, find_in_backward, find_in_forward, find_in_text
 from bnguard._errors import UsageError
 from bnguard._facts.diagnosis import Diagnosis
-from bnguard._ranks import rank_and_world_size
 
 
 def diagnose(exc: BaseException, model: nn.Module | None = None, *, replay: bool = True) -> Diagnosis | None:
@@ -44,13 +44,13 @@ def diagnose(exc: BaseException, model: nn.Module | None = None, *, replay: bool
     if found is None:
         return None
     seen = Diagnosis(**{**found.facts(), **_process(found)})
-    if not read.reliable_place and seen.layer is not None:
-        seen = _unsure(seen)
+    if not read.reliable_place and seen.layer is not None:  # CUDA may have reported the error of an earlier call here
+        seen = dataclasses.replace(seen, layer=None, candidates=(seen.layer,), place="unknown")
     elif replay and found.call is not None:
         cudnn = seen.backend == "cudnn" or read.status is not None
         tried = replays(found.call, backward=found.place == "backward", cudnn=cudnn)
         seen = dataclasses.replace(seen, replays=tried)
-    return judge(seen, read)
+    return assess(seen, read)
 
 
 def require_module(model: object) -> None:
@@ -61,46 +61,32 @@ def require_module(model: object) -> None:
     raise UsageError(f"a {type(model).__name__} is no nn.Module", hint=hint)
 
 
-def _find(exc: Exception, read: Classified, model: nn.Module | None) -> Found | None:
-    frames = frames_of(exc)
+def _find(exc: Exception, read: Classified, model: nn.Module | None) -> FailedLayer | None:
+    frames, text, known = list(lines_of(exc)), str(exc), read.cause != "unknown"
+    # the words are those of a normalisation though no frame is: a wrapper has raised them anew
+    is_lost = read.cause == "one-value-per-channel" or "batch_norm" in text or "batchnorm" in text
     return (
-        find_in_forward(exc, model, known=read.cause != "unknown")
-        or (find_in_backward(frames, model) if read.cause != "unknown" else None)
-        or (find_by_retracing(exc, read, frames) if _is_lost(str(exc), read) else None)
-        or find_in_text(str(exc), read, frames, model)
+        find_in_forward(exc, model, known=known)
+        or (find_in_backward(frames, model) if known else None)
+        or (find_by_retracing(exc, read, frames) if is_lost else None)
+        or find_in_text(text, read, frames, model)
     )
 
 
-def _is_lost(text: str, read: Classified) -> bool:
-    """Whether the words are those of a normalisation though no frame is: a wrapper has raised them anew."""
-    return read.cause == "one-value-per-channel" or "batch_norm" in text or "batchnorm" in text
-
-
-def _unsure(seen: Diagnosis) -> Diagnosis:
-    """Turn the layer into a candidate: CUDA may have reported the error of an earlier call here."""
-    name = seen.layer or ""
-    return dataclasses.replace(seen, layer=None, candidates=(name,), place="unknown")
-
-
-def _process(found: Found) -> dict[str, Any]:
+def _process(found: FailedLayer) -> dict[str, Any]:
     """Return what is known of the device and of this process among others."""
     facts: dict[str, Any] = {}
-    rank, world = rank_and_world_size()
+    rank, world = ranks.rank_and_world_size()
     if rank is None:  # the group is gone, or was never made: its launcher still says it
         rank, world = ranks.rank(), ranks.world_size()
     if rank is not None:
         facts |= {"rank": rank, "world_size": world}
     if found.call is not None and found.call.input.is_cuda:
-        facts |= _device(found.call.input.device)
+        device = found.call.input.device
+        with suppress(RuntimeError):  # after an assert on the device every question fails
+            facts |= {
+                "cudnn_version": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+                "gpu": torch.cuda.get_device_name(device),
+                "free_memory": int(torch.cuda.mem_get_info(device)[0]),
+            }
     return facts
-
-
-def _device(device: torch.device) -> dict[str, Any]:
-    try:
-        return {
-            "cudnn_version": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
-            "gpu": torch.cuda.get_device_name(device),
-            "free_memory": int(torch.cuda.mem_get_info(device)[0]),
-        }
-    except RuntimeError:  # after an assert on the device every question fails
-        return {}

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from math import prod
 
 from bnguard import _remedies as ways
 from bnguard._diagnose.classify import Classified
 from bnguard._facts.diagnosis import CONTROL, Diagnosis, Hypothesis
 from bnguard._facts.norm_kinds import BATCH, KINDS, NormKind
-from bnguard._remedies import Advice, Remedy
+from bnguard._remedies import Remedy
 
-MOST_ELEMENTS = 2**31 - 1
+_MOST_ELEMENTS = 2**31 - 1
 """cuDNN counts the elements of a tensor in 32 bits."""
 
-OLD_BATCH_LIMITS = {True: 131_070, False: 65_535}
+_OLD_BATCH_LIMITS = {True: 131_070, False: 65_535}
 """Batch sizes above which releases of cuDNN refused, in training and evaluation; PyTorch 1.x worked around some."""
 
-SMALL_BATCH_LIMIT = 1024
+_SMALL_BATCH_LIMIT = 1024
 
-SURE, LIKELY, POSSIBLE, REMOTE = 0.95, 0.7, 0.4, 0.15
+_SURE, _LIKELY, _POSSIBLE, _REMOTE = 0.95, 0.7, 0.4, 0.15
 
 
-def judge(seen: Diagnosis, read: Classified) -> Diagnosis:
+def assess(seen: Diagnosis, read: Classified) -> Diagnosis:
     """Return the diagnosis with cause, confidence, evidence, hypotheses and remedies.
 
     Args:
@@ -33,25 +34,20 @@ def judge(seen: Diagnosis, read: Classified) -> Diagnosis:
     """
     known = replace(seen, cause=read.cause, code=read.code, status=read.status)
     if read.of_cudnn:
-        return _judge_cudnn(known, read)
-    evidence = (*_evidence(known), *_about_the_place(known, read))
-    confidence = 0.0 if read.cause == "unknown" else SURE if read.reliable_place else LIKELY
-    return replace(known, confidence=confidence, evidence=evidence, remedies=tuple(_advice(known)))
+        return _assess_cudnn(known, read)
+    kind = KINDS[known.kind] if known.kind else BATCH
+    fitting = [r for r in _REMEDIES.get(read.cause, ()) if r not in _MORE_VALUES or r.kind in kind.remedies]
+    return replace(
+        known,
+        confidence=0.0 if read.cause == "unknown" else _SURE if read.reliable_place else _LIKELY,
+        evidence=(*_evidence(known, kind), *_about_the_place(known, read)),
+        remedies=tuple(r.for_case() for r in fitting),
+    )
 
 
-def _kind(d: Diagnosis) -> NormKind:
-    return KINDS[d.kind] if d.kind else BATCH
-
-
-def _advice(d: Diagnosis) -> Iterator[Advice]:
-    for remedy in _REMEDIES.get(d.cause, ()):
-        if remedy not in _MORE_VALUES or remedy.kind in _kind(d).remedies:
-            yield remedy.for_case()
-
-
-def _evidence(d: Diagnosis) -> Iterator[str]:
+def _evidence(d: Diagnosis, kind: NormKind) -> Iterator[str]:
     if d.cause == "one-value-per-channel" and d.shape is not None:
-        yield f"the input {d.shape} has N = {d.shape[0]} and one position: one value for each {_kind(d).per}"
+        yield f"the input {d.shape} has N = {d.shape[0]} and one position: one value for each {kind.per}"
     if d.cause == "dtype-mismatch" and d.dtype and d.param_dtype and d.dtype != d.param_dtype:
         yield f"the input is {d.dtype}, the parameters are {d.param_dtype}"
     if d.cause == "channel-mismatch" and d.shape is not None and len(d.shape) > 1 and d.num_features:
@@ -69,34 +65,29 @@ def _about_the_place(d: Diagnosis, read: Classified) -> Iterator[str]:
         yield "the error does not carry the frames of the layer that failed"
 
 
-# ---------------------------------------------------------------------------------------- cuDNN
-
-
-def _judge_cudnn(d: Diagnosis, read: Classified) -> Diagnosis:
+def _assess_cudnn(d: Diagnosis, read: Classified) -> Diagnosis:
     """Weigh the reported causes of a cuDNN refusal against this call; the words of the error do not decide."""
-    found = {h.cause: h for test in _TESTS for h in test(d)}
-    for proven in _proven(d):  # what was tried outweighs what was reported
-        found[proven.cause] = proven
-    hypotheses = tuple(sorted(found.values(), key=lambda h: -h.confidence))
+    # of two hypotheses of one cause the last counts: what was tried outweighs what was reported
+    all_of_them = chain(_of_the_sizes(d), _of_the_tensors(d), _of_the_build(d), _proven(d))
+    hypotheses = tuple(sorted({h.cause: h for h in all_of_them}.values(), key=lambda h: -h.confidence))
     best = hypotheses[0]
     remedies = [_CUDNN_REMEDIES[h.cause] for h in hypotheses]
     if any(r.succeeds and r.change == "cuDNN disabled" for r in d.replays):
         remedies.insert(0, ways.WITHOUT_CUDNN.for_case())
     if not read.reliable_place:
         remedies.insert(0, ways.BLOCKING_LAUNCH.for_case())
-    evidence = [f"{best.cause}: {best.why}", *_control(d), *_about_the_place(d, read)]
+    evidence = [f"{best.cause}: {best.why}"]
+    if any(r.succeeds and r.change == CONTROL for r in d.replays):
+        evidence.append(
+            "the same call succeeds when it is repeated: the state of the device mattered, not the call alone"
+        )
     return replace(
         d,
         confidence=best.confidence,
-        evidence=tuple(evidence),
+        evidence=(*evidence, *_about_the_place(d, read)),
         hypotheses=hypotheses,
         remedies=tuple(dict.fromkeys(remedies)),
     )
-
-
-def _control(d: Diagnosis) -> Iterator[str]:
-    if any(r.succeeds and r.change == CONTROL for r in d.replays):
-        yield "the same call succeeds when it is repeated: the state of the device mattered, not the call alone"
 
 
 def _proven(d: Diagnosis) -> Iterator[Hypothesis]:
@@ -106,7 +97,7 @@ def _proven(d: Diagnosis) -> Iterator[Hypothesis]:
         return
     helped = [(change, cause) for change, cause in _PROVES.items() if outcome.get(change)]
     for change, cause in helped:
-        sure = SURE if len(helped) == 1 else LIKELY
+        sure = _SURE if len(helped) == 1 else _LIKELY
         yield Hypothesis(cause, sure, f"the call fails as it was and succeeds with {change}")
 
 
@@ -118,65 +109,42 @@ _PROVES = {
 }
 
 
-def _single_sample(d: Diagnosis) -> Iterator[Hypothesis]:
-    if d.shape is not None and d.shape[0] == 1 and d.mode != "eval":
-        yield Hypothesis("single-sample", POSSIBLE, "the batch holds one sample, which some releases refuse")
-
-
-def _large_batch(d: Diagnosis) -> Iterator[Hypothesis]:
+def _of_the_sizes(d: Diagnosis) -> Iterator[Hypothesis]:
     if d.shape is None:
         return
-    n, limit = d.shape[0], OLD_BATCH_LIMITS[d.batch_statistics is not False]
+    n, elements, limit = d.shape[0], prod(d.shape), _OLD_BATCH_LIMITS[d.batch_statistics is not False]
+    if n == 1 and d.mode != "eval":
+        yield Hypothesis("single-sample", _POSSIBLE, "the batch holds one sample, which some releases refuse")
     if n > limit:
-        yield Hypothesis("large-batch", LIKELY, f"N = {n:,} is above {limit:,}, where releases of cuDNN refuse")
-    elif n > SMALL_BATCH_LIMIT:
-        yield Hypothesis("large-batch", REMOTE, f"N = {n:,} is above {SMALL_BATCH_LIMIT:,}, a limit of old releases")
+        yield Hypothesis("large-batch", _LIKELY, f"N = {n:,} is above {limit:,}, where releases of cuDNN refuse")
+    elif n > _SMALL_BATCH_LIMIT:
+        yield Hypothesis("large-batch", _REMOTE, f"N = {n:,} is above {_SMALL_BATCH_LIMIT:,}, a limit of old releases")
+    if elements >= _MOST_ELEMENTS:
+        yield Hypothesis("many-elements", 0.8, f"{elements:,} elements are more than 32 bits can count")
+    if d.free_memory is not None and d.free_memory < 12 * elements + 2**26:
+        why = f"only {d.free_memory / 2**20:,.0f} MiB were free: exhaustion under another name"
+        yield Hypothesis("memory", 0.6, why)
 
 
-def _many_elements(d: Diagnosis) -> Iterator[Hypothesis]:
-    if d.shape is not None and prod(d.shape) >= MOST_ELEMENTS:
-        yield Hypothesis("many-elements", 0.8, f"{prod(d.shape):,} elements are more than 32 bits can count")
-
-
-def _strides(d: Diagnosis) -> Iterator[Hypothesis]:
+def _of_the_tensors(d: Diagnosis) -> Iterator[Hypothesis]:
     if d.memory_format == "strided":
         yield Hypothesis("strides", 0.5, f"the input's strides {d.strides} are those of no memory format")
-
-
-def _dtypes(d: Diagnosis) -> Iterator[Hypothesis]:
-    if d.dtype == "bfloat16":
-        yield Hypothesis("dtypes", POSSIBLE, "the input is bfloat16, which only newer cuDNN takes")
-    elif d.dtype and d.param_dtype and (d.dtype, d.param_dtype) != ("float16", "float32") and d.dtype != d.param_dtype:
-        yield Hypothesis("dtypes", LIKELY, f"the input is {d.dtype}, the parameters are {d.param_dtype}")
-    elif d.dtype == d.param_dtype == "float16":
-        yield Hypothesis("dtypes", LIKELY, "input and parameters are float16; cuDNN wants float32 parameters")
-
-
-def _memory_format(d: Diagnosis) -> Iterator[Hypothesis]:
-    if d.memory_format in ("channels_last", "channels_last_3d"):
+    elif d.memory_format in ("channels_last", "channels_last_3d"):
         yield Hypothesis("memory-format", 0.3, f"the input is {d.memory_format}, which some releases refuse")
-
-
-def _eps(d: Diagnosis) -> Iterator[Hypothesis]:
+    if d.dtype == "bfloat16":
+        yield Hypothesis("dtypes", _POSSIBLE, "the input is bfloat16, which only newer cuDNN takes")
+    elif d.dtype and d.param_dtype and (d.dtype, d.param_dtype) != ("float16", "float32") and d.dtype != d.param_dtype:
+        yield Hypothesis("dtypes", _LIKELY, f"the input is {d.dtype}, the parameters are {d.param_dtype}")
+    elif d.dtype == d.param_dtype == "float16":
+        yield Hypothesis("dtypes", _LIKELY, "input and parameters are float16; cuDNN wants float32 parameters")
     if d.eps is not None and d.eps < 1e-5:
-        yield Hypothesis("eps", POSSIBLE, f"eps = {d.eps:g} is below 1e-5, the least that cuDNN 7 took")
+        yield Hypothesis("eps", _POSSIBLE, f"eps = {d.eps:g} is below 1e-5, the least that cuDNN 7 took")
 
 
-def _memory(d: Diagnosis) -> Iterator[Hypothesis]:
-    if d.free_memory is not None and d.shape is not None and d.free_memory < 12 * prod(d.shape) + 2**26:
-        yield Hypothesis(
-            "memory", 0.6, f"only {d.free_memory / 2**20:,.0f} MiB were free: exhaustion under another name"
-        )
-
-
-def _build(d: Diagnosis) -> Iterator[Hypothesis]:
+def _of_the_build(d: Diagnosis) -> Iterator[Hypothesis]:
     versions = f"cuDNN {d.cudnn_version} on {d.gpu}" if d.cudnn_version and d.gpu else "cuDNN, CUDA, driver and card"
     yield Hypothesis("cudnn-build", 0.2, f"the versions may not fit together: {versions}")
 
-
-_TESTS: tuple[Callable[[Diagnosis], Iterator[Hypothesis]], ...] = (
-    _single_sample, _large_batch, _many_elements, _strides, _dtypes, _memory_format, _eps, _memory, _build,
-)  # fmt: skip
 
 _CUDNN_REMEDIES = {
     "single-sample": ways.MERGE_TAIL.for_case("keep single-sample batches away", price=""),

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bnguard._diagnose.call import facts_of
-from bnguard._facts.diagnosis import Place
+from bnguard._facts.diagnosis import LocatedBy
 from bnguard._facts.models import Mode, NormCall, SourceLine
 from bnguard._models.layers import Call, Layer, find_layers, layers_by_tensor, names_by_module
 from bnguard._models.origin import assignment_line
@@ -19,7 +19,7 @@ from bnguard._usercode import whose
 
 
 @dataclass(frozen=True)
-class Found:
+class FailedLayer:
     """A failed layer, or the candidates for it. Holds modules: it lives as long as the diagnosing does.
 
     Attributes:
@@ -33,7 +33,7 @@ class Found:
 
     """
 
-    place: Place
+    place: LocatedBy
     root: nn.Module | None = None
     layer: nn.Module | None = None
     call: Call | None = None
@@ -90,17 +90,15 @@ def names_that_fit(layers: Sequence[Layer], shape: tuple[int, ...] | None) -> tu
 # ------------------------------------------------- the frames that an exception passed through, and the modules in them
 
 
-MOST_NAMES = 2000
+_MOST_NAMES = 2000
 """A frame or object with more names than this is not searched for a model."""
 
 
-def frames_of(error: BaseException) -> list[FrameType]:
-    """Return the frames of the traceback, the outermost first."""
-    return list(lines_of(error))
-
-
 def lines_of(error: BaseException) -> dict[FrameType, int]:
-    """Return the line at which each frame was left; ``f_lineno`` has moved on where a ``with`` block was closed."""
+    """Return the frames of the traceback, the outermost first, and the line at which each was left.
+
+    A frame's own ``f_lineno`` has moved on where a ``with`` block was closed.
+    """
     return dict(traceback.walk_tb(error.__traceback__))
 
 
@@ -120,27 +118,20 @@ def modules_within(frames: Sequence[FrameType]) -> Iterator[nn.Module]:
     a local or global variable there or in a caller, or an attribute of one (a trainer).
     """
     yield from filter(None, map(module_of, frames))
-    for frame in (*frames, *_callers(frames)):
+    above = (frame for frame, _ in traceback.walk_stack(frames[0].f_back)) if frames and frames[0].f_back else ()
+    for frame in (*frames, *above):  # the traceback's first frame is that of the guard
         if whose(frame.f_code.co_filename) in ("user", "library", "python"):
             yield from _visible(frame)
 
 
-def _callers(frames: Sequence[FrameType]) -> Iterator[FrameType]:
-    """Yield the frames above the traceback's first, which is that of the guard."""
-    frame = frames[0].f_back if frames else None
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
-
-
 def _visible(frame: FrameType) -> Iterator[nn.Module]:
-    values = list(frame.f_locals.values())[:MOST_NAMES]
+    values = list(frame.f_locals.values())[:_MOST_NAMES]
     if frame.f_globals is not frame.f_locals:
         values += [frame.f_globals[n] for n in frame.f_code.co_names if n in frame.f_globals]
     yield from (v for v in values if isinstance(v, nn.Module))
     for value in values:
         inside = getattr(value, "__dict__", None)
-        if isinstance(inside, dict) and not isinstance(value, (nn.Module, type)) and len(inside) < MOST_NAMES:
+        if isinstance(inside, dict) and not isinstance(value, (nn.Module, type)) and len(inside) < _MOST_NAMES:
             yield from (v for v in inside.values() if isinstance(v, nn.Module))
 
 

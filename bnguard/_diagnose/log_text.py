@@ -29,11 +29,6 @@ class LoggedError:
     message: str = ""
     rank: int | None = None
 
-    @property
-    def words(self) -> str:
-        """The type and the message, as printed."""
-        return f"{self.kind}: {self.message}"
-
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
 _STAMP = re.compile(
@@ -147,28 +142,22 @@ class _Reader:
             return at + 1
         frame, after = _frame(lines, at)
         if frame is not None:
-            self._add(frame)
+            if self.current.kind and not self.below:
+                self._close()
+            self.current.frames.append(frame)
+            self.in_message = False
             return after
         error = _ERROR.match(line)
         if error and not (self.in_message and self.current.frames):
-            self._name(error["kind"], error["message"] or "")
+            if self.current.kind:
+                self._close()
+            self.current.kind, self.current.message = error["kind"].rpartition(".")[2], error["message"] or ""
+            self.in_message = True
         elif self.in_message and line.strip():
             self.current.message += f"\n{line.strip()}"
         else:
             self.in_message = False
         return at + 1
-
-    def _add(self, frame: Frame) -> None:
-        if self.current.kind and not self.below:
-            self._close()
-        self.current.frames.append(frame)
-        self.in_message = False
-
-    def _name(self, kind: str, message: str) -> None:
-        if self.current.kind:
-            self._close()
-        self.current.kind, self.current.message = kind.rpartition(".")[2], message
-        self.in_message = True
 
     def _close(self) -> None:
         if self.current.kind or self.current.frames:
@@ -183,9 +172,11 @@ def _frame(lines: list[str], at: int) -> tuple[Frame | None, int]:
     if plain:
         return _plain_frame(plain, lines, at)
     shown = _RICH_FRAME.match(line) or _NOTEBOOK_FRAME.match(line)
-    if shown is None or not _looks_like_code_below(lines, at):
-        return None, at
-    return _shown_frame(shown.groupdict(), lines, at)
+    below = next((line for line in lines[at + 1 : at + 4] if line.strip()), "")
+    # numbered code, as rich and notebooks print it: a bare ``name:5`` proves nothing
+    if shown and (_RICH_CONTEXT.match(below) or _ARROW.match(below)):
+        return _shown_frame(shown.groupdict(), lines, at)
+    return None, at
 
 
 def _plain_frame(found: re.Match[str], lines: list[str], at: int) -> tuple[Frame, int]:
@@ -213,12 +204,6 @@ def _underlined(code: list[str]) -> tuple[str, str]:
             start, stop = len(marks) - len(marks.lstrip()), len(marks.rstrip())
             return code[i - 1].strip(), code[i - 1][start:stop].strip()
     return (code[0].strip(), "") if code else ("", "")
-
-
-def _looks_like_code_below(lines: list[str], at: int) -> bool:
-    """Whether the next lines are numbered code, as rich and notebooks print it: a bare ``name:5`` proves nothing."""
-    near = [line for line in lines[at + 1 : at + 4] if line.strip()]
-    return bool(near) and (_RICH_CONTEXT.match(near[0]) or _ARROW.match(near[0])) is not None
 
 
 def _shown_frame(found: dict[str, str | None], lines: list[str], at: int) -> tuple[Frame, int]:

@@ -36,7 +36,7 @@ _NORM_NAME = re.compile(r"(?i)bn|norm")
 
 
 @dataclass(frozen=True)
-class Found:
+class ModulePath:
     """The failing module as the frames show it.
 
     Attributes:
@@ -53,26 +53,27 @@ class Found:
     kind: NormKind | None
 
 
-def find_norm(frames: Sequence[Frame]) -> Found | None:
+def find_norm(frames: Sequence[Frame]) -> ModulePath | None:
     """Return the normalisation layer in these frames, or None where they pass through none."""
     at = next((i for i, frame in enumerate(frames) if _is_norm(frame)), None)
     if at is None:
         return None
-    above = frames[:at]
-    telling = [frame for frame in above if _tells(frame)]
-    steps = list(_steps([*telling, frames[at]] if _is_layer(frames[at]) else telling))
-    caller = next((frame for frame in reversed(telling) if not _is_container(frame)), None)
+    relevant = [f for f in frames[:at] if _is_container(f) or not any(_in(f, wrapper) for wrapper in _WRAPPERS)]
+    steps = list(_steps([*relevant, frames[at]] if _is_layer(frames[at]) else relevant))
+    caller = next((frame for frame in reversed(relevant) if not _is_container(frame)), None)
     kind = next((kind for frame in frames[at:] if (kind := _kind(frame))), None)
     path = ".".join(steps)
-    exact = bool(path) and UNKNOWN not in path.split(".") and _starts_at_the_model(frames, telling)
-    return Found(path, exact, caller, kind)
+    # somebody outside the modules calls the first of them; under autograd that is only where a recomputation begins
+    from_the_model = bool(relevant) and relevant[0].function != "forward" and not in_backward(frames)
+    exact = bool(path) and UNKNOWN not in path.split(".") and from_the_model
+    return ModulePath(path, exact, caller, kind)
 
 
 def last_layer_file(frames: Sequence[Frame]) -> str | None:
     """Return the name of the last file of ``torch.nn.modules`` that the error passed, such as ``conv``, or None."""
     for frame in reversed(frames):
         if _in(frame, "torch/nn/modules/") and not frame.file.endswith(("module.py", "container.py")):
-            return _slashes(frame).rpartition("/")[2].removesuffix(".py")
+            return re.split(r"[/\\]", frame.file)[-1].removesuffix(".py")
     return None
 
 
@@ -115,14 +116,6 @@ def _dotted(name: str) -> str:
     return _INDEX.sub(index, name)
 
 
-def _starts_at_the_model(frames: Sequence[Frame], telling: Sequence[Frame]) -> bool:
-    """Whether somebody outside the modules is seen to call the first of them.
-
-    Under autograd the first module is the one that is recomputed by activation checkpointing, some way down.
-    """
-    return bool(telling) and telling[0].function != "forward" and not in_backward(frames)
-
-
 def _is_norm(frame: Frame) -> bool:
     return _is_layer(frame) or _kind(frame) is not None
 
@@ -139,13 +132,5 @@ def _is_container(frame: Frame) -> bool:
     return _in(frame, "torch/nn/modules/container.py")
 
 
-def _tells(frame: Frame) -> bool:
-    return not any(_in(frame, wrapper) for wrapper in _WRAPPERS) or _is_container(frame)
-
-
 def _in(frame: Frame, part: str) -> bool:
-    return part in _slashes(frame)
-
-
-def _slashes(frame: Frame) -> str:
-    return frame.file.replace("\\", "/")
+    return part in frame.file.replace("\\", "/")

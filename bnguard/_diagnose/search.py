@@ -1,4 +1,4 @@
-"""Which layer failed, from the frames of a forward: the plain case."""
+"""Which layer failed: from the frames of a forward or a backward, from a forward on shapes, from words alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bnguard import _private_torch as private
 from bnguard._diagnose.call import call_in, call_of
 from bnguard._diagnose.classify import Classified
 from bnguard._diagnose.failed_layer import (
-    Found,
+    FailedLayer,
     as_layer,
     lines_of,
     module_of,
@@ -33,21 +33,18 @@ from bnguard._facts.norm_kinds import KINDS, place_of
 from bnguard._models.inputs import ExampleInputs
 from bnguard._models.layers import Call, Layer, find_layers, names_by_module, norms
 from bnguard._trace.copies import unwrap
-from bnguard._trace.record import Recorded
-from bnguard._trace.trace import Subject, Trace
+from bnguard._trace.record import RecordedCall
+from bnguard._trace.run_forward import Trace
+from bnguard._trace.trace import Tracer
 from bnguard._untouched import untouched_process
 from bnguard._usercode import display_path, whose
 
 
-def find_in_forward(error: BaseException, model: nn.Module | None, *, known: bool) -> Found | None:
+def find_in_forward(error: BaseException, model: nn.Module | None, *, known: bool) -> FailedLayer | None:
     """Return the layer in whose call the traceback ends, or None.
 
-    Args:
-        error: with its traceback.
-        model: whose names are wanted; None to take the outermost module on the stack that holds the layer.
-        known: whether the words of the error are those of a normalisation: an error in the code of a hand-written
-            layer, or after a direct call of ``torch.batch_norm``, counts only then.
-
+    An error in the code of a hand-written layer, or after a direct call of ``torch.batch_norm``, counts only where the
+    words of the error are ``known`` to be those of a normalisation.
     """
     lines = lines_of(error)
     frames = list(lines)
@@ -57,65 +54,62 @@ def find_in_forward(error: BaseException, model: nn.Module | None, *, known: boo
         if call is not None:
             return _around_function(call, frames[: i + 1], _line(frames[i - 1], lines) if i else None, model)
         layer = _layer_running(frame)
-        if layer is not None:
-            kind = as_layer(layer)
-            if kind is not None and (known or not kind.kind.measured):
-                return _of_layer(kind, frames, model)
+        if layer is not None and (known or not layer.kind.measured):
+            return _of_layer(layer, frames, model)
     return _direct_call(lines, model) if known else None
 
 
-def _layer_running(frame: FrameType) -> nn.Module | None:
+def _layer_running(frame: FrameType) -> Layer | None:
     """Return the layer whose own method this is; a hook gets the layer as its first argument too, but not as self."""
     code, module = frame.f_code, module_of(frame)
     if module is None or code.co_varnames[0] != "self" or code.co_name in private.RUN_HOOKS:
         return None
-    return module if as_layer(module) is not None else None
+    return as_layer(module)
 
 
 def _around_function(
     call: Call, frames: Sequence[FrameType], line: SourceLine | None, model: nn.Module | None
-) -> Found | None:
+) -> FailedLayer | None:
     """Name the layer whose tensors the function got, else the module that called it.
 
     Without values the caller can be a compiler that runs the model in its own way: then the stack names nobody.
     """
-    inner = next((m for f in reversed(frames) if (m := module_of(f)) is not None), None)
+    inner = _innermost(frames)
     root = _root(inner, frames, model) if inner is not None else model
     owner = owner_of(list(call.owners()), root) if root is not None else None
     if owner is None and not private.has_values(call.input):
         return None
     layer = owner if owner is not None else inner
-    return Found("traceback", root, layer, call, line) if layer is not None else _nameless(call, frames, line)
+    if layer is None:  # a call outside any module on the stack: a layer in sight may still own its tensors
+        tensors = list(call.owners())
+        root = _root_with_any(tensors, frames, None)
+        layer = owner_of(tensors, root) if root is not None else None
+    return FailedLayer("traceback", root, layer, call, line)
 
 
-def _nameless(call: Call, frames: Sequence[FrameType], line: SourceLine | None) -> Found:
-    """Return a call outside any module on the stack: a layer in sight may still own its tensors."""
-    for tensor in call.owners():
-        root = root_with(tensor, frames)
-        if root is not None:
-            return Found("traceback", root, owner_of([tensor], root), call, line)
-    return Found("traceback", call=call, line=line)
+def _innermost(frames: Sequence[FrameType]) -> nn.Module | None:
+    return next((m for f in reversed(frames) if (m := module_of(f)) is not None), None)
 
 
-def _of_layer(layer: Layer, frames: Sequence[FrameType], model: nn.Module | None) -> Found:
+def _of_layer(layer: Layer, frames: Sequence[FrameType], model: nn.Module | None) -> FailedLayer:
     """Take the input from the frames of the layer's own methods."""
     names = ("input", "x", "inputs", "tensor")
     own = [f.f_locals for f in frames if module_of(f) is layer.module and f.f_code.co_name not in private.RUN_HOOKS]
-    given = next((v for local in own for n in names if isinstance(v := local.get(n), Tensor)), None)
-    call = call_of(layer, given) if given is not None else None
-    return Found("traceback", _root(layer.module, frames, model), layer.module, call)
+    x = next((v for local in own for n in names if isinstance(v := local.get(n), Tensor)), None)
+    call = call_of(layer, x) if x is not None else None
+    return FailedLayer("traceback", _root(layer.module, frames, model), layer.module, call)
 
 
-def _direct_call(lines: Mapping[FrameType, int], model: nn.Module | None) -> Found | None:
+def _direct_call(lines: Mapping[FrameType, int], model: nn.Module | None) -> FailedLayer | None:
     """Recognise ``torch.batch_norm(…)`` and its kin in a module of the user: a function of C++ leaves no frame."""
     frames = list(lines)
-    module = next((m for f in reversed(frames) if (m := module_of(f)) is not None), None)
+    module = _innermost(frames)
     if module is None or whose(frames[-1].f_code.co_filename) not in ("user", "library"):
         return None
     source = linecache.getline(frames[-1].f_code.co_filename, lines[frames[-1]])
     if not any(place_of(f.name)[1] in source for kind in KINDS for f in kind.functions):
         return None
-    return Found("traceback", _root(module, frames, model), module, line=_line(frames[-1], lines))
+    return FailedLayer("traceback", _root(module, frames, model), module, line=_line(frames[-1], lines))
 
 
 def _root(part: nn.Module, frames: Sequence[FrameType], model: nn.Module | None) -> nn.Module:
@@ -125,37 +119,38 @@ def _root(part: nn.Module, frames: Sequence[FrameType], model: nn.Module | None)
     return part if root is None else root
 
 
+def _root_with_any(tensors: Sequence[Tensor], frames: Sequence[FrameType], model: nn.Module | None) -> nn.Module | None:
+    return model if model is not None else next((r for t in tensors if (r := root_with(t, frames)) is not None), None)
+
+
 def _line(frame: FrameType, lines: Mapping[FrameType, int]) -> SourceLine:
     return SourceLine(display_path(frame.f_code.co_filename), lines[frame])
 
 
-# --------------------------------------------------------------------------------------------------- which layer failed
+# ------------------------------------------------------------------------------------------------------- from the words
 
 
-def find_in_text(text: str, read: Classified, frames: Sequence[FrameType], model: nn.Module | None) -> Found | None:
+def find_in_text(
+    text: str, read: Classified, frames: Sequence[FrameType], model: nn.Module | None
+) -> FailedLayer | None:
     """Return the layer that the words lead to, or the candidates they leave; None where they are of something else."""
-    if not _is_about_normalisation(text, read):
+    is_batch_norm = read.cause != "unknown" and re.search(r"batch_?norm", text, re.IGNORECASE)
+    if read.cause != "one-value-per-channel" and not is_batch_norm:
         return None
     root = model if model is not None else next((m for m in modules_within(frames) if find_layers(m)), None)
     if root is None:
-        return Found("unknown", shape=read.shape)
+        return FailedLayer("unknown", shape=read.shape)
     layers = [x for x in find_layers(root) if not x.kind.measured]
     fit = names_that_fit(layers, read.shape) or names_that_fit(layers, None)
-    reached = _reached(text)
-    if reached is not None:
-        fit = tuple(n for n in fit if reached.search(n)) or fit
+    path = _path_in(text)
+    if path is not None:
+        fit = tuple(n for n in fit if path.search(n)) or fit
     if len(fit) == 1:
-        return Found("text", root, next(x.module for x in layers if x.name == fit[0]), shape=read.shape)
-    return Found("unknown", root, candidates=fit, shape=read.shape)
+        return FailedLayer("text", root, next(x.module for x in layers if x.name == fit[0]), shape=read.shape)
+    return FailedLayer("unknown", root, candidates=fit, shape=read.shape)
 
 
-def _is_about_normalisation(text: str, read: Classified) -> bool:
-    if read.cause == "unknown":
-        return False
-    return read.cause == "one-value-per-channel" or re.search(r"batch_?norm", text, re.IGNORECASE) is not None
-
-
-def _reached(text: str) -> re.Pattern[str] | None:
+def _path_in(text: str) -> re.Pattern[str] | None:
     """Return a pattern for the names that the frames in the text lead to, or None where there are none to follow."""
     found = next((f for error in read_errors(text) if (f := find_norm(error.frames)) is not None), None)
     if found is None or not found.path:
@@ -164,13 +159,13 @@ def _reached(text: str) -> re.Pattern[str] | None:
     return re.compile(r"(?:^|\.)" + r"\.".join(steps) + "$")
 
 
-# ----------------------------------------- which BatchNorm failed when nothing but ``loss.backward()`` is in the frames
+# ------------------------------------------------ from the graph, when nothing but ``loss.backward()`` is in the frames
 
 
 _ENTRANCES = {torch.autograd.backward.__code__: "tensors", torch.autograd.grad.__code__: "outputs"}
 
 
-def find_in_backward(frames: Sequence[FrameType], model: nn.Module | None) -> Found | None:
+def find_in_backward(frames: Sequence[FrameType], model: nn.Module | None) -> FailedLayer | None:
     """Return the layer whose backward failed; None where no backward failed, or that of another operation."""
     frame = next((f for f in reversed(frames) if f.f_code in _ENTRANCES), None)
     if frame is None or any(module_of(f) is not None for f in frames[frames.index(frame) :]):
@@ -198,15 +193,15 @@ def _nodes(outputs: Any) -> Iterator[Any]:  # noqa: ANN401 - a tensor or a seque
             todo += [following for following, _ in node.next_functions]
 
 
-def _of_node(node: Any, readable: bool, frames: Sequence[FrameType], model: nn.Module | None) -> Found:  # noqa: ANN401
+def _of_node(node: Any, readable: bool, frames: Sequence[FrameType], model: nn.Module | None) -> FailedLayer:  # noqa: ANN401
     tensors = _tensors_of(node, readable)
-    root = model if model is not None else next((r for t in tensors if (r := root_with(t, frames)) is not None), None)
+    root = _root_with_any(tensors, frames, model)
     layer = owner_of(tensors, root) if root is not None else None
     call = _call_of(node, layer) if readable else None
     if layer is not None:
-        return Found("backward", root, layer, call)
+        return FailedLayer("backward", root, layer, call)
     names = tuple(x.name for x in find_layers(root)) if root is not None else ()
-    return Found("backward", root, call=call, candidates=names)
+    return FailedLayer("backward", root, call=call, candidates=names)
 
 
 def _tensors_of(node: Any, readable: bool) -> list[Tensor]:  # noqa: ANN401 - a node
@@ -228,24 +223,24 @@ def _call_of(node: Any, layer: nn.Module | None) -> Call | None:  # noqa: ANN401
     return norms().functions[F.batch_norm].call((), {"running_mean": None, "running_var": None} | saved)
 
 
-def _any_of(norms: Sequence[Any], frames: Sequence[FrameType], model: nn.Module | None) -> Found | None:
+def _any_of(norms: Sequence[Any], frames: Sequence[FrameType], model: nn.Module | None) -> FailedLayer | None:
     weights = [t for n in norms for t in _tensors_of(n, readable=False)]
-    root = model if model is not None else next((r for t in weights if (r := root_with(t, frames)) is not None), None)
+    root = _root_with_any(weights, frames, model)
     if root is None:
         return None
     in_graph = [m for t in weights if (m := owner_of([t], root)) is not None]
     names = tuple(x.name for x in find_layers(root) if x.module in in_graph)
-    return Found("backward", root, candidates=names)
+    return FailedLayer("backward", root, candidates=names)
 
 
-# -------------------------------------------------------------------------- which layer failed when its frames are lost
+# ------------------------------------------------------------------ from a forward on shapes, when its frames are lost
 
 
 _REPLICA = re.compile(r"in replica (\d+) on device")
 
 
 @dataclass(frozen=True)
-class _Given:
+class _ForwardCall:
     """A model and what its forward was called with."""
 
     model: nn.Module
@@ -253,26 +248,26 @@ class _Given:
     kwargs: dict[str, Any]
 
 
-def find_by_retracing(error: BaseException, read: Classified, frames: Sequence[FrameType]) -> Found | None:
+def find_by_retracing(error: BaseException, read: Classified, frames: Sequence[FrameType]) -> FailedLayer | None:
     """Return the layer at which a forward on shapes would fail in the same way, or None."""
-    given = _given(str(error), frames)
-    if given is None or read.cause == "unknown" or isinstance(given.model, private.script_module_type()):
+    call = _innermost_call(str(error), frames)
+    if call is None or read.cause == "unknown" or isinstance(call.model, private.script_module_type()):
         return None
-    inner, prefix = unwrap(given.model)
-    trace = _trace(inner, given)
-    calls = [c for c in trace.calls if c.owner is not None]
-    names = {id(m): n for m, n in names_by_module(trace.stage.model).items()}
-    failing = [c for c in calls if _fails(c, read)]
+    inner, prefix = unwrap(call.model)
+    trace = _trace(inner, call)
+    recorded = [c for c in trace.calls if c.owner is not None]
+    names = {id(m): n for m, n in names_by_module(trace.prepared.model).items()}
+    failing = [c for c in recorded if _fails(c, read)]
     if not failing:
-        fit = [c for c in calls if read.shape in (None, c.call.shape)]
+        fit = [c for c in recorded if read.shape in (None, c.call.shape)]
         candidates = tuple(dict.fromkeys(prefix + names[id(c.owner)][0] for c in fit))
-        return Found("retrace", given.model, candidates=candidates, shape=read.shape) if candidates else None
+        return FailedLayer("retrace", call.model, candidates=candidates, shape=read.shape) if candidates else None
     first = failing[0]
     layer = inner.get_submodule(names[id(first.owner)][0])
-    return Found("retrace", given.model, layer, traced=first.call)
+    return FailedLayer("retrace", call.model, layer, traced=first.call)
 
 
-def _given(text: str, frames: Sequence[FrameType]) -> _Given | None:
+def _innermost_call(text: str, frames: Sequence[FrameType]) -> _ForwardCall | None:
     """Return the innermost module that was called, with its arguments."""
     for frame in reversed(frames):
         module, local = module_of(frame), frame.f_locals
@@ -281,36 +276,35 @@ def _given(text: str, frames: Sequence[FrameType]) -> _Given | None:
         if isinstance(module, nn.DataParallel) and isinstance(local.get("inputs"), (tuple, list)):
             return _of_replica(module, text, local)
         if {"args", "kwargs"} <= local.keys():
-            return _Given(module, tuple(local["args"]), dict(local["kwargs"]))
+            return _ForwardCall(module, tuple(local["args"]), dict(local["kwargs"]))
     return None
 
 
-def _of_replica(parallel: nn.DataParallel[Any], text: str, local: dict[str, Any]) -> _Given:
+def _of_replica(parallel: nn.DataParallel[Any], text: str, local: dict[str, Any]) -> _ForwardCall:
     """Take the piece of the batch that the failing replica got, once the batch was scattered."""
     inputs, kwargs = local["inputs"], local.get("module_kwargs") or local.get("kwargs") or {}
-    replica = _REPLICA.search(text)
-    index = int(replica[1]) if replica else 0
     if not (inputs and isinstance(inputs[0], (tuple, list))):
-        return _Given(parallel, tuple(inputs), dict(kwargs) if isinstance(kwargs, dict) else {})
-    index = min(index, len(inputs) - 1)
+        return _ForwardCall(parallel, tuple(inputs), dict(kwargs) if isinstance(kwargs, dict) else {})
+    replica = _REPLICA.search(text)
+    index = min(int(replica[1]) if replica else 0, len(inputs) - 1)
     own = kwargs[index] if isinstance(kwargs, (tuple, list)) and index < len(kwargs) else {}
-    return _Given(parallel, tuple(inputs[index]), dict(own))
+    return _ForwardCall(parallel, tuple(inputs[index]), dict(own))
 
 
-def _trace(model: nn.Module, given: _Given) -> Trace:
+def _trace(model: nn.Module, call: _ForwardCall) -> Trace:
     """Run a structural copy on meta tensors, or on FakeTensors; never with values, which would cost a whole step."""
-    inputs = ExampleInputs(lambda _: (given.args, given.kwargs), "given")
+    inputs = ExampleInputs(lambda _: (call.args, call.kwargs), "given")
     device = next((p.device.type for p in model.parameters()), "cpu")
     with untouched_process(), torch.no_grad():
-        subject = Subject(model, owned=False, mode=None, device="cuda" if device == "cuda" else "cpu")
-        trace = subject.trace(inputs, 1, "meta")
+        tracer = Tracer(model, owned=False, mode=None, device="cuda" if device == "cuda" else "cpu")
+        trace = tracer.trace(inputs, 1, "meta")
         if trace.shapes_were_not_enough and private.fake_tensor_types() is not None:
-            again = subject.trace(inputs, 1, "fake")
+            again = tracer.trace(inputs, 1, "fake")
             return again if again.calls else trace
         return trace
 
 
-def _fails(recorded: Recorded, read: Classified) -> bool:
+def _fails(recorded: RecordedCall, read: Classified) -> bool:
     if read.cause == "one-value-per-channel":
         return recorded.call.raises and read.shape in (None, recorded.call.shape)
     return read.cause == "dtype-mismatch" and recorded.call.rejected is not None

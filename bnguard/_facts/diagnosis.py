@@ -9,7 +9,7 @@ from typing import Any, Literal
 from bnguard._facts.models import Mode, SourceLine
 from bnguard._remedies import Advice
 
-Place = Literal["traceback", "backward", "retrace", "text", "unknown"]
+LocatedBy = Literal["traceback", "backward", "retrace", "text", "unknown"]
 
 WIDTH = 80
 MOST_CANDIDATES = 8
@@ -100,7 +100,7 @@ class Diagnosis:
     num_features: int | None = None
     candidates: tuple[str, ...] = ()
     source: SourceLine | None = None
-    place: Place = "unknown"
+    place: LocatedBy = "unknown"
     shape: tuple[int, ...] | None = None
     dtype: str | None = None
     param_dtype: str | None = None

@@ -75,7 +75,7 @@ class Stream:
 
 
 @dataclass(frozen=True)
-class Place:
+class BatchPlace:
     """Where the first batch of a certain size sits; ``step`` counts from 1, all others from 0.
 
     ``size`` is what the loader's whole batch at that step holds on this rank; it exceeds ``piece``, what one forward
@@ -141,7 +141,7 @@ class LoaderFact:
     smallest: int | None = None
     steps: int | None = None
     unused: int | None = None
-    first_single: Place | None = None
+    first_single: BatchPlace | None = None
     unknown: str | None = None
     notes: tuple[str, ...] = ()
     source: SourceLine | None = None

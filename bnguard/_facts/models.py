@@ -12,7 +12,7 @@ from typing import Any, Literal
 from bnguard._facts.norm_kinds import KINDS, NormKind
 
 Mode = Literal["train", "eval"]
-Verdict = Literal["fails", "single-sample", "thin", "ok", "frozen", "not-reached", "unknown"]
+Verdict = Literal["fails", "single-sample", "data-dependent", "thin", "ok", "frozen", "not-reached", "unknown"]
 Method = Literal["meta", "fake", "real", "none"]
 
 THIN_VALUES = 16
@@ -155,7 +155,7 @@ class LayerFact:
         calls: in execution order; empty where the forward did not reach it.
         order: the position of its first call among all normalisation calls, None if not reached.
         statistics: None where the layer has no running statistics or no real values.
-        reason: why the verdict is ``unknown``, else None.
+        reason: why the verdict is ``unknown`` or ``data-dependent``, else None.
 
     """
 

@@ -1,4 +1,4 @@
-"""The ``DataLoader(...)`` calls of a file: by what the name means there, not by how it is spelled."""
+"""The ``DataLoader(...)`` calls of a file, by what the name means there, and what their values are bound to."""
 
 from __future__ import annotations
 
@@ -155,9 +155,6 @@ def _arguments(call: cst.Call, kind: Kind, tree: Tree) -> tuple[Mapping[str, cst
             if name:
                 given[name] = argument.value
     return given, tuple(starred)
-
-
-# ------------------------------- what the value of a call is bound to, and in which functions and loops the call stands
 
 
 @dataclass(frozen=True, eq=False)

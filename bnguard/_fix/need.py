@@ -1,4 +1,4 @@
-"""Whether merging the tail of a loader would change anything for the better, by what its call says."""
+"""Whether a loader needs its tail merged, by what its call says, and its dataset where that is spelled out."""
 
 from __future__ import annotations
 
@@ -21,13 +21,7 @@ _REPAIRS = frozenset([MERGE_TAIL.function, BALANCE.function])
 
 @dataclass(frozen=True)
 class Need:
-    """Whether a call needs a fix.
-
-    Attributes:
-        needed: what the edit stands for.
-        why: the reason, in words that follow a colon.
-
-    """
+    """Whether a call needs a fix, and the reason in words that follow a colon."""
 
     needed: bool
     why: str
@@ -120,7 +114,7 @@ def _by_length(call: LoaderCall, tree: Tree) -> Need:
     if call.starred or call.kind.own_init or call.arguments.keys() & {"sampler", "batch_sampler"}:
         return general
     dataset, size = call.arguments.get("dataset"), call.arguments.get("batch_size")
-    samples = known_length(dataset, tree) if dataset is not None else None
+    samples = _known_length(dataset, tree) if dataset is not None else None
     batch_size = literal(size, tree) if size is not None else UNKNOWN
     if not samples or not isinstance(batch_size, int) or batch_size < 2:
         return general
@@ -131,18 +125,15 @@ def _by_length(call: LoaderCall, tree: Tree) -> Need:
     return Need(tail == 1, words if tail == 1 else f"nothing to do: {words}")
 
 
-# -------------------------------------------- how many samples a dataset has, where the source says so in plain numbers
-
-
 _FILLED = frozenset(f"torch.{name}" for name in ("randn", "rand", "zeros", "ones", "empty"))
 
 
-def known_length(dataset: cst.BaseExpression, tree: Tree) -> int | None:
+def _known_length(dataset: cst.BaseExpression, tree: Tree) -> int | None:
     """Return the length of a dataset; None where running the code would have to tell."""
     if isinstance(dataset, cst.Name):
         value = tree.value_of(dataset)
         if value is not None:
-            return known_length(value, tree)
+            return _known_length(value, tree)
         source = tree.unpacked_from(dataset)
         return _part(*source, tree) if source else None
     if isinstance(dataset, cst.Call):
@@ -159,7 +150,7 @@ def _made(call: cst.Call, tree: Tree) -> int | None:
     if first is None or call.args[0].keyword:
         return None
     if "torch.utils.data.TensorDataset" in names:
-        return known_length(first, tree)
+        return _known_length(first, tree)
     if names & _FILLED:
         shape = first.elements[0].value if isinstance(first, (cst.Tuple, cst.List)) and first.elements else first
         return _whole(shape, tree)
@@ -183,9 +174,6 @@ def _part(call: cst.BaseExpression, index: int, tree: Tree) -> int | None:
 def _whole(expression: cst.BaseExpression | None, tree: Tree) -> int | None:
     value = literal(expression, tree) if expression is not None else UNKNOWN
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-# ------------------------------------------ values that the source spells out, looked through names that are bound once
 
 
 class Unknown:

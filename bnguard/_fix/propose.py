@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from bnguard._errors import BnguardError, UsageError
 from bnguard._fix.files import read_source
@@ -43,17 +43,9 @@ def propose(path: str | Path, *, train: Collection[str] = (), evaluate: Collecti
     source = read_source(Path(path))
     tree = Tree(source.text, source.path)
     declared = _Declared(source.path, train, evaluate)
-    verdicts = _verdicts(find_calls(tree), tree, declared)
-    proposal = _wrapped(Proposal(source, source.text), verdicts, tree)
+    decisions = _decisions(find_calls(tree), tree, declared)
+    proposal = _wrapped(Proposal(source, source.text, tuple(decisions)), tree)
     return replace(proposal, unmatched=tuple(w for w in (*train, *evaluate) if w not in declared.matched))
-
-
-class _Verdict(NamedTuple):
-    call: cst.Call
-    line: int
-    name: str
-    wrap: bool
-    why: str
 
 
 class _Declared:
@@ -79,20 +71,17 @@ class _Declared:
         return "train" if trains else "eval" if evaluates else None
 
 
-def _verdicts(calls: Sequence[LoaderCall], tree: Tree, declared: _Declared) -> list[_Verdict]:
+def _decisions(calls: Sequence[LoaderCall], tree: Tree, declared: _Declared) -> list[Decision]:
     from bnguard._fix.calls import label
 
     labels = [label(call.node, tree) for call in calls]
     texts = [it.text for it in labels]
-    return [
-        _Verdict(
-            call.node,
-            tree.line(call.node),
-            it.text,
-            *_judge(call, tree, declared.mode(it, tree.lines(call.node)), _handle(it, texts, tree.line(call.node))),
-        )
-        for call, it in zip(calls, labels, strict=True)
-    ]
+    decisions = []
+    for call, it in zip(calls, labels, strict=True):
+        line = tree.line(call.node)
+        fixed, reason = _decision(call, tree, declared.mode(it, tree.lines(call.node)), _handle(it, texts, line))
+        decisions.append(Decision(line, it.text, fixed, reason, call.node))
+    return decisions
 
 
 def _handle(label: Label, texts: list[str], line: int) -> str:
@@ -100,12 +89,12 @@ def _handle(label: Label, texts: list[str], line: int) -> str:
     return label.text if label.text.isidentifier() and texts.count(label.text) == 1 else str(line)
 
 
-def _judge(call: LoaderCall, tree: Tree, said: Mode | None, handle: str) -> tuple[bool, str]:
+def _decision(call: LoaderCall, tree: Tree, declared_mode: Mode | None, handle: str) -> tuple[bool, str]:
     """Return whether to wrap a call, and the reason in one sentence."""
     from bnguard._fix.need import need
     from bnguard._fix.purpose import Purpose, purpose
 
-    feeds = Purpose(said, f"--{said} says so") if said else purpose(call, tree)
+    feeds = Purpose(declared_mode, f"--{declared_mode} says so") if declared_mode else purpose(call, tree)
     wants = need(call, tree)
     if feeds.mode == "eval":
         return False, f"feeds evaluation ({feeds.why}): one sample is safe there after model.eval()"
@@ -116,20 +105,17 @@ def _judge(call: LoaderCall, tree: Tree, said: Mode | None, handle: str) -> tupl
     return True, f"feeds training ({feeds.why}), and {wants.why}"
 
 
-def _wrapped(proposal: Proposal, verdicts: Sequence[_Verdict], tree: Tree) -> Proposal:
+def _wrapped(proposal: Proposal, tree: Tree) -> Proposal:
     from bnguard._fix.rewrite import Blocked, wrap
 
-    chosen = [v for v in verdicts if v.wrap]
-    left = [Left(v.line, v.name, v.why) for v in verdicts if not v.wrap]
-    if not chosen:
-        return replace(proposal, left=tuple(left))
+    if not proposal.edits:
+        return proposal
     try:
         _require_the_package(proposal.source)
-        new = wrap(proposal.old, [v.call for v in chosen], tree)
+        return replace(proposal, new=wrap(proposal.old, [edit.node for edit in proposal.edits], tree))
     except Blocked as reason:
-        left = [Left(v.line, v.name, f"{v.why}, but {reason}" if v.wrap else v.why) for v in verdicts]
-        return replace(proposal, left=tuple(left), blocked=str(reason))
-    return replace(proposal, new=new, edits=tuple(Edit(v.line, v.name, v.why) for v in chosen), left=tuple(left))
+        calls = (replace(x, fixed=False, reason=f"{x.reason}, but {reason}") if x.fixed else x for x in proposal.calls)
+        return replace(proposal, calls=tuple(calls), blocked=str(reason))
 
 
 def _require_the_package(source: Source) -> None:
@@ -148,32 +134,24 @@ def _require_libcst() -> None:
         raise BnguardError("bnguard fix needs LibCST", hint='pip install "bnguard[fix]"') from error
 
 
-# ------------------------------------------ what would be changed in one file, and what would not, as plain frozen data
-
-
 @dataclass(frozen=True)
-class Edit:
-    """A ``DataLoader(...)`` call that gets a fix.
+class Decision:
+    """Whether a ``DataLoader(...)`` call gets the fix.
 
     Attributes:
         line: of the call, from 1.
         name: what the loader is bound to, as it is written: ``train_loader``, ``loaders["train"]``.
-        why: how it is known to feed training, and why its last batch may hold one sample.
+        fixed: whether it is wrapped.
+        reason: how it is known to feed training and to need it, or why it stays as it is and what is next.
+        node: the call.
 
     """
 
     line: int
     name: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Left:
-    """A ``DataLoader(...)`` call that stays as it is, why, and the next step where there is one."""
-
-    line: int
-    name: str
+    fixed: bool
     reason: str
+    node: cst.Call = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -183,8 +161,7 @@ class Proposal:
     Attributes:
         source: the file as it was read.
         new: its text with the edits; equal to ``old`` where there are none.
-        edits: in the order of their lines.
-        left: the calls left alone, in the order of their lines.
+        calls: all DataLoader calls of the file, in the order of their lines.
         blocked: why calls that need an edit cannot get one in this file; None where they can.
         unmatched: names and lines declared as training or evaluation that no call of this file answers to.
 
@@ -192,8 +169,7 @@ class Proposal:
 
     source: Source
     new: str
-    edits: tuple[Edit, ...] = ()
-    left: tuple[Left, ...] = ()
+    calls: tuple[Decision, ...] = ()
     blocked: str | None = None
     unmatched: tuple[str, ...] = ()
 
@@ -203,9 +179,14 @@ class Proposal:
         return self.source.text
 
     @property
-    def calls(self) -> tuple[Edit | Left, ...]:
-        """All DataLoader calls of the file, in the order of their lines."""
-        return tuple(sorted((*self.edits, *self.left), key=lambda call: call.line))
+    def edits(self) -> tuple[Decision, ...]:
+        """The calls that get the fix."""
+        return tuple(call for call in self.calls if call.fixed)
+
+    @property
+    def left(self) -> tuple[Decision, ...]:
+        """The calls left alone."""
+        return tuple(call for call in self.calls if not call.fixed)
 
     @property
     def new_data(self) -> bytes:

@@ -137,11 +137,11 @@ def _names(node: cst.CSTNode) -> set[str]:
 
 def _modes(expression: cst.BaseExpression, tree: Tree, depth: int = 1) -> set[Mode]:
     """Return what the names and string literals in an expression say, those of its names' definitions included."""
-    said: set[Mode | None] = set()
+    modes: set[Mode | None] = set()
     for found in m.findall(expression, m.Name() | m.SimpleString()):
         text = found.value if isinstance(found, cst.Name) else literal_text(found)  # type: ignore[arg-type]
-        said.add(stated_mode(text or ""))
+        modes.add(stated_mode(text or ""))
         value = tree.value_of(found) if isinstance(found, cst.Name) and depth else None
         if value is not None:
-            said |= _modes(value, tree, depth - 1)
-    return {mode for mode in said if mode}
+            modes |= _modes(value, tree, depth - 1)
+    return {mode for mode in modes if mode}

@@ -200,9 +200,6 @@ def _has_comment_above(statement: cst.SimpleStatementLine, tree: Tree) -> bool:
     return comment is not None and not _NOT_OF_THE_IMPORT.match(comment.value)
 
 
-# ----------------------------------------------- a proposal as a unified diff that ``git apply`` and ``patch -p1`` take
-
-
 def unified_diff(proposal: Proposal) -> bytes:
     """Return the diff in the bytes of the file, so that it applies whatever its encoding and line endings are.
 

@@ -1,4 +1,4 @@
-"""What to give to a model where nobody has said: what its loader gives, else what the model declares."""
+"""What to give to a model where nobody has said: parts of what its loader gives, else what the model declares."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bnguard._facts.models import InputFact, Mode
 from bnguard._forecast.outcomes import MOST_REAL_SAMPLES
 from bnguard._models.guess import parameters
 from bnguard._models.inputs import Arguments, Inputs, describe, map_tensors
-from bnguard._trace.models import Opened, first_that_runs, own_inputs
+from bnguard._trace.models import TraceableModel, first_that_runs, own_inputs
 from bnguard._trace.trace import Progress
 from bnguard._untouched import quiet
 from bnguard._usercode import one_line
@@ -29,7 +29,7 @@ IN_PYTHON = ("inputs=", "(3, 224, 224)")
 """How the reader gives the input of a model: the word before it, and an example."""
 
 
-class FoundInputs(NamedTuple):
+class ResolvedInputs(NamedTuple):
     """A recipe and how it was found, or why there is none."""
 
     inputs: Inputs | None
@@ -37,7 +37,7 @@ class FoundInputs(NamedTuple):
     unknown: str | None = None
 
 
-class InputsOf:
+class InputResolver:
     """The inputs of one model, loader by loader; each loader gives one sample at most."""
 
     def __init__(self, progress: Progress, spelling: tuple[str, str] = IN_PYTHON) -> None:
@@ -47,24 +47,20 @@ class InputsOf:
         self._samples: dict[str, Sample | str] = {}
         self._own: dict[Mode | None, Inputs] = {}
 
-    def find(self, model: Opened, loader: LoaderFact, live: DataLoader[Any] | None) -> FoundInputs:
+    def find(self, model: TraceableModel, loader: LoaderFact, live: DataLoader[Any] | None) -> ResolvedInputs:
         """Return what the forward takes of the loader's first sample, else what the model or its file declares.
 
-        Args:
-            model: in the mode in which it is to be forecast.
-            loader: as audited.
-            live: the loader itself; None where it is given by numbers, and the input may be guessed then.
-
+        ``live`` is the loader itself; None where it is given by numbers, and the input may be guessed then.
         """
         why = None
         if live is not None:
             found = self._sampled(model, loader, live)
-            if isinstance(found, FoundInputs):
+            if isinstance(found, ResolvedInputs):
                 return found
             why = found
         return self._declared(model, loader, why)
 
-    def _sampled(self, model: Opened, loader: LoaderFact, live: DataLoader[Any]) -> FoundInputs | str:
+    def _sampled(self, model: TraceableModel, loader: LoaderFact, live: DataLoader[Any]) -> ResolvedInputs | str:
         """Return the first way to call the forward that runs, or why there is none."""
         if loader.name not in self._samples:
             self._samples[loader.name] = _sample_of(live)
@@ -73,7 +69,7 @@ class InputsOf:
             return f"no sample of {loader.name} could be had to learn the input: {sample}"
         try:
             with quiet():
-                ways = list(ways_to_call(model.subject.model, sample))
+                ways = list(_ways_to_call(model.tracer.model, sample))
         except Exception as error:  # noqa: BLE001 - the loader's own collate function may raise anything
             return f"the sample of {loader.name} could not be collated: {one_line(error)}"
         refused = None
@@ -81,32 +77,32 @@ class InputsOf:
             for alike in ways:
                 inputs, why = self._first_running(model, alike, size)
                 if inputs is not None:
-                    said = f"one sample of {loader.name} was fetched to learn the input: {inputs.shown()}"
-                    return FoundInputs(inputs, (said,))
+                    note = f"one sample of {loader.name} was fetched to learn the input: {inputs.shown()}"
+                    return ResolvedInputs(inputs, (note,))
                 refused = refused or why
-        return f"{type(model.subject.model).__name__} takes no part of the sample of {loader.name} ({refused})"
+        return f"{type(model.tracer.model).__name__} takes no part of the sample of {loader.name} ({refused})"
 
     def _first_running(
-        self, model: Opened, alike: list[SampledInputs], size: int
+        self, model: TraceableModel, alike: list[SampledInputs], size: int
     ) -> tuple[SampledInputs | None, str | None]:
-        found = first_that_runs(model.subject, alike, size, self._progress)
+        found = first_that_runs(model.tracer, alike, size, self._progress)
         if found is None:
             return None, None
         inputs, trace = found
         return (inputs, None) if trace.error is None and isinstance(inputs, SampledInputs) else (None, trace.error_line)
 
-    def _declared(self, model: Opened, loader: LoaderFact, why: str | None) -> FoundInputs:
+    def _declared(self, model: TraceableModel, loader: LoaderFact, why: str | None) -> ResolvedInputs:
         try:
             inputs, error = self._own_inputs(model, next(iter(_sizes_to_try(loader))))
         except BnguardError as refused:
-            return FoundInputs(None, (self._give,), why or refused.message)
+            return ResolvedInputs(None, (self._give,), why or refused.message)
         if inputs is not None and error is None and not (why and inputs.source == "assumed"):
-            return FoundInputs(inputs, tuple(_said(why, inputs.facts(1), inputs.source, self._word)))
-        return FoundInputs(None, (self._give,), why or f"no input was found that it takes ({error})")
+            return ResolvedInputs(inputs, tuple(_notes(why, inputs.facts(1), inputs.source, self._word)))
+        return ResolvedInputs(None, (self._give,), why or f"no input was found that it takes ({error})")
 
-    def _own_inputs(self, model: Opened, size: int) -> tuple[Inputs | None, str | None]:
+    def _own_inputs(self, model: TraceableModel, size: int) -> tuple[Inputs | None, str | None]:
         """Return what the model takes of itself and the error with it; what once ran is not looked for again."""
-        mode = model.subject.mode
+        mode = model.tracer.mode
         if mode in self._own:
             return self._own[mode], None
         inputs, trace = own_inputs(model, size, self._progress)
@@ -115,7 +111,7 @@ class InputsOf:
         return inputs, trace.error_line
 
 
-def _said(why: str | None, shown: tuple[InputFact, ...], source: str, word: str) -> Iterator[str]:
+def _notes(why: str | None, shown: tuple[InputFact, ...], source: str, word: str) -> Iterator[str]:
     if why:
         yield why
     how = f"assumed: no loader was there to ask; {word}… gives yours" if source == "assumed" else f"from {source}"
@@ -135,9 +131,6 @@ def _sizes_to_try(loader: LoaderFact) -> tuple[int, ...]:
     known = {n for s in loader.streams for n in forward_sizes(s)}
     size = max(known, default=loader.batch_size or 2)
     return tuple(dict.fromkeys((max(1, min(size, MOST_REAL_SAMPLES)), 2)))
-
-
-# ----------------------------------------------------------------------- which parts of a batch a model's forward takes
 
 
 Select = Callable[[Any], Arguments]
@@ -220,9 +213,6 @@ def _of_sequence(batch: tuple[Any, ...] | list[Any], wanted: Wanted) -> Iterator
             yield partial(_inside_first, inner)
 
 
-# ----------------------------------------------------------------------- the inputs of a model as its loader gives them
-
-
 Change = Callable[[Tensor], Tensor]
 
 
@@ -285,7 +275,7 @@ class SampledInputs:
         return self._ends[batch_size - 1]
 
 
-def ways_to_call(model: nn.Module, sample: Sample) -> Iterator[list[SampledInputs]]:
+def _ways_to_call(model: nn.Module, sample: Sample) -> Iterator[list[SampledInputs]]:
     """Yield lists of inputs to try, the plainest list first: as they are, as the model's dtype, flattened.
 
     The latter two stand for what training loops do to a batch: ``x.float()``, ``x.view(len(x), -1)``.

@@ -8,52 +8,48 @@ from typing import NamedTuple
 
 from bnguard._audit_loader.summary import first_with, forward_sizes
 from bnguard._facts.forecasts import ForecastFact, SizeFact
-from bnguard._facts.loaders import LoaderFact, Place
+from bnguard._facts.loaders import BatchPlace, LoaderFact
 from bnguard._facts.models import Mode, ModelFact
 from bnguard._forecast.outcomes import Outcomes
 from bnguard._forecast.report import Forecast
 from bnguard._models.inputs import Inputs
-from bnguard._rules.words import and_others
+from bnguard._rules.registry import and_others
 from bnguard._scan.scanner import model_fact
-from bnguard._trace.models import Opened
+from bnguard._trace.models import TraceableModel
 from bnguard._trace.trace import Progress
 
-MOST_POSSIBLE = 64
+_MOST_POSSIBLE = 64
 """Where the length of an epoch is not known, every size up to the batch size is looked at, up to this one."""
 
 
 def join(model: str, loader: LoaderFact, at: Callable[[int], SizeFact]) -> ForecastFact:
     """Return where the first epoch of a loader stops.
 
-    Args:
-        model: its name.
-        loader: as audited.
-        at: what the model's forward does at a batch size; asked once for each size of the epoch.
-
+    ``at`` says what the model's forward does at a batch size; it is asked once for each size of the epoch.
     """
     known = sorted({n for s in loader.streams for n in forward_sizes(s) if n}, reverse=True)
     sizes = tuple(map(at, known))
     fact = ForecastFact(model, loader.name, loader.mode, stops=False, steps=loader.steps, sizes=sizes)
     failing = _first(loader, (s for s in sizes if s.stops))
-    dark = _first(loader, (s for s in sizes if s.stops is None))
+    not_known = _first(loader, (s for s in sizes if s.stops is None))
     if failing is not None:
-        return _stopping(fact, loader, failing, dark)
-    if dark is not None:
-        return replace(fact, stops=None, unknown=_in_the_dark(fact, dark))
+        return _stopping(fact, loader, failing, not_known)
+    if not_known is not None:
+        return replace(fact, stops=None, unknown=_why_not_known(fact, not_known))
     if loader.unknown is None:
         return fact
     return replace(fact, stops=None, unknown=loader.unknown) if loader.streams else _without_length(fact, loader, at)
 
 
-def _first(loader: LoaderFact, sizes: Iterable[SizeFact]) -> Place | None:
+def _first(loader: LoaderFact, sizes: Iterable[SizeFact]) -> BatchPlace | None:
     return first_with({s.batch_size for s in sizes}, loader.streams, loader.micro_batches, loader.replicas)
 
 
-def _stopping(fact: ForecastFact, loader: LoaderFact, place: Place, dark: Place | None) -> ForecastFact:
+def _stopping(fact: ForecastFact, loader: LoaderFact, place: BatchPlace, not_known: BatchPlace | None) -> ForecastFact:
     stream = next(s for s in loader.streams if s.ranks[0] == place.rank)
     notes = fact.notes
-    if dark is not None and (dark.step, dark.rank) < (place.step, place.rank):
-        notes = (*notes, f"it may stop before that: {_in_the_dark(fact, dark)}")
+    if not_known is not None and (not_known.step, not_known.rank) < (place.step, place.rank):
+        notes = (*notes, f"it may stop before that: {_why_not_known(fact, not_known)}")
     return replace(
         fact,
         stops=True,
@@ -70,7 +66,7 @@ def _stopping(fact: ForecastFact, loader: LoaderFact, place: Place, dark: Place 
     )
 
 
-def _in_the_dark(fact: ForecastFact, place: Place) -> str:
+def _why_not_known(fact: ForecastFact, place: BatchPlace) -> str:
     size = fact.size(place.piece)
     why = size.unknown if size else None
     return f"at batch size {place.piece:,} (step {place.step:,} of {place.steps:,}) {why}"
@@ -81,7 +77,7 @@ def _without_length(fact: ForecastFact, loader: LoaderFact, at: Callable[[int], 
     most = loader.batch_size
     alone = loader.replicas == 1 and loader.micro_batches == 1
     unknown = replace(fact, stops=None, unknown=loader.unknown)
-    if most is None or not alone or most > MOST_POSSIBLE:
+    if most is None or not alone or most > _MOST_POSSIBLE:
         return unknown
     possible = tuple(at(n) for n in ((most,) if loader.drop_last else range(most, 0, -1)))
     failing = [s for s in possible if s.stops]
@@ -94,9 +90,6 @@ def _without_length(fact: ForecastFact, loader: LoaderFact, at: Callable[[int], 
         note = f"a batch of {at_sizes}, if one comes, stops at {failing[-1].label}"
         unknown = replace(unknown, notes=(note,))
     return replace(unknown, sizes=possible)
-
-
-# ----------------------------------------------------------------------- what the batches of one loader do to one model
 
 
 class Feed(NamedTuple):
@@ -118,7 +111,7 @@ class Feed(NamedTuple):
     unknown: str | None = None
 
 
-def foresee(model: Opened, feeds: Iterable[Feed], device: str, progress: Progress) -> Iterator[Forecast]:
+def foresee(model: TraceableModel, feeds: Iterable[Feed], device: str, progress: Progress) -> Iterator[Forecast]:
     """Yield the forecast of each feed, in their order.
 
     Args:
@@ -128,24 +121,26 @@ def foresee(model: Opened, feeds: Iterable[Feed], device: str, progress: Progres
         progress: told before something slow.
 
     """
-    known: dict[object, _Known] = {}
+    known: dict[object, _TracedModel] = {}
     for feed in feeds:
-        model.subject.set_mode(feed.called)
+        model.tracer.set_mode(feed.called)
         if feed.calls or feed.loader.steps == 0:  # where no batch comes, nothing need be known of the model
             # feeds that call the model in the same way share what is known: each size is traced once for all of them
             alike = (tuple(map(id, feed.calls)), feed.called, feed.loader.world_size)
             if alike not in known:
-                known[alike] = _Known(model, Outcomes(model, feed.calls, feed.loader.world_size, progress), device)
+                known[alike] = _TracedModel(
+                    model, Outcomes(model, feed.calls, feed.loader.world_size, progress), device
+                )
             yield _foreseen(known[alike], feed)
         else:
             yield Forecast(_not_known(model, feed), None, two_hold=False)
 
 
 @dataclass(frozen=True)
-class _Known:
+class _TracedModel:
     """What is known so far of a model that is called in one way, in one mode."""
 
-    model: Opened
+    model: TraceableModel
     outcomes: Outcomes
     device: str
     _facts: dict[int, ModelFact] = field(default_factory=dict)
@@ -158,7 +153,7 @@ class _Known:
         if self._facts and not stops:
             return next(iter(self._facts.values()))
         if batch_size not in self._facts:
-            mode = called or ("train" if self.model.subject.model.training else "eval")
+            mode = called or ("train" if self.model.tracer.model.training else "eval")
             inputs, trace = self.outcomes.deciding(batch_size)
             self._facts[batch_size] = model_fact(
                 self.model, inputs, trace, batch_size, mode, self.device, self.outcomes.again
@@ -166,7 +161,7 @@ class _Known:
         return self._facts[batch_size]
 
 
-def _not_known(model: Opened, feed: Feed) -> ForecastFact:
+def _not_known(model: TraceableModel, feed: Feed) -> ForecastFact:
     loader = feed.loader
     return ForecastFact(
         model.target,
@@ -180,26 +175,26 @@ def _not_known(model: Opened, feed: Feed) -> ForecastFact:
     )
 
 
-def _foreseen(known: _Known, feed: Feed) -> Forecast:
+def _foreseen(known: _TracedModel, feed: Feed) -> Forecast:
     model, outcomes = known.model, known.outcomes
     fact = join(model.target, feed.loader, outcomes.at)
     # where the epoch stops, or else at the smallest size that it brings
     size = fact.batch_size or min((s.batch_size for s in fact.sizes), default=None)
     seen = None if size is None else known.fact(size, feed.called, stops=fact.stops is True)
-    notes = (*model.notes, *feed.notes, *fact.notes, *_woken(model, seen))
+    notes = (*model.notes, *feed.notes, *fact.notes, *_layers_put_into_training(model, seen))
     fact = replace(fact, called=feed.called, notes=notes)
     return Forecast(fact, seen, two_hold=fact.stops is not True or outcomes.at(2).stops is False)
 
 
-def _woken(model: Opened, seen: ModelFact | None) -> Iterator[str]:
+def _layers_put_into_training(model: TraceableModel, seen: ModelFact | None) -> Iterator[str]:
     """Say so where layers that are frozen now would not be after ``model.train()``."""
-    root = model.subject.model
+    root = model.tracer.model
     if seen is None or not root.training:
         return
-    frozen = {model.prefix + x.name for x in model.subject.layers if not x.module.training}
-    woken = [x for x in seen.layers if x.name in frozen and x.training]
-    if woken:
+    frozen = {model.prefix + x.name for x in model.tracer.layers if not x.module.training}
+    put_back = [x for x in seen.layers if x.name in frozen and x.training]
+    if put_back:
         yield (
-            f"{woken[0].label}{and_others(woken)} is in eval mode now, and model.train() puts it back into training "
-            f"mode, which is assumed here; keep_modes=True takes the flags as they are"
+            f"{put_back[0].label}{and_others(put_back)} is in eval mode now, and model.train() puts it back into "
+            f"training mode, which is assumed here; keep_modes=True takes the flags as they are"
         )

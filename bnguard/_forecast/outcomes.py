@@ -10,8 +10,9 @@ from bnguard._facts.forecasts import Cause, SizeFact
 from bnguard._facts.models import LayerFact, Method, NormCall
 from bnguard._models.inputs import Inputs
 from bnguard._models.layers import norms
-from bnguard._trace.models import Opened
-from bnguard._trace.trace import Progress, Stage, Trace
+from bnguard._trace.models import TraceableModel
+from bnguard._trace.run_forward import PreparedModel, Trace
+from bnguard._trace.trace import Progress
 
 MOST_REAL_SAMPLES = 128
 """A forward whose values decide is run with at most this many samples: more would cost as much as training does."""
@@ -29,7 +30,7 @@ class Outcomes:
 
     """
 
-    model: Opened
+    model: TraceableModel
     calls: Sequence[Inputs]
     world_size: int
     progress: Progress
@@ -55,7 +56,7 @@ class Outcomes:
         known = self._traces.get(key)
         if known is not None and known.method == method:
             return known
-        trace = self.model.subject.trace(inputs, batch_size, method)
+        trace = self.model.tracer.trace(inputs, batch_size, method)
         if method == "meta" and trace.error is None:  # no other method would be asked
             self._traces[key] = trace
         return trace
@@ -73,11 +74,11 @@ class Outcomes:
         key = (index, batch_size)
         if key not in self._traces:
             inputs, few = self.calls[index], batch_size <= MOST_REAL_SAMPLES
-            subject = self.model.subject
+            tracer = self.model.tracer
             self._traces[key] = (
-                subject.best_trace(inputs, batch_size, self.progress, real=few)
+                tracer.best_trace(inputs, batch_size, self.progress, real=few)
                 if few or not inputs.needs_values
-                else Trace("none", Stage.unready(subject.model))
+                else Trace("none", PreparedModel.not_run(tracer.model))
             )
         return self._traces[key]
 
@@ -91,7 +92,7 @@ class Outcomes:
             return _stopped(first, tuple(x.layer.name for x in self._raising(layers, trace)), batch_size)
         if trace.error is not None:
             return self._ended(inputs, trace, layers, batch_size)
-        blind = next((x for x in layers if x.verdict == "unknown"), None)
+        blind = next((x for x in layers if x.verdict in ("unknown", "data-dependent")), None)
         if blind is not None:
             return SizeFact(batch_size, stops=None, unknown=f"{blind.label}: {blind.reason}")
         return SizeFact(batch_size, stops=False, single=sum(x.verdict == "single-sample" for x in layers))
@@ -110,7 +111,7 @@ class Outcomes:
         if self.world_size < 2:
             return set()
         counts = norms().counts_all_ranks
-        return {self.model.prefix + x.name for x in trace.stage.layers if counts(x.module) and x.module.training}
+        return {self.model.prefix + x.name for x in trace.prepared.layers if counts(x.module) and x.module.training}
 
     def _ended(self, inputs: Inputs, trace: Trace, layers: Sequence[LayerFact], batch_size: int) -> SizeFact:
         """Judge a forward that raised by itself: within a normalisation layer, or elsewhere."""
@@ -123,7 +124,7 @@ class Outcomes:
         if name is None:
             why = f"the forward raises {trace.error_line}, not in a normalisation layer"
             return SizeFact(batch_size, stops=None, unknown=why)
-        more = self.model.subject.trace(inputs, batch_size + 1, trace.method)
+        more = self.model.tracer.trace(inputs, batch_size + 1, trace.method)
         cause: Cause = "lost-dimension" if more.error is None else "refused"
         layer = next(x for x in layers if x.name == name)
         return SizeFact(

@@ -9,7 +9,7 @@ from bnguard._facts.findings import Report
 from bnguard._facts.forecasts import ForecastFact
 from bnguard._facts.loaders import LoaderFact, Suggestion
 from bnguard._facts.models import ModelFact
-from bnguard._rules.forecasts import judge
+from bnguard._rules import CATALOGUE
 
 
 class Forecast(NamedTuple):
@@ -30,13 +30,7 @@ def report_on(
 ) -> Report:
     """Return the report on these forecasts.
 
-    Args:
-        forecasts: of every model with every loader.
-        loaders: as audited.
-        suggestions: of the audit; those are kept that help the models at hand.
-        command: of the report.
-        torch: its version.
-
+    Of the suggestions of the audit those are kept that help the models at hand.
     """
     facts = tuple(f.fact for f in forecasts)
     seen = _models(forecasts)
@@ -46,7 +40,7 @@ def report_on(
         loaders=tuple(loaders),
         suggestions=tuple(way for way in suggestions if _helps(way, forecasts)),
         forecasts=facts,
-        findings=judge(seen, loaders, facts),
+        findings=CATALOGUE.judge_forecasts(seen, loaders, facts),
         torch=torch,
     )
 
@@ -63,8 +57,8 @@ def _models(forecasts: Sequence[Forecast]) -> tuple[ModelFact, ...]:
 
 
 def _helps(way: Suggestion, forecasts: Sequence[Forecast]) -> bool:
-    """Whether the epoch stops (or may stop) for a lone sample, so that larger batches are a way out."""
-    mine = [f for f in forecasts if f.fact.loader == way.loader]
-    return any(f.fact.stops is not False for f in mine) and all(
-        f.two_hold and f.fact.batch_size in (None, 1) for f in mine
+    """Whether the epoch stops (or may stop) for a single sample, so that larger batches are a way out."""
+    related = [f for f in forecasts if f.fact.loader == way.loader]
+    return any(f.fact.stops is not False for f in related) and all(
+        f.two_hold and f.fact.batch_size in (None, 1) for f in related
     )

@@ -19,14 +19,14 @@ from bnguard._errors import UsageError, did_you_mean
 from bnguard._facts.findings import Report
 from bnguard._facts.loaders import LoaderFact, Suggestion
 from bnguard._facts.models import Mode
-from bnguard._forecast.inputs import IN_PYTHON, InputsOf
+from bnguard._forecast.inputs import IN_PYTHON, InputResolver
 from bnguard._forecast.join import Feed, foresee
 from bnguard._forecast.report import Forecast, report_on
 from bnguard._models.guess import as_wanted
 from bnguard._models.inputs import Inputs, as_recipe
 from bnguard._scan.checkpoint import is_checkpoint
 from bnguard._targets import load_object
-from bnguard._trace.models import Opened, check_device, open_live, opened
+from bnguard._trace.models import TraceableModel, check_device, open_live_model, open_models
 from bnguard._trace.trace import Progress
 from bnguard._untouched import quiet, untouched_process
 
@@ -111,12 +111,12 @@ def forecast(  # noqa: PLR0913 - what scan and audit_loader can be told
             mode=mode,
             count=count,
         )
-        plan = Plan(as_recipe(inputs), loaders.each, keep_modes, device, progress or (lambda _: None))
+        shared = ForecastSettings(as_recipe(inputs), loaders.each, keep_modes, device, progress or (lambda _: None))
         found: list[Forecast] = []
         for one in several:
             refuse_checkpoint(one)
-            with opened(one, mode=None, device=device, settings=settings, stubs=stubs, argv=argv) as models:
-                found += [forecast for each in models for forecast in plan.of(each)]
+            with open_models(one, mode=None, device=device, settings=settings, stubs=stubs, argv=argv) as models:
+                found += [forecast for each in models for forecast in shared.of(each)]
     return report_on(found, [it.fact for it in loaders.each], loaders.suggestions, torch=torch.__version__)
 
 
@@ -130,9 +130,6 @@ def refuse_checkpoint(model: object) -> None:
     """Raise UsageError for a checkpoint: it holds statistics, and nothing that could be called."""
     if isinstance(model, (str, Path)) and is_checkpoint(str(model)):
         raise UsageError(f"{model} is a checkpoint, which has no forward", hint="name the model: model.py:Net")
-
-
-# -------------------------------------------------------------------------------- the ``loader`` argument of a forecast
 
 
 class OneLoader(NamedTuple):
@@ -151,12 +148,6 @@ class Audited(NamedTuple):
 
 def audited(loader: object, *, argv: Sequence[str], stubs: Sequence[str], **options: Any) -> Audited:  # noqa: ANN401
     """Audit what the ``loader`` argument stands for.
-
-    Args:
-        loader: see ``bnguard.forecast``.
-        argv: for the file of a target.
-        stubs: for the file of a target.
-        options: of ``audit_loader``.
 
     Raises:
         BnguardError: it cannot be loaded or audited.
@@ -185,11 +176,8 @@ def _numbers(numbers: Mapping[str, Any], options: dict[str, Any]) -> Audited:
     return Audited(tuple(OneLoader(fact, None) for fact in report.loaders), report.suggestions)
 
 
-# ---------------------------------------------------------- the settings of a forecast, applied to any number of models
-
-
 @dataclass(frozen=True)
-class Plan:
+class ForecastSettings:
     """The settings of one forecast.
 
     Attributes:
@@ -209,13 +197,13 @@ class Plan:
     progress: Progress
     spelling: tuple[str, str] = IN_PYTHON
 
-    def of(self, model: Opened) -> Iterator[Forecast]:
+    def of(self, model: TraceableModel) -> Iterator[Forecast]:
         """Forecast one model on every loader."""
         return foresee(model, self._feeds(model), self.device, self.progress)
 
-    def _feeds(self, model: Opened) -> Iterator[Feed]:
-        found = InputsOf(self.progress, self.spelling)
-        given = () if self.inputs is None else (as_wanted(model.subject.model, self.inputs),)
+    def _feeds(self, model: TraceableModel) -> Iterator[Feed]:
+        found = InputResolver(self.progress, self.spelling)
+        given = () if self.inputs is None else (as_wanted(model.tracer.model, self.inputs),)
         for loader in self.loaders:
             called = None if self.keep_modes and loader.fact.mode == "train" else loader.fact.mode
             if loader.fact.steps == 0:
@@ -224,13 +212,10 @@ class Plan:
             if given:
                 yield Feed(loader.fact, given, called)
                 continue
-            model.subject.set_mode(called)
+            model.tracer.set_mode(called)
             its = found.find(model, loader.fact, loader.live)
             calls = () if its.inputs is None else (its.inputs,)
             yield Feed(loader.fact, calls, called, its.notes, its.unknown)
-
-
-# --------------------------------------------------------------------------------------------------- ``forecast_calls``
 
 
 def forecast_calls(  # noqa: PLR0913 - what a recording knows
@@ -253,13 +238,11 @@ def forecast_calls(  # noqa: PLR0913 - what a recording knows
         model: the root that the training loop calls.
         loaders: by name.
         recipes: by the loader's name, the call that a step makes, or all of them in their order (a discriminator
-            sees real samples, then false ones). ``make(batch_size, device)`` gives the arguments. A loader
-            without a recipe is reported as not known.
-        name: what the model is called in the report; its class where None.
-        modes: by the loader's name, what is called on the model before its epoch: ``train``, ``eval``, or None
-            to leave the training flag of every module exactly as it is, which is the default. The loader is then
-            judged as the root's own flag says.
-        setup: ranks, replicas, micro-batches; see ``Setup``. Batch sizes are the loaders' own.
+            sees real samples, then false ones). A loader without a recipe is reported as not known.
+        name: of the model in the report; its class where None.
+        modes: by the loader's name, what is called on the model before its epoch: ``train``, ``eval``, or None, the
+            default, to leave every training flag as it is: the loader is then judged as the root's own flag says.
+        setup: ranks, replicas, micro-batches. Batch sizes are the loaders' own.
         device: whose batch_norm backend to predict.
         command: of the report.
         progress: called with a line before something slow.
@@ -274,20 +257,20 @@ def forecast_calls(  # noqa: PLR0913 - what a recording knows
     check_device(device)
     called = modes or {}
     facts: list[LoaderFact] = []
-    ways: list[Suggestion] = []
+    suggested: list[Suggestion] = []
     for loader_name, loader in loaders.items():
         chosen = setup or Setup(batch_size=1)
         mode: Mode = called.get(loader_name) or ("train" if model.training else "eval")
         audit = audit_live(loader, LiveRequest(chosen, names=(loader_name,), mode=mode))
         facts += audit.loaders
-        ways += audit.suggestions
+        suggested += audit.suggestions
     with untouched_process():
-        opened = open_live(model, None, device)
+        traceable = open_live_model(model, None, device)
         if name is not None:
-            opened = replace(opened, target=name)
+            traceable = replace(traceable, target=name)
         feeds = [_feed(fact, recipes.get(fact.name), called.get(fact.name)) for fact in facts]
-        found = list(foresee(opened, feeds, device, progress or (lambda _: None)))
-    return report_on(found, facts, ways, command, torch=torch.__version__)
+        found = list(foresee(traceable, feeds, device, progress or (lambda _: None)))
+    return report_on(found, facts, suggested, command, torch=torch.__version__)
 
 
 def _feed(loader: LoaderFact, recipe: Inputs | Sequence[Inputs] | None, called: Mode | None) -> Feed:

@@ -55,7 +55,7 @@ class Construction:
 _active: list[Construction] = []
 
 
-def skipped_weights(url: str) -> SkippedWeights:
+def skip_weights(url: str, *_: Any, **__: Any) -> SkippedWeights:  # noqa: ANN401 - of any signature
     """Note that these weights were asked for, and answer without network."""
     if _active:
         _active[-1].skipped.append(str(url))
@@ -64,13 +64,7 @@ def skipped_weights(url: str) -> SkippedWeights:
 
 @contextmanager
 def watched(construction: Construction, *, download: bool = False) -> Iterator[None]:
-    """Record creation lines, answer downloads, and stop at the first sign of training; all undone afterwards.
-
-    Args:
-        construction: takes what is recorded.
-        download: let downloads happen instead.
-
-    """
+    """Record creation lines, answer downloads or let them happen, and stop at the first sign of training."""
     with ExitStack() as stack:
         _active.append(construction)
         stack.callback(_active.pop)
@@ -177,16 +171,16 @@ def _without_downloads(construction: Construction) -> Iterator[None]:
         yield
 
 
-def _answer_without_network(url: str, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - runs with torch.hub's globals
-    from bnguard._models.build import skipped_weights
+def _answer_without_network(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - runs with torch.hub's globals
+    from bnguard._models.build import skip_weights
 
-    return skipped_weights(url)
+    return skip_weights(*args, **kwargs)
 
 
 def _load_nothing(*_: Any, **__: Any) -> None:  # noqa: ANN401 - runs with timm's globals
-    from bnguard._models.build import skipped_weights
+    from bnguard._models.build import skip_weights
 
-    skipped_weights("timm")
+    skip_weights("timm")
 
 
 _DOWNLOADS = (

@@ -48,25 +48,13 @@ def candidates(module: ModuleType) -> list[Candidate]:
     return [*instances, *factories, *classes]
 
 
-def imported_makers(module: ModuleType) -> list[str]:
-    """Return the names of model classes and factories that a file imports: perhaps its user means one of them."""
-
-    def is_maker(value: object) -> bool:
-        made = value if isinstance(value, type) else _annotated(value)
-        library = str(getattr(value, "__module__", "")).startswith("torch.nn")
-        return made is not None and issubclass(made, nn.Module) and not library
-
-    return [n for n, v in vars(module).items() if not n.startswith("_") and is_maker(v)]
-
-
 def _is_model_instance(name: str, value: object) -> bool:
     if name.startswith("_") or not isinstance(value, nn.Module):
         return False
     # a loss or an activation at module level is a module too, but not what the user means
-    plain = type(value).__module__.startswith("torch.nn.modules") and not isinstance(
-        value, (nn.Sequential, nn.ModuleList)
-    )
-    return not (plain and next(value.parameters(), None) is None) and not type(value).__module__.endswith(".loss")
+    home, container = type(value).__module__, isinstance(value, (nn.Sequential, nn.ModuleList))
+    plain = home.startswith("torch.nn.modules") and not container and next(value.parameters(), None) is None
+    return not plain and not home.endswith(".loss")
 
 
 def _is_model_class(value: object) -> bool:
@@ -89,9 +77,9 @@ def _factories(functions: dict[str, FunctionType], names: dict[str, Any]) -> Ite
 def _returns_model(function: FunctionType, body: _Body | None, names: dict[str, Any], known: set[str]) -> bool:
     if body is not None and body.trains:
         return False
-    said = _annotated(function)
-    if said is not None:
-        return issubclass(said, nn.Module)
+    returned = _annotated(function)
+    if returned is not None:
+        return issubclass(returned, nn.Module)
     return body is not None and _Reader(names, known).returns_model(body)
 
 
@@ -168,9 +156,8 @@ class _Reader:
             return issubclass(value, nn.Module)
         if inspect.ismethod(value) and isinstance(value.__self__, type):
             return issubclass(value.__self__, nn.Module)  # Net.from_name("b0")
-        # torchvision.models.resnet18 and its kin say what they return
-        said = _annotated(value)
-        return said is not None and issubclass(said, nn.Module)
+        returned = _annotated(value)  # torchvision.models.resnet18 and its kin say what they return
+        return returned is not None and issubclass(returned, nn.Module)
 
 
 def _looked_up(node: ast.expr | None, names: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any object of the user's file
@@ -183,29 +170,25 @@ def _looked_up(node: ast.expr | None, names: Mapping[str, Any]) -> Any:  # noqa:
 
 def _annotated(function: Any) -> type | None:  # noqa: ANN401 - any object
     """Return the class that a function says it returns, or None where it names none."""
-    said = getattr(function, "__annotations__", {}).get("return")
-    if isinstance(said, str):  # from __future__ import annotations
+    returned = getattr(function, "__annotations__", {}).get("return")
+    if isinstance(returned, str):  # from __future__ import annotations
         try:
-            tree = ast.parse(said, mode="eval").body
+            tree = ast.parse(returned, mode="eval").body
         except (SyntaxError, ValueError):
             return None
-        said = _looked_up(tree, {**vars(builtins), **getattr(function, "__globals__", {})})
-    return said if isinstance(said, type) else None
+        returned = _looked_up(tree, {**vars(builtins), **getattr(function, "__globals__", {})})
+    return returned if isinstance(returned, type) else None
 
 
 # -------------------------------------------- building every root model of a file: those that are not a part of another
 
 
-def build_roots(
+def _build_roots(
     target: Target, module: ModuleType, construction: Construction, settings: Mapping[str, Any]
 ) -> list[Built]:
     """Build what the file offers: instances, then factories, then the classes that these did not make.
 
-    Args:
-        target: a whole file.
-        module: the file, imported.
-        construction: of that import.
-        settings: given to every class and factory that has an argument of that name.
+    The settings go to every class and factory that has an argument of that name.
 
     Raises:
         BnguardError: there is no model, or none can be built; the message lists what each needs.
@@ -217,26 +200,38 @@ def build_roots(
     _check_settings(target, offered, settings)
     built: list[Built] = []
     failures: list[tuple[Candidate, BnguardError]] = []
-    wanting: list[Candidate] = []
+    incomplete: list[Candidate] = []
     for candidate in offered:
         if candidate.kind == "class" and _is_made(candidate, built):
             continue
         if set(candidate.missing) - set(settings):
-            wanting.append(candidate)
+            incomplete.append(candidate)
             continue
         try:
             built.append(_build(candidate, target, module, construction, settings))
         except BnguardError as error:
             failures.append((candidate, error))
     roots = _without_parts(built)
+    if not roots and failures:
+        raise failures[0][1]
     if not roots:
-        raise failures[0][1] if failures else _nothing_buildable(target, offered)
-    roots[0].notes += _left_out(target, failures, [c for c in wanting if not _is_made(c, built)])
+        lines = [f"  {c.name}({', '.join(c.missing)}):  {_command(target, c)}" for c in offered]
+        raise TargetError(
+            f"no model in {target.place} can be built without arguments",
+            hint="give them; the candidates are\n" + "\n".join(lines),
+        )
+    roots[0].notes += _left_out(target, failures, [c for c in incomplete if not _is_made(c, built)])
     return roots
 
 
 def _no_model(target: Target, module: ModuleType) -> TargetError:
-    names = imported_makers(module)
+    def is_maker(value: object) -> bool:
+        made = value if isinstance(value, type) else _annotated(value)
+        library = str(getattr(value, "__module__", "")).startswith("torch.nn")
+        return made is not None and issubclass(made, nn.Module) and not library
+
+    # model classes and factories that the file imports: perhaps its user means one of them
+    names = [n for n, v in vars(module).items() if not n.startswith("_") and is_maker(v)]
     hint = f"name one that it imports: {', '.join(f'{target.place}:{n}' for n in names[:4])}"
     return TargetError(
         f"{target.place} has no model{' of its own' if names else ''}: no nn.Module instance, class or factory",
@@ -279,25 +274,16 @@ def _without_parts(built: list[Built]) -> list[Built]:
     return list(kept.values()) or built
 
 
-def _left_out(target: Target, failures: list[tuple[Candidate, BnguardError]], wanting: list[Candidate]) -> list[str]:
+def _left_out(target: Target, failures: list[tuple[Candidate, BnguardError]], incomplete: list[Candidate]) -> list[str]:
     notes = [f"{c.name} could not be built and is left out: {error.message}" for c, error in failures]
-    if wanting:
-        first = wanting[0]
-        names = ", ".join(f"{c.name}({', '.join(c.missing)})" for c in wanting)
-        notes.append(f"not scanned, as they need arguments: {names}; for example {_command(target, first)}")
+    if incomplete:
+        names = ", ".join(f"{c.name}({', '.join(c.missing)})" for c in incomplete)
+        notes.append(f"not scanned, as they need arguments: {names}; for example {_command(target, incomplete[0])}")
     return notes
 
 
 def _command(target: Target, candidate: Candidate) -> str:
     return f"bnguard scan {target.place}:{candidate.name} {set_line(candidate.value, candidate.missing)}"
-
-
-def _nothing_buildable(target: Target, offered: list[Candidate]) -> BnguardError:
-    lines = [f"  {c.name}({', '.join(c.missing)}):  {_command(target, c)}" for c in offered]
-    return TargetError(
-        f"no model in {target.place} can be built without arguments",
-        hint="give them; the candidates are\n" + "\n".join(lines),
-    )
 
 
 # ---------------------------------------------------------------------------------- from a target to built models
@@ -313,11 +299,8 @@ def models_of(
 ) -> Iterator[list[Built]]:
     """Build every model the target names; the user's import paths stay in place within the block.
 
-    Args:
-        target: a file, a file and an expression, or a module and an expression.
-        settings: constructor arguments by name (``--set``).
-        argv: becomes ``sys.argv[1:]`` of the user's file.
-        stubs: packages to replace by stand-ins.
+    ``settings`` are constructor arguments by name, ``argv`` becomes ``sys.argv[1:]`` of the user's file, and the
+    packages in ``stubs`` are replaced by stand-ins.
 
     Raises:
         BnguardError: nothing can be built; the message says what is missing.
@@ -328,4 +311,4 @@ def models_of(
         if target.expression is not None:
             yield [build_named(target, module, construction, settings or {})]
         else:
-            yield build_roots(target, module, construction, settings or {})
+            yield _build_roots(target, module, construction, settings or {})

@@ -16,16 +16,16 @@ from torch import nn
 from bnguard._models.inputs import DetectionInputs, Inputs, SpecInputs, TensorSpec
 from bnguard._models.layers import WEIGHTED
 
-IMAGE_SIZES = (224, 299, 64, 32, 28, 512, 256, 128, 96, 48, 16, 8)
-SEQUENCE_LENGTHS = (1024, 128, 16, 2500)
-VOLUMES = ((16, 112, 112), (32, 64, 64), (32, 32, 32), (16, 16, 16), (8, 8, 8))
-MOST_GUESSES = 60
+_IMAGE_SIZES = (224, 299, 64, 32, 28, 512, 256, 128, 96, 48, 16, 8)
+_SEQUENCE_LENGTHS = (1024, 128, 16, 2500)
+_VOLUMES = ((16, 112, 112), (32, 64, 64), (32, 32, 32), (16, 16, 16), (8, 8, 8))
+_MOST_GUESSES = 60
 
 _SIZE_NAMES = ("image_size", "img_size", "input_size", "input_resolution", "resolution")
 
 
 def guesses(model: nn.Module) -> Iterator[Inputs]:
-    """Yield inputs worth trying, the most usual first, at most ``MOST_GUESSES``.
+    """Yield inputs worth trying, the most usual first, at most ``_MOST_GUESSES``.
 
     The first layers with weights say how many channels or features are wanted, the forward's signature how many
     tensors. A detector of torchvision takes images and targets.
@@ -41,7 +41,7 @@ def guesses(model: nn.Module) -> Iterator[Inputs]:
         if spec in tried:
             continue
         tried.add(spec)
-        if len(tried) > MOST_GUESSES:
+        if len(tried) > _MOST_GUESSES:
             return
         yield SpecInputs((spec,) * count, "assumed")
     if count > 1:
@@ -72,7 +72,7 @@ def _required_arguments(model: nn.Module) -> int:
 
 
 def _specs(model: nn.Module) -> Iterator[TensorSpec]:
-    sizes = tuple(dict.fromkeys((*_declared_sizes(model), *IMAGE_SIZES)))
+    sizes = tuple(dict.fromkeys((*_declared_sizes(model), *_IMAGE_SIZES)))
     for layer in _first_layers(model, 4):
         yield from _for_layer(layer, sizes)
 
@@ -86,78 +86,59 @@ def _declared_sizes(model: nn.Module) -> Iterator[int]:
             yield value
 
 
-_TELLING = (
-    *WEIGHTED,
-    nn.Embedding,
-    nn.EmbeddingBag,
-    nn.RNNBase,
-    nn.Bilinear,
-    nn.modules.batchnorm.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    nn.InstanceNorm1d,
-    nn.InstanceNorm2d,
-    nn.InstanceNorm3d,
-    nn.GroupNorm,
-    nn.LayerNorm,
-    nn.MultiheadAttention,
-)
+_KNOW_THEIR_INPUT = (
+    *WEIGHTED, nn.Embedding, nn.EmbeddingBag, nn.RNNBase, nn.Bilinear, nn.MultiheadAttention,
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
+    nn.GroupNorm, nn.LayerNorm,
+)  # fmt: skip
+
+_WIDTHS = (
+    "in_channels", "in_features", "num_embeddings", "input_size", "in1_features", "num_features", "num_channels",
+    "normalized_shape", "embed_dim",
+)  # fmt: skip
 
 
 def _first_layers(model: nn.Module, count: int) -> list[nn.Module]:
-    found = [m for m in model.modules() if isinstance(m, _TELLING)]
     distinct: dict[object, nn.Module] = {}
-    for module in found:
-        distinct.setdefault((type(module), _width(module)), module)
+    for module in model.modules():
+        if isinstance(module, _KNOW_THEIR_INPUT):
+            distinct.setdefault((type(module), _width(module)), module)
     return list(distinct.values())[:count]
 
 
 def _width(module: nn.Module) -> object:
-    names = (
-        "in_channels",
-        "in_features",
-        "num_embeddings",
-        "input_size",
-        "in1_features",
-        "num_features",
-        "num_channels",
-        "normalized_shape",
-        "embed_dim",
-    )
-    return next((getattr(module, n) for n in names if hasattr(module, n)), None)
+    return next((getattr(module, n) for n in _WIDTHS if hasattr(module, n)), None)
 
 
 def _for_layer(layer: nn.Module, sizes: Iterable[int]) -> Iterator[TensorSpec]:  # noqa: C901 - one case a kind
     width = _width(layer)
-    lazy = width == 0
     match layer:
         case nn.Embedding() | nn.EmbeddingBag():
             yield from (TensorSpec((n,), torch.int64) for n in (128, 16, 8))
         case nn.RNNBase():
             yield from (TensorSpec((n, layer.input_size)) for n in (128, 16))
-        case nn.Linear() | nn.Bilinear():
-            yield from _for_features(layer, lazy=lazy)
+        case nn.Linear() | nn.Bilinear() if isinstance(width, int):
+            yield from _for_features(width or 64)  # a lazy layer has a width of 0
         case nn.Conv1d() | nn.ConvTranspose1d() | nn.InstanceNorm1d() if isinstance(width, int):
-            yield from (TensorSpec((width or 3, n)) for n in SEQUENCE_LENGTHS)
+            yield from (TensorSpec((width or 3, n)) for n in _SEQUENCE_LENGTHS)
         case nn.Conv3d() | nn.ConvTranspose3d() | nn.BatchNorm3d() | nn.InstanceNorm3d() if isinstance(width, int):
-            yield from (TensorSpec((width or 3, *v)) for v in VOLUMES)
+            yield from (TensorSpec((width or 3, *v)) for v in _VOLUMES)
         case nn.BatchNorm1d() if isinstance(width, int):
             yield TensorSpec((width or 64,))
-            yield from (TensorSpec((width or 64, n)) for n in SEQUENCE_LENGTHS)
+            yield from (TensorSpec((width or 64, n)) for n in _SEQUENCE_LENGTHS)
         case nn.LayerNorm():
             yield TensorSpec(tuple(layer.normalized_shape))
             yield TensorSpec((128, *layer.normalized_shape))
         case nn.MultiheadAttention():
             yield TensorSpec((128, layer.embed_dim))
         case _ if isinstance(width, int):  # two-dimensional: Conv2d, BatchNorm2d, InstanceNorm2d, GroupNorm
-            channels = width if width else 3
+            channels = width or 3
             if isinstance(layer, nn.ConvTranspose2d):  # a generator starts from one pixel
                 yield from (TensorSpec((channels, n, n)) for n in (1, 4))
             yield from (TensorSpec((channels, n, n)) for n in sizes)
 
 
-def _for_features(layer: nn.Linear | nn.Bilinear, *, lazy: bool) -> Iterator[TensorSpec]:
-    features = 64 if lazy else layer.in_features if isinstance(layer, nn.Linear) else layer.in1_features
+def _for_features(features: int) -> Iterator[TensorSpec]:
     yield TensorSpec((features,))
     for channels in (1, 3):  # an image that the model flattens itself
         side = isqrt(features // channels)
@@ -168,15 +149,11 @@ def _for_features(layer: nn.Linear | nn.Bilinear, *, lazy: bool) -> Iterator[Ten
 
 def _one_for_each(model: nn.Module, count: int) -> Iterator[Inputs]:
     """Pair the usual guesses of each child: a model of several branches takes one input a branch."""
-    first: list[list[TensorSpec]] = []
-    for child in model.children():
-        specs = [s for layer in _first_layers(child, 1) for s in _for_layer(layer, IMAGE_SIZES)]
-        if specs:
-            first.append(specs)
-    if len(first) < count:
-        return
-    for choice in range(3):
-        yield SpecInputs(tuple(s[min(choice, len(s) - 1)] for s in first[:count]), "assumed")
+    first = [layer for child in model.children() for layer in _first_layers(child, 1)]
+    specs = [found for layer in first if (found := list(_for_layer(layer, _IMAGE_SIZES)))]
+    if len(specs) >= count:
+        for choice in range(3):
+            yield SpecInputs(tuple(s[min(choice, len(s) - 1)] for s in specs[:count]), "assumed")
 
 
 # ------------------------------ what a class or a factory wants to be called with, and the ``--set`` line that gives it
@@ -229,17 +206,11 @@ def _attributes_read(function: Callable[..., Any]) -> dict[str, list[str]]:
     read: dict[str, list[str]] = {}
     called = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
     taken = [n for n in ast.walk(tree) if isinstance(n, (ast.Attribute, ast.Subscript)) and id(n) not in called]
-    taken.sort(key=lambda n: (n.lineno, n.col_offset))
-    for name, part in (pair for n in taken for pair in _part(n)):
-        if part not in read.setdefault(name, []):
-            read[name].append(part)
+    for node in sorted(taken, key=lambda n: (n.lineno, n.col_offset)):
+        match node:
+            case (
+                ast.Attribute(value=ast.Name(id=name), attr=part, ctx=ast.Load())
+                | ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=str() as part))
+            ) if part not in read.setdefault(name, []):
+                read[name].append(part)
     return read
-
-
-def _part(node: ast.AST) -> Iterator[tuple[str, str]]:
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and isinstance(node.ctx, ast.Load):
-        yield node.value.id, node.attr
-    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
-        key = node.slice.value if isinstance(node.slice, ast.Constant) else None
-        if isinstance(key, str):
-            yield node.value.id, key

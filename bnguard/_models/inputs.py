@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bnguard._errors import InputError
 from bnguard._facts.models import InputFact
+from bnguard._models.layers import dtype_name
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -65,17 +66,16 @@ class SpecInputs:
 
     def enlarged(self, factor: int) -> SpecInputs | None:
         """Return the same inputs with every dimension of space multiplied, or None where there is no space."""
-        if not any(len(s.shape) > 2 for s in self.specs):
-            return None
-        specs = tuple(
-            replace(s, shape=(s.shape[0], *(n * factor for n in s.shape[1:]))) if len(s.shape) > 2 else s
-            for s in self.specs
-        )
-        return replace(self, specs=specs)
+
+        def larger(s: TensorSpec) -> TensorSpec:
+            return replace(s, shape=(s.shape[0], *(n * factor for n in s.shape[1:]))) if len(s.shape) > 2 else s
+
+        specs = tuple(map(larger, self.specs))
+        return replace(self, specs=specs) if specs != self.specs else None
 
     def facts(self, batch_size: int) -> tuple[InputFact, ...]:
         """Describe each tensor."""
-        return tuple(InputFact(s.name, (batch_size, *s.shape), _dtype_name(s.dtype), self.source) for s in self.specs)
+        return tuple(InputFact(s.name, (batch_size, *s.shape), dtype_name(s.dtype), self.source) for s in self.specs)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class ExampleInputs:
     def make(self, batch_size: int, device: str) -> Arguments:
         """Return what the user's code gives, moved to the device."""
         if batch_size not in self._seen:
-            self._seen[batch_size] = as_arguments(self.provide(batch_size))
+            self._seen[batch_size] = _as_arguments(self.provide(batch_size))
         args, kwargs = self._seen[batch_size]
 
         def place(t: Tensor) -> Tensor:
@@ -115,13 +115,11 @@ class DetectionInputs:
     def make(self, batch_size: int, device: str) -> Arguments:
         """Return ``(images, targets)``; each target holds one box of a quarter of the image."""
         _, height, width = self.size
-        box = [0.0, 0.0, width / 2, height / 2]
-        keypoints = torch.tensor([[[width / 4, height / 4, 1.0]] * 17])
         target = {
-            "boxes": torch.tensor([box]),
+            "boxes": torch.tensor([[0.0, 0.0, width / 2, height / 2]]),
             "labels": torch.ones(1, dtype=torch.int64),
             "masks": torch.ones((1, height, width), dtype=torch.uint8),
-            "keypoints": keypoints,
+            "keypoints": torch.tensor([[[width / 4, height / 4, 1.0]] * 17]),
         }
         images = [torch.rand(self.size).to(device) for _ in range(batch_size)]
         targets = [{k: v.clone().to(device) for k, v in target.items()} for _ in range(batch_size)]
@@ -132,7 +130,7 @@ class DetectionInputs:
         return (InputFact("images", (batch_size, *self.size), "float32", self.source),)
 
 
-# ------------------------------------------------------------------------------- the user's text
+# ------------------------------------------------------------------------------------- what the user describes
 
 _SPEC = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<shape>[^:=]*)(?::(?P<dtype>\w+))?")
 _DTYPES = {"float": "float32", "half": "float16", "double": "float64", "int": "int32", "long": "int64"}
@@ -164,16 +162,8 @@ def parse_input(text: str) -> TensorSpec:
     return TensorSpec(shape, dtype, match["name"])
 
 
-def as_recipe(inputs: Any) -> Inputs | None:  # noqa: ANN401 - see given
-    """Return the ``inputs`` argument of the library as a recipe; a recipe is one already, None stays None."""
-    if inputs is None or (hasattr(inputs, "make") and hasattr(inputs, "facts")):
-        recipe: Inputs | None = inputs
-        return recipe
-    return given(inputs)
-
-
-def given(inputs: Any) -> Inputs:  # noqa: ANN401 - the library accepts several spellings
-    """Turn the ``inputs`` argument of the library into a recipe.
+def as_recipe(inputs: Any) -> Inputs | None:  # noqa: ANN401 - the library accepts several spellings
+    """Return the ``inputs`` argument of the library as a recipe; a recipe is one already, None stays None.
 
     Args:
         inputs: ``(3, 224, 224)`` for one tensor without its batch dimension, a list of such tuples, the command
@@ -184,6 +174,9 @@ def given(inputs: Any) -> Inputs:  # noqa: ANN401 - the library accepts several 
         InputError: it is none of these.
 
     """
+    if inputs is None or (hasattr(inputs, "make") and hasattr(inputs, "facts")):
+        recipe: Inputs | None = inputs
+        return recipe
     if callable(inputs):
         return ExampleInputs(inputs, "given")
     if _has_tensor(inputs):
@@ -212,10 +205,10 @@ def _named(value: object, name: str | None) -> TensorSpec:
     raise InputError(f"{value!r} is not an input shape", hint="give a shape such as (3, 224, 224), no batch dimension")
 
 
-# -------------------------------------------------------------------------- the model's own word
+# -------------------------------------------------------------------------------- what the model declares itself
 
 
-def declared(model: nn.Module, namespace: Mapping[str, Any]) -> Iterator[Inputs]:
+def declared_inputs(model: nn.Module, namespace: Mapping[str, Any]) -> Iterator[Inputs]:
     """Yield what the user's file or the model says about its inputs, the most explicit first."""
     provide = namespace.get("bnguard_inputs")
     if callable(provide):
@@ -230,14 +223,15 @@ def declared(model: nn.Module, namespace: Mapping[str, Any]) -> Iterator[Inputs]
             yield SpecInputs((TensorSpec(tuple(size)),), "pretrained_cfg")  # type: ignore[arg-type]
 
 
-def as_arguments(value: Any) -> Arguments:  # noqa: ANN401 - whatever the user's function returned
+def _as_arguments(value: Any) -> Arguments:  # noqa: ANN401 - whatever the user's function returned
     """Read ``args``, ``(args, kwargs)``, one tensor or a dict of keyword arguments."""
     if isinstance(value, dict):
         return (), value
-    if isinstance(value, (tuple, list)):
-        if len(value) == 2 and isinstance(value[0], (tuple, list)) and isinstance(value[1], dict):
-            return tuple(value[0]), value[1]
-        return tuple(value), {}
+    match value:
+        case (tuple() | list() as args, dict() as kwargs):
+            return tuple(args), kwargs
+        case tuple() | list():
+            return tuple(value), {}
     return (value,), {}
 
 
@@ -268,7 +262,7 @@ def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:  # noqa:
 def describe(arguments: Arguments, source: str) -> tuple[InputFact, ...]:
     """Return a fact for every tensor within the arguments."""
     args, kwargs = arguments
-    return (*_describe(args, None, source), *_describe(list(kwargs.items()), None, source))
+    return (*_describe(args, None, source), *_describe(kwargs, None, source))
 
 
 def _has_tensor(value: object) -> bool:
@@ -281,17 +275,10 @@ def _has_tensor(value: object) -> bool:
 
 def _describe(value: Any, name: str | None, source: str) -> Iterator[InputFact]:  # noqa: ANN401 - any nesting
     if isinstance(value, Tensor):
-        yield InputFact(name, tuple(value.shape), _dtype_name(value.dtype), source)
+        yield InputFact(name, tuple(value.shape), dtype_name(value.dtype), source)
     elif isinstance(value, dict):
         for key, item in value.items():
             yield from _describe(item, str(key), source)
     elif isinstance(value, (tuple, list)):
-        if len(value) == 2 and isinstance(value[0], str):
-            yield from _describe(value[1], value[0], source)
-            return
         for item in value:
             yield from _describe(item, name, source)
-
-
-def _dtype_name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

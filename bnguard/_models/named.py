@@ -20,12 +20,7 @@ T = TypeVar("T")
 
 
 def attempt(make: Callable[[], T], target: Target, *, always_retry: bool = False) -> tuple[T, Construction]:
-    """Run the user's code without weights; if that is what breaks it, run it again with them.
-
-    Args:
-        make: the user's code.
-        target: where it stands.
-        always_retry: whatever it raises, and not only what looks like a want of weights.
+    """Run the user's code without weights; if that is what breaks it, or always, run it again with them.
 
     Raises:
         BnguardError: it fails with weights too.
@@ -63,12 +58,12 @@ def with_weights(make: Callable[[], T], target: Target, *, download: bool = Fals
         raise explained(error, target) from error
 
 
-_SIGNS = ("meta", "device", "item()", "numpy", SkippedWeights.__name__.lower())
+_SIGNS_OF_META_TENSORS = ("meta", "device", "item()", "numpy", SkippedWeights.__name__.lower())
 
 
 def _for_want_of_weights(error: BaseException) -> bool:
     text = str(error).lower()
-    return isinstance(error, NotImplementedError) or any(sign in text for sign in _SIGNS)
+    return isinstance(error, NotImplementedError) or any(sign in text for sign in _SIGNS_OF_META_TENSORS)
 
 
 # -------------------------------------------------------------- building the one model that a target's expression names
@@ -134,18 +129,17 @@ def _made(target: Target, module: ModuleType, settings: Mapping[str, Any]) -> nn
     try:
         made = value(**with_classes(settings, module))
     except AttributeError as error:
-        raise _wanting(error, target, settings) from error
+        raise _unset_attribute(error, target, settings) from error
     return _as_module(made, f"{target.text}()")
 
 
-def _wanting(error: AttributeError, target: Target, settings: Mapping[str, Any]) -> Exception:
+def _unset_attribute(error: AttributeError, target: Target, settings: Mapping[str, Any]) -> Exception:
     """Say which ``--set`` is missing where the constructor reads more from a namespace than it was given."""
-    key = next((k for k, v in settings.items() if v is error.obj and isinstance(v, Namespace)), None)
-    if key is None:
-        return error
-    return TargetError(
-        f"{target.text} reads {key}.{error.name}, which is not given", hint=f"add --set {key}.{error.name}=…"
-    )
+    for key, value in settings.items():
+        if value is error.obj and isinstance(value, Namespace):
+            name = f"{key}.{error.name}"
+            return TargetError(f"{target.text} reads {name}, which is not given", hint=f"add --set {name}=…")
+    return error
 
 
 def _check_arguments(target: Target, function: Any, settings: Mapping[str, Any]) -> None:  # noqa: ANN401 - a callable
@@ -154,20 +148,15 @@ def _check_arguments(target: Target, function: Any, settings: Mapping[str, Any])
         raise unknown_setting(target.text, unknown, list(parameters(function)))
     missing = [n for n in required(function) if n not in settings]
     if missing:
-        raise TargetError(
-            f"{target.text} needs {_listed(missing)}",
-            hint=f"bnguard scan {target.text} {set_line(function, missing)}",
-        )
+        names = f"the argument{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))}"
+        hint = f"bnguard scan {target.text} {set_line(function, missing)}"
+        raise TargetError(f"{target.text} needs {names}", hint=hint)
 
 
 def unknown_setting(text: str, name: str, known: list[str]) -> UsageError:
     """Return the error for a ``--set`` name that nothing takes, with a near one."""
     hint = did_you_mean(name, known) or f"it takes: {', '.join(known) or 'nothing'}"
     return UsageError(f"{text} has no argument {name!r}", hint=hint)
-
-
-def _listed(names: list[str]) -> str:
-    return f"the argument {names[0]!r}" if len(names) == 1 else "the arguments " + ", ".join(map(repr, names))
 
 
 def _as_module(value: object, text: str) -> nn.Module:
@@ -190,10 +179,7 @@ def _parts(value: object) -> list[tuple[str, object]]:
     return [(f".{n}", v) for n, v in getattr(value, "__dict__", {}).items()]
 
 
-# ----------------------------------------------------- constructor arguments from the command line: ``--set key=value``
-
-
-_WORDS = {"true": True, "false": False}
+# ------------------------------------------------ constructor arguments from the command line: ``--set key=value``
 
 
 class Namespace(SimpleNamespace):
@@ -224,18 +210,17 @@ def parse_settings(items: Sequence[str]) -> dict[str, Any]:
         key, equals, text = item.partition("=")
         path = key.strip().split(".")
         if not equals or not all(part.isidentifier() for part in path):
-            raise UsageError(
-                f"--set {item!r} cannot be read", hint="write --set name=value, such as --set num_classes=3"
-            )
-        place = settings
+            hint = "write --set name=value, such as --set num_classes=3"
+            raise UsageError(f"--set {item!r} cannot be read", hint=hint)
+        inner = settings
         for part in path[:-1]:
-            inner = place.setdefault(part, Namespace())
-            if not isinstance(inner, Namespace):
+            namespace = inner.setdefault(part, Namespace())
+            if not isinstance(namespace, Namespace):
                 raise _both(part)
-            place = vars(inner)
-        if isinstance(place.get(path[-1]), Namespace):
+            inner = vars(namespace)
+        if isinstance(inner.get(path[-1]), Namespace):
             raise _both(path[-1])
-        place[path[-1]] = _value(text.strip())
+        inner[path[-1]] = _value(text.strip())
     return settings
 
 
@@ -246,8 +231,8 @@ def _both(name: str) -> UsageError:
 
 
 def _value(text: str) -> object:
-    if text in _WORDS:
-        return _WORDS[text]
+    if text in ("true", "false"):
+        return text == "true"
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

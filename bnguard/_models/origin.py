@@ -1,6 +1,6 @@
 """Which line of the user's code created a layer.
 
-While a model is built the creating frame is recorded; for a model that was built before, see ``assigned.py``.
+While a model is built the creating frame is recorded; of a model that was built before, its classes are read.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _is_own_constructor(module: nn.Module, frame: FrameType) -> bool:
     return code.co_name == "__init__" and frame.f_locals.get(code.co_varnames[0]) is module
 
 
-# --------------------------------- the line that gave a layer its place, read from the source of the class that owns it
+# -------------------------------------- the assignment of a layer, read from the source of the class that owns it
 
 
 _CONTAINERS = ("Sequential", "ModuleList", "ModuleDict")
@@ -174,49 +174,52 @@ def _in_method(method: object, attribute: str) -> Iterator[_Assignment]:
 
 def _values(node: ast.AST, attribute: str) -> Iterator[ast.expr]:
     """Yield what a statement puts into the attribute."""
-    if isinstance(node, ast.Assign):
-        for target in node.targets:
-            yield from _unpacked(target, node.value, attribute)
-    elif isinstance(node, ast.AnnAssign) and node.value is not None:
-        yield from _unpacked(node.target, node.value, attribute)
-    elif isinstance(node, ast.Call) and len(node.args) == 2 and isinstance(node.func, ast.Attribute):
-        name = node.args[0]
-        if node.func.attr in ("add_module", "register_module") and isinstance(name, ast.Constant):
-            yield from [node.args[1]] if name.value == attribute else []
+    match node:
+        case ast.Assign(targets=targets, value=value):
+            for target in targets:
+                yield from _unpacked(target, value, attribute)
+        case ast.AnnAssign(target=target, value=ast.expr() as value):
+            yield from _unpacked(target, value, attribute)
+        case ast.Call(
+            func=ast.Attribute(attr="add_module" | "register_module"), args=[ast.Constant(value=name), value]
+        ):
+            if name == attribute:
+                yield value
 
 
 def _unpacked(target: ast.expr, value: ast.expr, attribute: str) -> Iterator[ast.expr]:
     if isinstance(target, ast.Attribute) and target.attr == attribute:
         yield value
     elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
-        for one, its in zip(target.elts, value.elts, strict=False):
-            yield from _unpacked(one, its, attribute)
+        for inner, its_value in zip(target.elts, value.elts, strict=False):
+            yield from _unpacked(inner, its_value, attribute)
 
 
 def _element(value: ast.expr, part: str) -> ast.expr | None:
     """Return the expression within ``nn.Sequential(…)`` and its kin that this index or key names."""
     if not (isinstance(value, ast.Call) and ast.unparse(value.func).endswith(_CONTAINERS)):
         return None
-    given: list[ast.expr] = value.args
-    if len(given) == 1 and isinstance(given[0], ast.Call) and ast.unparse(given[0].func).endswith("OrderedDict"):
-        given = given[0].args
-    if len(given) == 1 and isinstance(given[0], ast.Dict):
-        pairs = zip(given[0].keys, given[0].values, strict=True)
-        return next((v for k, v in pairs if isinstance(k, ast.Constant) and k.value == part), None)
-    if len(given) == 1 and isinstance(given[0], (ast.List, ast.Tuple)):
-        given = given[0].elts
-    return _by_index(given, int(part)) if part.isdigit() else _by_key(given, part)
+    elements: list[ast.expr] = value.args
+    match elements:
+        case [ast.Call(func=function, args=args)] if ast.unparse(function).endswith("OrderedDict"):
+            elements = args
+    match elements:
+        case [ast.Dict(keys=keys, values=values)]:
+            pairs = zip(keys, values, strict=True)
+            return next((v for k, v in pairs if isinstance(k, ast.Constant) and k.value == part), None)
+        case [ast.List(elts=elts) | ast.Tuple(elts=elts)]:
+            elements = elts
+    return _by_index(elements, int(part)) if part.isdigit() else _by_key(elements, part)
 
 
-def _by_index(given: list[ast.expr], index: int) -> ast.expr | None:
-    unclear = any(isinstance(v, (ast.Starred, ast.ListComp, ast.GeneratorExp)) for v in given[: index + 1])
-    return None if unclear or index >= len(given) else given[index]
+def _by_index(elements: list[ast.expr], index: int) -> ast.expr | None:
+    unclear = any(isinstance(v, (ast.Starred, ast.ListComp, ast.GeneratorExp)) for v in elements[: index + 1])
+    return None if unclear or index >= len(elements) else elements[index]
 
 
-def _by_key(given: list[ast.expr], key: str) -> ast.expr | None:
-    for pair in given:
-        if isinstance(pair, ast.Tuple) and len(pair.elts) == 2:
-            name, value = pair.elts
-            if isinstance(name, ast.Constant) and name.value == key:
+def _by_key(elements: list[ast.expr], key: str) -> ast.expr | None:
+    for pair in elements:
+        match pair:
+            case ast.Tuple(elts=[ast.Constant(value=name), value]) if name == key:
                 return value
     return None

@@ -130,7 +130,7 @@ def _meeting_place() -> Iterator[Path]:
     try:
         yield common
     finally:
-        if ranks.speaks():
+        if ranks.is_local_leader():
             import shutil
 
             shutil.rmtree(common, ignore_errors=True)
@@ -138,7 +138,7 @@ def _meeting_place() -> Iterator[Path]:
 
 def _outcomes(folder: Path, started: float, deadline: float) -> list[outcome.Outcome]:
     """Read the outcomes; the rank that speaks for all waits for those of the others, which come about now."""
-    wanted = ranks.processes_here() if ranks.speaks() else 1
+    wanted = ranks.processes_here() if ranks.is_local_leader() else 1
     patience = min(deadline, time.monotonic() + SECONDS_TO_END)
     while wanted > 1 and len(outcome.left(folder, started)) < wanted and time.monotonic() < patience:
         time.sleep(_TICK)

@@ -58,8 +58,8 @@ def of_report(report: Report) -> list[Answer]:
     A check may hold hundreds of forecasts: there a model has one answer for all loaders on which it does not stop.
     """
     gathered = report.command == "check"
-    told = [f for f in report.forecasts if not gathered or f.stops is not False]
-    answers = [replace(of_forecast(f), subject=f.model) for f in told]
+    shown = [f for f in report.forecasts if not gathered or f.stops is not False]
+    answers = [replace(_of_forecast(f), subject=f.model) for f in shown]
     answers += _holding([f for f in report.forecasts if f.stops is False]) if gathered else []
     answers += beside_forecasts(report)
     answers += [Answer("warns", "not checked, see below", subject=p.entry) for p in report.problems]
@@ -79,8 +79,8 @@ def _of_other_loaders(report: Report) -> Iterator[Answer]:
     together = "range" in report.extra or len(others) > MOST_LOADERS
     for loaders in [others] if together and others else [[loader] for loader in others]:
         names = {loader.name for loader in loaders}
-        mine = tuple(f for f in report.findings if f.loader in names)
-        answer = of_loaders(replace(report, loaders=loaders, findings=mine))
+        related = tuple(f for f in report.findings if f.loader in names)
+        answer = of_loaders(replace(report, loaders=loaders, findings=related))
         yield answer if together else replace(answer, subject=loaders[0].name)
 
 
@@ -98,6 +98,11 @@ def of_model(model: ModelFact) -> Answer:
         return Answer("breaks", "", first.label, f" fails first at {size}: {_why(first)}.", model.target)
     if model.method == "none":
         return Answer("unknown", f"not known whether {size} breaks a layer.", subject=model.target)
+    chosen = next((x for x in model.layers if x.verdict == "data-dependent"), None)
+    if chosen is not None:
+        return Answer(
+            "unknown", f"not known whether {size} breaks {chosen.label}: {chosen.reason}.", subject=model.target
+        )
     if any(x.verdict == "unknown" for x in model.layers):
         followed = f"no layer fails at {size} as far as the forward could be followed."
         return Answer("unknown", followed, subject=model.target)
@@ -137,14 +142,14 @@ def counts(model: ModelFact) -> str:
 # ---------------------------------------------------------------------------------------- forecasts
 
 
-def of_forecast(forecast: ForecastFact) -> Answer:
+def _of_forecast(forecast: ForecastFact) -> Answer:
     """Answer whether and where an epoch of this loader stops; the sentence does not name the model."""
     what = f"{'training' if forecast.mode == 'train' else 'evaluation'} on {forecast.loader}"
     if forecast.stops is None:
         return Answer("unknown", f"not known whether {what} stops: {forecast.unknown or ''}")
     if forecast.stops and forecast.at is not None:
         return Answer("breaks", f"{what} stops {_place(forecast)}: ", forecast.at.label, f" {meets(forecast.at)}")
-    shown = sizes_text([s.batch_size for s in forecast.sizes])
+    shown = _sizes_text([s.batch_size for s in forecast.sizes])
     if not shown:
         return Answer("warns", f"{what} gives no batch")
     sizes = "sizes" if len(forecast.sizes) > 1 else "size"
@@ -155,13 +160,13 @@ def of_forecast(forecast: ForecastFact) -> Answer:
 def _holding(forecasts: Sequence[ForecastFact]) -> Iterator[Answer]:
     """Yield one answer for each model on all loaders on which it does not stop."""
     for model in dict.fromkeys(f.model for f in forecasts):
-        mine = [f for f in forecasts if f.model == model]
-        sizes = sorted({s.batch_size for f in mine for s in f.sizes}, reverse=True)
-        because = f": no layer fails at batch size{'s' * (len(sizes) > 1)} {sizes_text(sizes)}" if sizes else ""
-        yield Answer("holds", f"does not stop on {', '.join(f.loader for f in mine)}{because}", subject=model)
+        related = [f for f in forecasts if f.model == model]
+        sizes = sorted({s.batch_size for f in related for s in f.sizes}, reverse=True)
+        because = f": no layer fails at batch size{'s' * (len(sizes) > 1)} {_sizes_text(sizes)}" if sizes else ""
+        yield Answer("holds", f"does not stop on {', '.join(f.loader for f in related)}{because}", subject=model)
 
 
-def sizes_text(sizes: Sequence[int]) -> str:
+def _sizes_text(sizes: Sequence[int]) -> str:
     """Return batch sizes in a line; of many the first few."""
     return ", ".join(f"{n:,}" for n in sizes[:MOST_SIZES]) + (", …" if len(sizes) > MOST_SIZES else "")
 
@@ -208,9 +213,9 @@ def of_loaders(report: Report) -> Answer:
     if hidden:  # the finding was ignored; the fact remains
         sentence = "a batch of one sample comes in training, though no finding shows it"
         return Answer("warns", sentence, subject=named(hidden))
-    lone = [fact.name for fact in report.loaders if fact.first_single]
-    if lone:
-        return Answer("holds", "batches of one sample, safe after model.eval()", subject=named(lone))
+    single = [fact.name for fact in report.loaders if fact.first_single]
+    if single:
+        return Answer("holds", "batches of one sample, safe after model.eval()", subject=named(single))
     return Answer("holds", f"no batch of one sample; the smallest holds {smallest:,}")
 
 
@@ -223,8 +228,8 @@ def _found(state: State, findings: Sequence[Finding], report: Report) -> Answer:
         span = report.extra["range"]
         broken = len({fact.dataset for fact in report.loaders if fact.name in found})
         return Answer(state, sentence, subject=f"{broken} of {span['to'] - span['from'] + 1} sizes")
-    lone = next((fact.first_single for fact in report.loaders if fact.name == first.loader), None)
-    if rule and rule.headline_at and lone and len(findings) == 1:
-        sentence = rule.headline_at.format(step=f"{lone.step:,}", steps=f"{lone.steps:,}")
+    single = next((fact.first_single for fact in report.loaders if fact.name == first.loader), None)
+    if rule and rule.headline_at and single and len(findings) == 1:
+        sentence = rule.headline_at.format(step=f"{single.step:,}", steps=f"{single.steps:,}")
     alike = dict.fromkeys(f.loader or "" for f in findings if f.code == first.code)
     return Answer(state, sentence, subject=named(list(alike)))

@@ -16,7 +16,7 @@ _NOT_UNICODE = r"[\ud800-\udfff]"
 _NOT_XML = r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 _NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
-REPLACEMENT = "\ufffd"
+_REPLACEMENT = "\ufffd"
 """Unicode's own sign for what could not be shown."""
 
 
@@ -32,12 +32,12 @@ def visible(text: str) -> str:
 
 def unicode_text(text: str) -> str:
     """Return the text without lone surrogates, which no encoding can hold."""
-    return text if text.isprintable() else re.sub(_NOT_UNICODE, REPLACEMENT, text)
+    return text if text.isprintable() else re.sub(_NOT_UNICODE, _REPLACEMENT, text)
 
 
 def xml_text(text: str) -> str:
     """Return the text with what XML 1.0 forbids, even as a reference, replaced."""
-    return text if text.isprintable() else re.sub(_NOT_XML, REPLACEMENT, text)
+    return text if text.isprintable() else re.sub(_NOT_XML, _REPLACEMENT, text)
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -15,7 +15,7 @@ _DECLARES = ("bnguard.toml", "pyproject.toml")
 """Where a check is declared, at the root of the repository."""
 
 
-class Place(NamedTuple):
+class FileLocation(NamedTuple):
     """A file of the repository, as ``src/model.py``, and a line in it; None where only the file is known."""
 
     path: str
@@ -40,12 +40,12 @@ class Places:
             self._known[file] = self._within(file)
         return self._known[file]
 
-    def of_line(self, source: SourceLine | None) -> Place | None:
+    def of_line(self, source: SourceLine | None) -> FileLocation | None:
         """Return the place of a line, or None where it is not in the repository."""
         path = self.within(source.file) if source else None
-        return Place(path, max(1, source.line)) if source and path else None
+        return FileLocation(path, max(1, source.line)) if source and path else None
 
-    def of_finding(self, finding: Finding, *, declared: bool = True) -> Place | None:
+    def of_finding(self, finding: Finding, *, declared: bool = True) -> FileLocation | None:
         """Return where a reader of the repository should look for a finding.
 
         That is the line that built the layer or the loader. Where it is in an installed package, or not known: the
@@ -62,9 +62,9 @@ class Places:
         place = self._of_file(file)
         return f"{place.path}{colon}{rest}" if place else target
 
-    def _of_file(self, file: str) -> Place | None:
+    def _of_file(self, file: str) -> FileLocation | None:
         path = self.within(file) if file and self._folder_of(file) else None
-        return Place(path) if path else None
+        return FileLocation(path) if path else None
 
     def _folder_of(self, file: str) -> str | None:
         """Return the folder that a file is named from; None where there is no such file."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bnguard._errors import UsageError
 from bnguard._report import stdout
-from bnguard._report.formats import FORMATS, Context, companion, drawing, format_of, reporter
+from bnguard._report.formats import FORMATS, Context, format_of, reporter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,12 +71,12 @@ def render_as(name: str, report: Report, exit_code: int | None = None, *, quiet:
 
 
 def _print(name: str, context: Context) -> None:
-    draw = drawing(name)
-    if draw is None:
+    show = getattr(reporter(name), "show", None)
+    if show is None:
         stdout.write(reporter(name).render(context))
         return
     with stdout.checked():
-        draw(context)
+        show(context)
 
 
 def _write(place: Destination, text: str) -> None:
@@ -96,9 +96,6 @@ def _write(place: Destination, text: str) -> None:
             f"cannot write {place.output}: {error.strerror or error}",
             hint=hint or "name a file in a folder that can be written",
         ) from error
-
-
-# ---------------------------------------------------------------------------------------- destinations
 
 
 def destinations(formats: Sequence[str], outputs: Sequence[Path]) -> tuple[Destination, ...]:
@@ -149,7 +146,7 @@ def _refuse_shared(made: Sequence[Destination]) -> None:
 
 def _companions(made: Sequence[Destination]) -> Iterator[Destination]:
     """Yield what goes with the formats that are asked for, once each."""
-    for beside in dict.fromkeys(companion(place.format) for place in made):
+    for beside in dict.fromkeys(getattr(reporter(place.format), "COMPANION", None) for place in made):
         file = os.environ.get(beside.variable) if beside else None
         if beside and file:
             yield Destination(beside.format, Path(file), beside.variable)

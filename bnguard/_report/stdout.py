@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
 from bnguard._errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _HINT = "print to a file or a pipe that can be written"
 

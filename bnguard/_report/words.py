@@ -126,7 +126,7 @@ def samples_text(fact: LoaderFact) -> str:
     return number(fact.samples, "sample")
 
 
-def whose_text(fact: LoaderFact, stream: Stream) -> str:
+def ranks_text(fact: LoaderFact, stream: Stream) -> str:
     """Return which ranks and workers have this plan; '' where there is one of each."""
     parts = []
     if fact.world_size > 1:
@@ -140,18 +140,18 @@ def whose_text(fact: LoaderFact, stream: Stream) -> str:
     return ", ".join(parts)
 
 
-def lone_place(fact: LoaderFact, stream: Stream) -> str | None:
-    """Return where in this stream the loader's first lone sample comes, None where it comes in another or nowhere."""
-    lone = fact.first_single
-    if lone is None or not stream.ranks[0] <= lone.rank <= stream.ranks[1]:
+def single_place(fact: LoaderFact, stream: Stream) -> str | None:
+    """Return where in this stream the loader's first single sample comes, None where it comes in another or nowhere."""
+    single = fact.first_single
+    if single is None or not stream.ranks[0] <= single.rank <= stream.ranks[1]:
         return None
-    if lone.worker is not None and not (stream.workers and stream.workers[0] == lone.worker):
+    if single.worker is not None and not (stream.workers and stream.workers[0] == single.worker):
         return None
-    place = f"1 sample, step {lone.step:,} of {lone.steps:,}"
-    if lone.replica is not None:
-        place += f", replica {lone.replica}"
-    elif lone.micro_batch is not None:
-        place += f", micro-batch {lone.micro_batch}"
+    place = f"1 sample, step {single.step:,} of {single.steps:,}"
+    if single.replica is not None:
+        place += f", replica {single.replica}"
+    elif single.micro_batch is not None:
+        place += f", micro-batch {single.micro_batch}"
     return place
 
 

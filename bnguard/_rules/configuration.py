@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from bnguard import _remedies as ways
+from bnguard import _remedies as remedies
 from bnguard._facts.findings import Finding, Severity
 from bnguard._facts.loaders import TIMES
 from bnguard._facts.models import LayerFact, ModelFact
 from bnguard._facts.norm_kinds import BATCH, KINDS
 from bnguard._remedies import Advice
-from bnguard._rules.registry import Example, Rule
-from bnguard._rules.words import and_others
+from bnguard._rules.registry import CONV_NET, IMAGES, Example, Rule, and_others
 
-KERAS_MOMENTUM = 0.9
+_KERAS_MOMENTUM = 0.9
 """From here on a momentum reads like Keras' share to keep, not PyTorch's share to take in."""
 
 
@@ -31,7 +30,7 @@ def _momentum(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         for x in _batch(model)
         if x.momentum is not None
         and x.track_running_stats
-        and KERAS_MOMENTUM <= x.momentum <= 1
+        and _KERAS_MOMENTUM <= x.momentum <= 1
         and x.type != "functional"
     ]
     if layers:
@@ -42,7 +41,7 @@ def _momentum(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             layers[0],
             f"has momentum={momentum:g}: the running statistics become {momentum:.0%} of the last batch and forget the "
             "rest",
-            ways.MOMENTUM.for_case(
+            remedies.MOMENTUM.for_case(
                 f"if {momentum:g} was copied from Keras or TensorFlow, PyTorch's value is momentum={meant:g}"
             ),
             subject=_subject(layers),
@@ -61,7 +60,7 @@ def _half_frozen(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             moving[0],
             "has requires_grad=False on weight and bias, but is in training mode: its running statistics still move "
             "with every batch",
-            ways.FREEZE.for_case("freeze it for good", price="", more=f", only={_only(moving)}"),
+            remedies.FREEZE.for_case("freeze it for good", price="", more=f", only={_only(moving)}"),
             subject=_subject(moving),
         )
     if still:
@@ -70,7 +69,7 @@ def _half_frozen(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             still[0],
             "stays in eval mode under model.train(), so that its running statistics are frozen, but its weight and "
             "bias still learn",
-            ways.FREEZE_AFFINE.for_case(),
+            remedies.FREEZE_AFFINE.for_case(),
             subject=_subject(still),
             severity=Severity.NOTE,
         )
@@ -86,7 +85,7 @@ def _dtype_mix(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             first,
             f"gets {call.dtype} input, but its parameters are {call.param_dtype}: batch_norm rejects the mix "
             f"({call.rejected})",
-            ways.CONVERT_INPUT.for_case(
+            remedies.CONVERT_INPUT.for_case(
                 f"convert the layer with the rest of the model, or the input to {call.param_dtype}; under autocast "
                 "leave the model in float32"
             ),
@@ -103,7 +102,7 @@ def _eps(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             model,
             refused[0],
             f"has eps={refused[0].eps:g}: training divides by a variance that may be 0, and {who}",
-            ways.EPS.for_case(),
+            remedies.EPS.for_case(),
             subject=_subject(refused),
             severity=rule.severity if stops else Severity.WARNING,
         )
@@ -113,7 +112,7 @@ def _eps(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             model,
             small[0],
             f"has eps={small[0].eps:g}, below this cuDNN's minimum: on a GPU PyTorch uses its own kernel instead",
-            ways.EPS.for_case("correct as it is; eps=1e-5 brings cuDNN back"),
+            remedies.EPS.for_case("correct as it is; eps=1e-5 brings cuDNN back"),
             subject=_subject(small),
             severity=Severity.NOTE,
         )
@@ -154,11 +153,11 @@ def _replacement(model: ModelFact, rule: Rule) -> Iterator[Finding]:
 
 
 def _more_values(layer: LayerFact) -> Advice:
-    helps = ways.FEWER_GROUPS.kind in layer.norm.remedies
+    helps = remedies.FEWER_GROUPS.kind in layer.norm.remedies
     if helps and layer.num_features and layer.num_groups and layer.num_features > 1:
         groups = max((g for g in range(1, layer.num_features // 2 + 1) if layer.num_features % g == 0), default=1)
-        return ways.FEWER_GROUPS.for_case(f"at most {groups} groups leave at least two values in each of them here")
-    return ways.FEWER_GROUPS.for_case()
+        return remedies.FEWER_GROUPS.for_case(f"at most {groups} groups leave at least two values in each of them here")
+    return remedies.FEWER_GROUPS.for_case()
 
 
 RULES: list[Rule] = [
@@ -169,22 +168,16 @@ RULES: list[Rule] = [
         "momentum looks like the Keras or TensorFlow convention",
         why="""
         PyTorch updates running = (1 - momentum) × running + momentum × batch, with a default of 0.1. Keras and
-        TensorFlow count the other way round, with a default of 0.99. A momentum of 0.9 or more in PyTorch keeps
-        hardly anything but the last batch, so that evaluation normalises with whatever came last; if that was a
-        tail batch of one sample, with that sample's statistics.
+        TensorFlow count the other way round, with a default of 0.99. A momentum of 0.9 or more in PyTorch keeps hardly
+        anything but the last batch, so that evaluation normalises with whatever came last; if that was a tail batch of
+        one sample, with that sample's statistics.
         """,
         fix="Use 1 - value: Keras' 0.99 is PyTorch's 0.01, 0.9 is 0.1. momentum=None gives a cumulative average.",
         needs="configuration",
-        remedies=(ways.MOMENTUM,),
+        remedies=(remedies.MOMENTUM,),
         example=Example(
-            wrong="""
-            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=0.99))
-            x = torch.randn(8, 3, 8, 8)
-            """,
-            right="""
-            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=0.01))
-            x = torch.randn(8, 3, 8, 8)
-            """,
+            wrong="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=0.99))\n" + IMAGES,
+            right="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=0.01))\n" + IMAGES,
         ),
         check_model=_momentum,
     ),
@@ -194,27 +187,19 @@ RULES: list[Rule] = [
         Severity.WARNING,
         "half-frozen: affine parameters do not learn but running statistics still move, or the reverse",
         why="""
-        A BatchNorm layer has two parts to freeze. requires_grad=False stops weight and bias. The running
-        statistics move in the forward, not in the optimizer: only eval mode stops them, and the next
-        model.train() puts every submodule back into training mode.
+        A BatchNorm layer has two parts to freeze. requires_grad=False stops weight and bias. The running statistics
+        move in the forward, not in the optimizer: only eval mode stops them, and the next model.train() puts every
+        submodule back into training mode.
         """,
         fix="""
         Freezing with bnguard does both, and lasts. By hand: set requires_grad=False and override train() of the module
         that owns the layers, so that it calls eval() on them after super().train().
         """,
         needs="configuration",
-        remedies=(ways.FREEZE, ways.FREEZE_AFFINE),
+        remedies=(remedies.FREEZE, remedies.FREEZE_AFFINE),
         example=Example(
-            wrong="""
-            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-            model[1].requires_grad_(False)
-            x = torch.randn(8, 3, 8, 8)
-            """,
-            right="""
-            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-            bnguard.repair.freeze(model)
-            x = torch.randn(8, 3, 8, 8)
-            """,
+            wrong=CONV_NET + "model[1].requires_grad_(False)\n" + IMAGES,
+            right=CONV_NET + "bnguard.repair.freeze(model)\n" + IMAGES,
         ),
         check_model=_half_frozen,
     ),
@@ -228,14 +213,14 @@ RULES: list[Rule] = [
         .half() and fed float32, or a layer converted on its own, raises at the first batch.
         """,
         fix="""
-        Convert the whole model and its input alike, or leave the model in float32 and use torch.autocast, which
-        runs batch_norm in float32.
+        Convert the whole model and its input alike, or leave the model in float32 and use torch.autocast, which runs
+        batch_norm in float32.
         """,
-        needs="configuration",
-        remedies=(ways.KEEP_FLOAT32, ways.CONVERT_INPUT),
+        needs="calls",
+        remedies=(remedies.KEEP_FLOAT32, remedies.CONVERT_INPUT),
         example=Example(
             wrong="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).half())\nx = torch.randn(8, 3, 8, 8)",
-            right="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))\nx = torch.randn(8, 3, 8, 8)",
+            right=CONV_NET + IMAGES,
         ),
         check_model=_dtype_mix,
     ),
@@ -251,10 +236,10 @@ RULES: list[Rule] = [
         """,
         fix="Use the default of 1e-5 unless a pretrained model was trained with another value.",
         needs="configuration",
-        remedies=(ways.EPS,),
+        remedies=(remedies.EPS,),
         example=Example(
             wrong="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, eps=0.0))\nx = torch.randn(8, 3, 8, 8)",
-            right="model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))\nx = torch.randn(8, 3, 8, 8)",
+            right=CONV_NET + IMAGES,
         ),
         check_model=_eps,
     ),
@@ -264,18 +249,18 @@ RULES: list[Rule] = [
         Severity.ERROR,
         "GroupNorm or InstanceNorm that meets one value per statistic",
         why="""
-        The usual replacements have the same limit in another place. InstanceNorm takes its statistics over space
-        alone and raises on a 1×1 map at any batch size. GroupNorm takes them over a group's channels and
-        space: one channel per group on a 1×1 map raises at batch size 1, and at larger ones passes silently with
-        the bias as its output, since PyTorch counts the batch's values together in its check.
+        The usual replacements have the same limit in another place. InstanceNorm takes its statistics over space alone
+        and raises on a 1×1 map at any batch size. GroupNorm takes them over a group's channels and space: one channel
+        per group on a 1×1 map raises at batch size 1, and at larger ones passes silently with the bias as its output,
+        since PyTorch counts the batch's values together in its check.
         """,
         fix="""
-        Choose fewer groups, so that each holds at least two values at the smallest map, or normalise before the
-        map shrinks to one pixel.
+        Choose fewer groups, so that each holds at least two values at the smallest map, or normalise before the map
+        shrinks to one pixel.
         """,
-        needs="configuration",
-        remedies=(ways.FEWER_GROUPS,),
-        told_by="stop-at-the-layer",
+        needs="calls",
+        remedies=(remedies.FEWER_GROUPS,),
+        covered_by="stop-at-the-layer",
         example=Example(
             wrong="model = nn.Sequential(nn.Conv2d(3, 4, 8), nn.GroupNorm(4, 4))\nx = torch.randn(1, 3, 8, 8)",
             right="model = nn.Sequential(nn.Conv2d(3, 4, 8), nn.GroupNorm(2, 4))\nx = torch.randn(1, 3, 8, 8)",

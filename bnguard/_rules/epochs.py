@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
-from bnguard import _remedies as ways
+from bnguard import _remedies as remedies
 from bnguard._facts.findings import Finding, Severity
 from bnguard._facts.loaders import LoaderFact
 from bnguard._remedies import loader_variable
-from bnguard._rules.in_view import with_model
-from bnguard._rules.lone_sample import (
+from bnguard._rules.registry import Example, Rule
+from bnguard._rules.single_sample import (
     finding_of,
     gravity_of,
     is_in_a_piece,
     only_batches_of_one,
     samples_of_the_step,
     samples_text,
+    with_model,
 )
-from bnguard._rules.registry import Example, Rule
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-LARGE_SHARE = 0.1
+_LARGE_SHARE = 0.1
 """DL108 speaks from this share of discarded samples on."""
 
 
@@ -32,36 +28,36 @@ def _check_batch_size_one(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
         steps = fact.steps or 0
         every = f"all {steps:,} batches hold 1 sample" if steps > 1 else "the only batch holds 1 sample"
         cause = f"{every} (batch_size=1), and drop_last does not help"
-        yield finding_of(fact, rule, cause, ways.LARGER_BATCHES.for_case(), ways.FREEZE.for_case())
+        yield finding_of(fact, rule, cause, remedies.LARGER_BATCHES.for_case(), remedies.FREEZE.for_case())
 
 
 def _check_inside(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     if not is_in_a_piece(fact):
         return
-    lone = fact.first_single
-    assert lone is not None
-    step = f"step {lone.step:,} of {lone.steps:,}"
-    if lone.size == 1:
+    single = fact.first_single
+    assert single is not None
+    step = f"step {single.step:,} of {single.steps:,}"
+    if single.size == 1:
         total = samples_of_the_step(fact)
-        cause = f"{step} holds {samples_text(total)} for {fact.world_size:,} ranks, and rank {lone.rank:,} gets 1"
+        cause = f"{step} holds {samples_text(total)} for {fact.world_size:,} ranks, and rank {single.rank:,} gets 1"
         does = f"use a batch size of at least {2 * fact.world_size:,}, two samples a rank"
     else:
         who, whole = _replica_words(fact)
-        rank = f" on rank {lone.rank:,}" if fact.world_size > 1 else ""
-        cause = f"{step}{rank} holds {lone.size:,} samples, and {who} gets 1 ({whole})"
+        rank = f" on rank {single.rank:,}" if fact.world_size > 1 else ""
+        cause = f"{step}{rank} holds {single.size:,} samples, and {who} gets 1 ({whole})"
         does = "choose a batch size whose pieces, tail included, hold two samples or more"
-    yield finding_of(fact, rule, cause, ways.BATCH_SIZE.for_case(does, price=""), severity=gravity_of(fact, rule))
+    yield finding_of(fact, rule, cause, remedies.BATCH_SIZE.for_case(does, price=""), severity=gravity_of(fact, rule))
 
 
 def _replica_words(fact: LoaderFact) -> tuple[str, str]:
-    lone = fact.first_single
-    assert lone is not None
+    single = fact.first_single
+    assert single is not None
     words = []
-    if lone.micro_batch is not None:
-        words.append(f"micro-batch {lone.micro_batch}")
-    if lone.replica is None:
+    if single.micro_batch is not None:
+        words.append(f"micro-batch {single.micro_batch}")
+    if single.replica is None:
         return words[0], f"{fact.micro_batches:,} micro-batches"
-    words.append(f"replica {lone.replica}")
+    words.append(f"replica {single.replica}")
     scattered = [r for s in fact.streams for r, _ in s.replica_batches or () if 1 in r]
     shown = ", ".join(str(size) for size in scattered[0][:8]) + (", …" if len(scattered[0]) > 8 else "")
     return " of ".join(reversed(words)), f"{fact.replicas:,} replicas get {shown}"
@@ -75,24 +71,24 @@ def _check_no_batch(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
             fact,
             rule,
             "no batch at all: it has no samples",
-            ways.MORE_SAMPLES.for_case("give this part at least two samples"),
+            remedies.MORE_SAMPLES.for_case("give this part at least two samples"),
         )
         return
     size = f", fewer than batch_size={fact.batch_size:,} with drop_last=True" if fact.batch_size else ""
     if fact.world_size > 1:
         size += f" on each of {fact.world_size:,} ranks"
-    yield finding_of(fact, rule, f"no batch at all: {samples_text(fact.samples)}{size}", ways.KEEP_TAIL.for_case())
+    yield finding_of(fact, rule, f"no batch at all: {samples_text(fact.samples)}{size}", remedies.KEEP_TAIL.for_case())
 
 
 def _check_large_loss(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     if not fact.samples or not fact.unused or not fact.steps:
         return
     share = fact.unused / fact.samples
-    if share >= LARGE_SHARE:
+    if share >= _LARGE_SHARE:
         loss = "an epoch never shows" if fact.mode == "train" else "the evaluation leaves out"
         cause = f"{loss} {fact.unused:,} of {samples_text(fact.samples)} ({share:.1%})"
         does = "balance the batches instead of dropping the last one"
-        yield finding_of(fact, rule, cause, ways.BALANCE.for_case(does, name=loader_variable(fact.name)))
+        yield finding_of(fact, rule, cause, remedies.BALANCE.for_case(does, name=loader_variable(fact.name)))
 
 
 RULES: list[Rule] = [
@@ -102,22 +98,17 @@ RULES: list[Rule] = [
         severity=Severity.ERROR,
         summary="every training batch holds one sample",
         why="""
-        With batch_size=1, or a sampler that yields one index at a time, every step gives BatchNorm
-        a single sample. Layers with one value per channel raise at the first step; all others
-        normalise each image by itself, which is InstanceNorm in training and something else in eval
-        mode. Gradient accumulation does not change this: each forward still sees one sample. A
-        BatchSampler passed as sampler= instead of batch_sampler= ends here as well.
+        With batch_size=1, or a sampler that yields one index at a time, every step gives BatchNorm a single sample.
+        Layers with one value per channel raise at the first step; all others normalise each image by itself, which is
+        InstanceNorm in training and something else in eval mode. Gradient accumulation does not change this: each
+        forward still sees one sample. A BatchSampler passed as sampler= instead of batch_sampler= ends here as well.
         """,
         fix="""
         Where memory allows one sample only, freeze the layers of a pretrained model, or use a normalisation that does
         not cross samples. drop_last=True changes nothing.
         """,
         needs="loader",
-        remedies=(
-            ways.LARGER_BATCHES,
-            ways.FREEZE,
-            ways.GROUP_NORM,
-        ),
+        remedies=(remedies.LARGER_BATCHES, remedies.FREEZE, remedies.GROUP_NORM),
         example=Example(
             wrong="train_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=1)",
             right="train_loader = DataLoader(TensorDataset(torch.randn(10, 4)), batch_size=2)",
@@ -131,22 +122,18 @@ RULES: list[Rule] = [
         severity=Severity.ERROR,
         summary="a replica, a rank or a micro-batch gets one sample, though the batch holds more",
         why="""
-        nn.DataParallel cuts each batch with torch.chunk and gives every replica a BatchNorm of its
-        own: 9 samples on 8 devices are 2, 2, 2, 2, 1. Full batches can break too, not only the
-        tail: with 4 replicas that is 1, 2, 3, 4, 5, 7, 10 and 13 samples. Accelerate's
-        split_batches, its dispatcher and pipeline micro-batches cut batches in the same way.
+        nn.DataParallel cuts each batch with torch.chunk and gives every replica a BatchNorm of its own: 9 samples on 8
+        devices are 2, 2, 2, 2, 1. Full batches can break too, not only the tail: with 4 replicas that is 1, 2, 3, 4, 5,
+        7, 10 and 13 samples. Accelerate's split_batches, its dispatcher and pipeline micro-batches cut batches in the
+        same way.
         """,
         fix="""
-        Choose a batch size whose pieces, and the pieces of its tail, hold two samples or more; a
-        multiple of twice the number of pieces does for full batches. Fewer replicas help too.
-        DistributedDataParallel with SyncBatchNorm counts the samples of all ranks.
+        Choose a batch size whose pieces, and the pieces of its tail, hold two samples or more; a multiple of twice the
+        number of pieces does for full batches. Fewer replicas help too. DistributedDataParallel with SyncBatchNorm
+        counts the samples of all ranks.
         """,
         needs="loader",
-        remedies=(
-            ways.BATCH_SIZE,
-            ways.FEWER_REPLICAS,
-            ways.SYNC_BATCHNORM,
-        ),
+        remedies=(remedies.BATCH_SIZE, remedies.FEWER_REPLICAS, remedies.SYNC_BATCHNORM),
         headline="a piece of a batch holds one sample",
         example=Example(
             wrong="""
@@ -167,20 +154,17 @@ RULES: list[Rule] = [
         severity=Severity.ERROR,
         summary="no batch at all: fewer samples than batch_size with drop_last=True",
         why="""
-        drop_last=True drops every batch that is not full. With fewer samples than batch_size, on
-        each rank or in each worker, that is the only batch: the loop over the loader ends at once,
-        nothing trains, no error is raised, and an average over zero batches is NaN or a division by
-        zero. Rounding can also leave a part of a split without any sample.
+        drop_last=True drops every batch that is not full. With fewer samples than batch_size, on each rank or in each
+        worker, that is the only batch: the loop over the loader ends at once, nothing trains, no error is raised, and
+        an average over zero batches is NaN or a division by zero. Rounding can also leave a part of a split without any
+        sample.
         """,
         fix="""
-        Set drop_last=False, choose a batch size of at most the number of samples a rank gets, or
-        give this part of the split more samples.
+        Set drop_last=False, choose a batch size of at most the number of samples a rank gets, or give this part of the
+        split more samples.
         """,
         needs="loader",
-        remedies=(
-            ways.KEEP_TAIL,
-            ways.MORE_SAMPLES,
-        ),
+        remedies=(remedies.KEEP_TAIL, remedies.MORE_SAMPLES),
         headline="no batch at all",
         example=Example(
             wrong="train_loader = DataLoader(TensorDataset(torch.randn(5, 4)), batch_size=8, drop_last=True)",
@@ -194,26 +178,20 @@ RULES: list[Rule] = [
         severity=Severity.WARNING,
         summary="drop_last discards a large share of a small dataset",
         why="""
-        drop_last=True leaves out up to batch_size - 1 samples of every epoch, on each rank and in
-        each worker. On a large dataset that is nothing; on a small one it is a tenth of the data or
-        more. In evaluation the same samples are missing every time, and the metric is that of
-        another dataset.
+        drop_last=True leaves out up to batch_size - 1 samples of every epoch, on each rank and in each worker. On a
+        large dataset that is nothing; on a small one it is a tenth of the data or more. In evaluation the same samples
+        are missing every time, and the metric is that of another dataset.
         """,
         fix="""
-        Keep the samples: spread them evenly over the batches, or choose a batch size that divides
-        their number more closely.
+        Keep the samples: spread them evenly over the batches, or choose a batch size that divides their number more
+        closely.
         """,
         needs="loader",
-        remedies=(
-            ways.BALANCE,
-            ways.BATCH_SIZE,
-        ),
+        remedies=(remedies.BALANCE, remedies.BATCH_SIZE),
         headline="no batch of one sample, but much of the data is dropped",
-        tells_unused=True,
+        counts_unused=True,
         example=Example(
-            wrong="""
-            train_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=8, drop_last=True)
-            """,
+            wrong="train_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=8, drop_last=True)",
             right="""
             train_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=8)
             train_loader = bnguard.repair.balance(train_loader)

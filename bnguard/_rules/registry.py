@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -19,13 +19,13 @@ ModelCheck = Callable[["ModelFact", "Rule"], Iterable[Finding]]
 LoaderCheck = Callable[["LoaderFact", "Rule"], Iterable[Finding]]
 ForecastCheck = Callable[["LoaderFact", "ForecastFact", "Rule"], Iterable[Finding]]
 
-Needs = Literal["configuration", "batch-size", "statistics", "loader", "run"]
-"""What must be known for a rule to judge: how a layer is configured; what a forward does at a batch size; the values of
-the running statistics; the batches of a loader; a failure while a script runs."""
+Needs = Literal["configuration", "calls", "batch-size", "statistics", "loader", "run"]
+"""What must be known for a rule to judge: how a layer is configured; what a layer is called with; what a forward does
+at a batch size; the values of the running statistics; the batches of a loader; a failure while a script runs."""
 
-ToldBy = Literal["nothing", "forecast", "stop", "stop-at-the-layer", "training"]
+CoveredBy = Literal["nothing", "forecast", "stop", "stop-at-the-layer", "training"]
 """What in a report of forecasts says already what a finding says: nothing; any forecast (it knows the sizes that really
-come); one that stops at a lone sample; one that stops at this very layer; one that the model is trained in."""
+come); one that stops at a single sample; one that stops at this very layer; one that the model is trained in."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,11 @@ class Example:
 
     wrong: str
     right: str
+
+
+CONV_NET = "model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))\n"
+IMAGES = "x = torch.randn(8, 3, 8, 8)\n"
+"""Lines that several examples begin or end with."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,8 @@ class Rule:
         headline: what an answer says where this rule speaks first; the summary where it is not given.
         headline_at: the same of one batch, with ``{step}`` and ``{steps}`` for its place in the epoch; '' where the
             headline is as good.
-        told_by: what else in a report of forecasts says the same.
-        tells_unused: whether its findings count the samples that an epoch never shows.
+        covered_by: what else in a report of forecasts says the same.
+        counts_unused: whether its findings count the samples that an epoch never shows.
         causes: of failures at run time that this rule speaks of; one that ends in ``-`` stands for all that begin so.
         check_model: judges a model's facts, None for rules of other groups.
         check_loader: judges a loader's facts, None for rules of other groups.
@@ -77,8 +82,8 @@ class Rule:
     remedies: tuple[Remedy, ...] = ()
     headline: str = ""
     headline_at: str = ""
-    told_by: ToldBy = "nothing"
-    tells_unused: bool = False
+    covered_by: CoveredBy = "nothing"
+    counts_unused: bool = False
     causes: tuple[str, ...] = ()
     check_model: ModelCheck | None = None
     check_loader: LoaderCheck | None = None
@@ -104,15 +109,7 @@ class Rule:
     ) -> Finding:
         """Return what this rule says of one layer of a model, at the line that built it.
 
-        Args:
-            model: whose layer it is.
-            layer: which one.
-            cause: a clause that follows the subject.
-            *remedies: what to do.
-            subject: whom the clause is about; the layer's name where None.
-            consequence: a clause, what follows.
-            severity: the rule's own where None.
-
+        ``cause`` is a clause that follows the subject, which is the layer's name unless given.
         """
         return Finding(
             self.code,
@@ -167,21 +164,63 @@ class Catalogue:
 
     def judge(self, models: Iterable[ModelFact] = (), loaders: Iterable[LoaderFact] = ()) -> tuple[Finding, ...]:
         """Return what every rule says of these facts, worst first within a model or loader."""
-        found: list[Finding] = []
+        findings: list[Finding] = []
         for model in models:
-            said = [f for r in self._rules.values() if r.check_model for f in r.check_model(model, r)]
-            found += sorted(said, key=lambda f: -f.severity)
+            findings += _worst_first(f for r in self if r.check_model for f in r.check_model(model, r))
         for loader in loaders:
-            said = [f for r in self._rules.values() if r.check_loader for f in r.check_loader(loader, r)]
-            found += sorted(said, key=lambda f: -f.severity)
-        return tuple(found)
+            findings += _worst_first(f for r in self if r.check_loader for f in r.check_loader(loader, r))
+        return tuple(findings)
 
-    def judge_in_view(self, loader: LoaderFact, forecasts: Iterable[ForecastFact]) -> tuple[Finding, ...]:
-        """Return what every rule says of a loader and the forecasts made with it, worst first."""
-        found: list[Finding] = []
-        for rule in self._rules.values():
+    def judge_forecasts(
+        self, models: Iterable[ModelFact], loaders: Iterable[LoaderFact], forecasts: Sequence[ForecastFact]
+    ) -> tuple[Finding, ...]:
+        """Return the findings of forecasts, nothing twice: of the loaders with a model in view, then of the models.
+
+        Each model is at the batch size that decides its forecast.
+        """
+        in_view: list[Finding] = []
+        for loader in loaders:
+            own = [f for f in forecasts if f.loader == loader.name]
+            in_view += _worst_first(self._judge_in_view(loader, own))
+        trained = {f.model for f in forecasts if f.mode == "train"}
+        of_models: dict[tuple[str, str | None, str | None], Finding] = {}
+        for model in models:
+            for finding in self.judge(models=[model]):
+                if not self._is_covered(finding, model, in_view, trained):
+                    of_models.setdefault((finding.code, finding.model, finding.layer), finding)
+        return (*in_view, *of_models.values())
+
+    def _judge_in_view(self, loader: LoaderFact, forecasts: Sequence[ForecastFact]) -> Iterator[Finding]:
+        for rule in self:
             if rule.check_forecast:
-                found += [f for forecast in forecasts for f in rule.check_forecast(loader, forecast, rule)]
+                for forecast in forecasts:
+                    yield from rule.check_forecast(loader, forecast, rule)
             elif rule.check_loader:
-                found += rule.check_loader(loader, rule)
-        return tuple(sorted(found, key=lambda f: -f.severity))
+                yield from rule.check_loader(loader, rule)
+
+    def _is_covered(
+        self, finding: Finding, model: ModelFact, in_view: Iterable[Finding], trained: Collection[str | None]
+    ) -> bool:
+        by = self._rules[finding.code].covered_by
+        if by == "training":
+            return finding.model in trained
+        if by in ("nothing", "forecast"):
+            return by == "forecast"
+        stops = [f for f in in_view if f.model == finding.model and f.severity is Severity.ERROR]
+        at_one = model.batch_size == 1  # a forecast names the layers that fail at a single sample, and no others
+        return at_one and (bool(stops) if by == "stop" else any(f.layer == finding.layer for f in stops))
+
+
+def _worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda f: -f.severity)
+
+
+def and_others(layers: Sized) -> str:
+    """Return `` (and 4 more)`` for five layers of which the first is named, nothing for one."""
+    return f" (and {len(layers) - 1} more)" if len(layers) > 1 else ""
+
+
+def layer_and_class(label: str, kind: str | None, num_features: int | None) -> str:
+    """Return a layer as ``head.2 (BatchNorm1d(128))``; a functional call has the name of its function."""
+    size = f"({num_features})" if num_features else ""
+    return f"{label} (F.batch_norm)" if kind == "functional" else f"{label} ({kind}{size})"

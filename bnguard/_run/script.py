@@ -102,10 +102,8 @@ def _require_module(name: str) -> None:
 def _hint_for_missing(path: str, usage: str) -> str:
     from bnguard._targets.text import near_file
 
-    meant = near_file(Path(path))
-    if meant:
-        return meant
     if path.startswith("-"):
-        command = " ".join(usage.split()[:2])
-        return f"options of {command} stand before the script: {usage} SCRIPT [ARGS]"
-    return "give the path of a Python file, or -m and the name of a module"
+        general = f"options of {' '.join(usage.split()[:2])} stand before the script: {usage} SCRIPT [ARGS]"
+    else:
+        general = "give the path of a Python file, or -m and the name of a module"
+    return near_file(Path(path)) or general

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,27 +33,24 @@ def supervise(program: Program, *, replay: bool = True, watch: bool = False) -> 
         SystemExit: the program's own.
 
     """
-    _watch_threads(replay)
+    _explain_in_threads(replay)
+    watching: AbstractContextManager[None] = nullcontext()
     if watch:
         from bnguard._guard import watching_all_models
 
-        with watching_all_models():
-            return _run(program, replay)
-    return _run(program, replay)
-
-
-def _run(program: Program, replay: bool) -> int:
-    try:
-        program()
-    except SystemExit:
-        raise
-    except KeyboardInterrupt as interrupt:
-        _show(interrupt)
-        return 130
-    except BaseException as error:  # noqa: BLE001 - Python's own outermost frame does the same
-        _show(error)
-        explain(error, replay=replay)
-        return 1
+        watching = watching_all_models()
+    with watching:
+        try:
+            program()
+        except SystemExit:
+            raise
+        except KeyboardInterrupt as interrupt:
+            _show(interrupt)
+            return 130
+        except BaseException as error:  # noqa: BLE001 - Python's own outermost frame does the same
+            _show(error)
+            explain(error, replay=replay)
+            return 1
     return 0
 
 
@@ -73,7 +71,7 @@ def _show(error: BaseException) -> None:
         sys.__excepthook__(type(error), error, error.__traceback__)
 
 
-def _watch_threads(replay: bool) -> None:
+def _explain_in_threads(replay: bool) -> None:
     """Explain what ends a thread as well; Python prints it and goes on."""
     before = threading.excepthook
 
@@ -105,10 +103,10 @@ def _diagnose(error: BaseException, replay: bool) -> Diagnosis | None:
         return found
     from bnguard._explain_error import diagnose_text
 
-    told = diagnose_text(str(error))  # from a process that was spawned only the text of its traceback arrives
-    if told is None or (found.candidates and told.layer is None):
+    read = diagnose_text(str(error))  # from a process that was spawned only the text of its traceback arrives
+    if read is None or (found.candidates and read.layer is None):
         return found
-    return replace(told, rank=found.rank, world_size=found.world_size)
+    return replace(read, rank=found.rank, world_size=found.world_size)
 
 
 def _one_report(diagnosis: Diagnosis) -> str:
@@ -116,5 +114,5 @@ def _one_report(diagnosis: Diagnosis) -> str:
     if reporting is None or reporting == ranks.rank():
         return f"\n{diagnosis.text()}"
     layer = "a normalisation layer" if diagnosis.layer is None else diagnosis.layer or "the model itself"
-    mine = f"rank {ranks.rank()} of {ranks.world_size()}"
-    return f"bnguard: {mine}: {layer} failed here as well; the report is that of rank {reporting}"
+    own = f"rank {ranks.rank()} of {ranks.world_size()}"
+    return f"bnguard: {own}: {layer} failed here as well; the report is that of rank {reporting}"

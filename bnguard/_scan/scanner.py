@@ -18,8 +18,9 @@ from bnguard._models.inputs import Inputs, as_recipe
 from bnguard._rules import CATALOGUE
 from bnguard._scan import checkpoint
 from bnguard._trace.layer_facts import first_failure, smallest_batches
-from bnguard._trace.models import Opened, check_device, opened, own_inputs
-from bnguard._trace.trace import Progress, Trace
+from bnguard._trace.models import TraceableModel, check_device, open_models, own_inputs
+from bnguard._trace.run_forward import Trace
+from bnguard._trace.trace import Progress
 from bnguard._untouched import untouched_process
 
 MOST_BATCHES_TRIED = 4
@@ -83,7 +84,7 @@ def scan(  # noqa: PLR0913 - one argument for each option of the command line
             if isinstance(one, (str, Path)) and checkpoint.is_checkpoint(str(one)):
                 facts.append(checkpoint.scan_checkpoint(str(one), batch_size, wanted))
                 continue
-            with opened(one, mode=wanted, device=device, settings=settings, stubs=stubs, argv=argv) as models:
+            with open_models(one, mode=wanted, device=device, settings=settings, stubs=stubs, argv=argv) as models:
                 facts += map(plan.scan, models)
     return Report("scan", models=tuple(facts), findings=CATALOGUE.judge(models=facts), torch=torch.__version__)
 
@@ -101,19 +102,19 @@ class _Plan:
         self._device = device
         self._progress = progress
 
-    def scan(self, model: Opened) -> ModelFact:
+    def scan(self, model: TraceableModel) -> ModelFact:
         """Scan one model."""
-        subject = model.subject
+        tracer = model.tracer
         if self._inputs is None:
             inputs, trace = own_inputs(model, self._batch_size, self._progress)
         else:
-            inputs = as_wanted(subject.model, self._inputs)
-            trace = subject.best_trace(inputs, self._batch_size, self._progress)
+            inputs = as_wanted(tracer.model, self._inputs)
+            trace = tracer.best_trace(inputs, self._batch_size, self._progress)
         return model_fact(model, inputs, trace, self._batch_size, self._mode, self._device)
 
 
 def model_fact(
-    model: Opened,
+    model: TraceableModel,
     inputs: Inputs | None,
     trace: Trace,
     batch_size: int,
@@ -135,11 +136,11 @@ def model_fact(
     """
     facts = model.layers(trace)
     if inputs is not None and trace.method != "none":
-        look = _Look(model, inputs, trace, batch_size, again or model.subject.trace)
+        look = _Look(model, inputs, trace, batch_size, again or model.tracer.trace)
         facts = look.with_lost_dimension(look.with_larger_input(look.with_smallest(facts)))
     return ModelFact(
         target=model.target,
-        cls=type(model.subject.model).__name__,
+        cls=type(model.tracer.model).__name__,
         batch_size=batch_size,
         mode=mode,
         device=device,
@@ -149,7 +150,7 @@ def model_fact(
         trace_error=trace.error_line,
         trace_traceback=trace.error_traceback,
         first_failure=first_failure(facts),
-        notes=model.notes,
+        notes=(*model.notes, *trace.notes),
     )
 
 
@@ -157,7 +158,7 @@ def model_fact(
 class _Look:
     """A second look at the layers of one trace: at other batch sizes and at larger inputs."""
 
-    model: Opened
+    model: TraceableModel
     inputs: Inputs
     trace: Trace
     batch_size: int
@@ -185,7 +186,7 @@ class _Look:
         holds: dict[str, tuple[int, ...]] = {}
         for factor in LARGER_INPUTS:
             larger = enlarge(factor)
-            again = self.model.subject.trace(larger, self.batch_size, "meta") if larger is not None else None
+            again = self.model.tracer.trace(larger, self.batch_size, "meta") if larger is not None else None
             if larger is None or again is None or again.error is not None:
                 break
             shape = larger.facts(self.batch_size)[0].shape

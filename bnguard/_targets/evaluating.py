@@ -46,16 +46,9 @@ def _free_names(tree: ast.AST) -> list[str]:
 
 def _unknown(target: Target, module: ModuleType, name: str) -> TargetError:
     public = [n for n in vars(module) if not n.startswith("__")]
-    own = ", ".join(_own_names(module))
-    other = f"it has: {own or 'nothing'}" if own or target.path else "check the name"
+    own = [n for n in public if getattr(vars(module)[n], "__module__", None) == module.__name__ and n[0] != "_"]
+    other = f"it has: {', '.join(own[:12]) or 'nothing'}" if own or target.path else "check the name"
     return TargetError(f"{target.place} has no {name!r}", hint=did_you_mean(name, public) or other)
-
-
-def _own_names(module: ModuleType) -> list[str]:
-    def is_own(name: str, value: object) -> bool:
-        return getattr(value, "__module__", None) == module.__name__ and not name.startswith("_")
-
-    return [n for n, v in vars(module).items() if is_own(n, v)][:12]
 
 
 def load_object(text: str, *, argv: Sequence[str] = (), stubs: Sequence[str] = ()) -> Any:  # noqa: ANN401 - anything
@@ -103,7 +96,11 @@ def explained(error: BaseException, target: Target) -> BnguardError:
     if isinstance(error, SyntaxError):
         return _not_python(error, target)
     if isinstance(error, SystemExit):
-        return _ends(error, target)
+        return UserCodeError(
+            f"{target.place} ends the program when it is loaded (sys.exit({error.code!r}))",
+            hint='pass the arguments it wants after `--`, or move the script part under `if __name__ == "__main__":`',
+            detail=user_traceback(error),
+        )
     if isinstance(error, ModuleNotFoundError) and error.name:
         return _missing_module(error, target)
     return _raised(error, target)
@@ -117,18 +114,11 @@ def _raised(error: BaseException, target: Target) -> BnguardError:
             hint="the two come in pairs: `pip install --force-reinstall torch torchvision`, together, in one command",
         )
     if isinstance(error, AttributeError) and detail is None:
-        return _missing_attribute(error, target)
+        hint = did_you_mean(error.name or "", dir(error.obj)) or "check the name"
+        return TargetError(f"{target.text}: {error}", hint=hint)
     message = "recurses without end" if isinstance(error, RecursionError) else f"raised {one_line(error)}"
     return UserCodeError(
         f"{target.place} {message}", detail=detail, hint="the fault is in the file or its arguments, not in bnguard"
-    )
-
-
-def _ends(error: SystemExit, target: Target) -> BnguardError:
-    return UserCodeError(
-        f"{target.place} ends the program when it is loaded (sys.exit({error.code!r}))",
-        hint='pass the arguments it wants after `--`, or move the script part under `if __name__ == "__main__":`',
-        detail=user_traceback(error),
     )
 
 
@@ -142,11 +132,6 @@ def _not_python(error: SyntaxError, target: Target) -> BnguardError:
     )
 
 
-def _missing_attribute(error: AttributeError, target: Target) -> BnguardError:
-    hint = did_you_mean(error.name or "", dir(error.obj)) or "check the name"
-    return TargetError(f"{target.text}: {error}", hint=hint)
-
-
 def _missing_module(error: ModuleNotFoundError, target: Target) -> BnguardError:
     name = str(error.name)
     if target.path is None and (target.module == name or target.module.startswith(f"{name}.")):
@@ -158,16 +143,12 @@ def _missing_module(error: ModuleNotFoundError, target: Target) -> BnguardError:
         return TargetError(f"there is no module {name!r}", hint=hint)
     root = name.partition(".")[0]
     if _is_installed(root):
-        return UserCodeError(
-            f"{target.place} imports {name!r}, which its package does not have",
-            hint=f"another version of the package may have it, or go on without it: --stub {name}",
-            detail=user_traceback(error),
-        )
-    return UserCodeError(
-        f"{target.place} imports {root!r}, which is not installed",
-        hint=f"pip install it, or go on without it: --stub {root}",
-        detail=user_traceback(error),
-    )
+        fault = f"{name!r}, which its package does not have"
+        hint = f"another version of the package may have it, or go on without it: --stub {name}"
+    else:
+        fault = f"{root!r}, which is not installed"
+        hint = f"pip install it, or go on without it: --stub {root}"
+    return UserCodeError(f"{target.place} imports {fault}", hint=hint, detail=user_traceback(error))
 
 
 def _is_installed(package: str) -> bool:

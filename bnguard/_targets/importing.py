@@ -9,16 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnguard._errors import BnguardError, TargetError
 from bnguard._targets.stubs import stubbed
 from bnguard._targets.text import Target
 from bnguard._untouched import replaced, surroundings_kept
 from bnguard._usercode import display_path, users_frames, whose
-
-if TYPE_CHECKING:
-    from bnguard._targets.text import Target
 
 
 @contextmanager
@@ -105,12 +102,10 @@ def _import_file(path: Path, name: str) -> ModuleType:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except TrainingStarted as error:
+    except BaseException as error:
         sys.modules.pop(name, None)
-        error.module = module
-        raise
-    except BaseException:
-        sys.modules.pop(name, None)
+        if isinstance(error, TrainingStarted):
+            error.module = module
         raise
     if parent:
         setattr(sys.modules[parent], leaf, module)
@@ -128,7 +123,7 @@ def _file(module: ModuleType) -> str:
     return file if isinstance(file, str) else ""
 
 
-# --------------------------------------------------- stopping a file that begins to train while it is only to be loaded
+# ------------------------------------------------------------------------------ stopping a file that begins to train
 
 
 class TrainingStarted(BaseException):
@@ -153,14 +148,7 @@ def refusing_to_train() -> Iterator[None]:
 
 
 def stopped(error: TrainingStarted, target: Target, what: str) -> BnguardError:
-    """Return the error for a file that trains before it has made what the target names.
-
-    Args:
-        error: as it was raised.
-        target: that was to be loaded.
-        what: the target names, such as ``the model's class``.
-
-    """
+    """Return the error for a file that trains before it has made ``what`` the target names: ``the model's class``."""
     frames = users_frames(error)
     where = f" ({display_path(frames[-1].filename)}, line {frames[-1].lineno}: {frames[-1].line})" if frames else ""
     return TargetError(

@@ -12,19 +12,24 @@ from types import ModuleType, new_class
 from typing import Any
 
 
+def _refuse_special(name: str) -> None:
+    """Raise for a name such as ``__len__``: a stand-in that had them all would be taken for anything."""
+    if name.startswith("__") and name.endswith("__"):
+        raise AttributeError(name)
+
+
 class _AnyMeta(type):
     """Lets a stand-in class answer for any attribute: ``package.Class.method``."""
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> Any:  # noqa: ANN401
         """Make the class; a stand-in beside a real base would get in its way, as with ``(Mixin, nn.Module)``."""
-        real = tuple(b for b in bases if not ("_stand_in" in vars(b) and issubclass(b, Anything)))
+        real = tuple(b for b in bases if not ("_stand_in" in vars(b) and issubclass(b, _Anything)))
         if real and real != bases:
             return new_class(name, real, kwargs, lambda body: body.update(namespace))
         return super().__new__(mcs, name, bases, namespace)
 
     def __getattr__(cls, name: str) -> Any:  # noqa: ANN401 - a stand-in for anything
-        if name.startswith("__") and name.endswith("__"):
-            raise AttributeError(name)
+        _refuse_special(name)
         return stand_in(name)
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - a stand-in for anything
@@ -34,15 +39,14 @@ class _AnyMeta(type):
         return super().__call__(*args, **kwargs)
 
 
-class Anything(metaclass=_AnyMeta):
+class _Anything(metaclass=_AnyMeta):
     """A stand-in: can be called, subclassed, used as a decorator, iterated (empty) and entered."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - a stand-in for anything
         pass
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a stand-in for anything
-        if name.startswith("__") and name.endswith("__"):
-            raise AttributeError(name)
+        _refuse_special(name)
         return stand_in(name)()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - a stand-in for anything
@@ -55,7 +59,7 @@ class Anything(metaclass=_AnyMeta):
     def __bool__(self) -> bool:
         return False
 
-    def __enter__(self) -> Anything:
+    def __enter__(self) -> _Anything:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -65,7 +69,7 @@ class Anything(metaclass=_AnyMeta):
 def stand_in(name: str) -> type:
     """Return a new stand-in class of that name; one called ``…Module`` is a base class for models."""
     torch = sys.modules.get("torch")
-    base = _module_base(torch.nn.Module) if torch is not None and name.endswith("Module") else Anything
+    base = _module_base(torch.nn.Module) if torch is not None and name.endswith("Module") else _Anything
     made: type = _AnyMeta(name, (base,), {"_stand_in": True})
     return made
 
@@ -94,8 +98,7 @@ class _StubModule(ModuleType):
     __version__ = "0.0.0"
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a stand-in for anything
-        if name.startswith("__") and name.endswith("__"):
-            raise AttributeError(name)
+        _refuse_special(name)
         value = stand_in(name)
         setattr(self, name, value)
         return value
@@ -106,8 +109,9 @@ class _StubFinder(MetaPathFinder, Loader):
         self._names = tuple(names)
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:  # noqa: ARG002
-        mine = any(fullname == n or fullname.startswith(f"{n}.") for n in self._names)
-        return ModuleSpec(fullname, self, is_package=True) if mine else None
+        if any(f"{fullname}.".startswith(f"{name}.") for name in self._names):
+            return ModuleSpec(fullname, self, is_package=True)
+        return None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return _StubModule(spec.name)
@@ -119,16 +123,17 @@ class _StubFinder(MetaPathFinder, Loader):
 @contextmanager
 def stubbed(names: Sequence[str]) -> Iterator[None]:
     """Within the block, importing any of these packages or what is below them gives a stand-in."""
+    if not names:
+        yield
+        return
     finder = _StubFinder(names)
-    if names:
-        sys.meta_path.insert(0, finder)
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
-        if names:
-            sys.meta_path.remove(finder)
-            for name in [n for n, m in sys.modules.items() if isinstance(m, _StubModule)]:
-                _remove(name)
+        sys.meta_path.remove(finder)
+        for name in [n for n, m in sys.modules.items() if isinstance(m, _StubModule)]:
+            _remove(name)
 
 
 def _remove(name: str) -> None:

@@ -14,8 +14,8 @@ from bnguard import _private_torch as private
 from bnguard._facts.models import THIN_VALUES, LayerFact, NormCall, SourceLine, StatisticsFact, Verdict
 from bnguard._facts.norm_kinds import NormKind
 from bnguard._models.layers import Layer
-from bnguard._trace.record import Recorded
-from bnguard._trace.trace import Trace
+from bnguard._trace.record import RecordedCall
+from bnguard._trace.run_forward import Trace
 
 
 def layer_facts(
@@ -33,14 +33,39 @@ def layer_facts(
         statistics: contents of the running statistics by layer name.
 
     """
-    by_owner: dict[int, list[tuple[int, Recorded]]] = defaultdict(list)
+    by_owner: dict[int, list[tuple[int, RecordedCall]]] = defaultdict(list)
     for order, recorded in enumerate(trace.calls):
         by_owner[id(recorded.owner) if recorded.owner is not None else -1].append((order, recorded))
     facts = [
-        _fact(layer, by_owner.pop(id(layer.module), []), trace, sources, statistics) for layer in trace.stage.layers
+        _fact(layer, by_owner.pop(id(layer.module), []), trace, sources, statistics) for layer in trace.prepared.layers
     ]
-    facts += [_functional(calls, trace.stage.names) for calls in by_owner.values()]
+    facts += [_functional(calls, trace.prepared.names) for calls in by_owner.values()]
     return tuple(replace(f, name=prefix + f.name, aliases=tuple(prefix + a for a in f.aliases)) for f in facts)
+
+
+_GRAVEST: tuple[Verdict, ...] = (
+    "unknown", "data-dependent", "fails", "single-sample", "thin", "ok", "frozen", "not-reached"
+)  # fmt: skip
+"""Of several forwards with other random numbers the gravest verdict counts."""
+
+
+def of_all_draws(facts: tuple[LayerFact, ...], draws: Sequence[tuple[LayerFact, ...]]) -> tuple[LayerFact, ...]:
+    """Return what forwards with other random numbers say together: where they differ on a failure, it is not known."""
+    if not draws:
+        return facts
+    by_key: dict[tuple[str, str], list[LayerFact]] = defaultdict(list)
+    for fact in (f for each in (facts, *draws) for f in each):
+        by_key[fact.name, fact.type].append(fact)
+    return tuple(_of_draws(each, len(draws) + 1) for each in by_key.values())
+
+
+def _of_draws(facts: Sequence[LayerFact], draws: int) -> LayerFact:
+    gravest = min(facts, key=lambda f: _GRAVEST.index(f.verdict))
+    failing = sum(f.verdict == "fails" for f in facts)
+    if gravest.verdict != "fails" or failing == draws:
+        return gravest
+    reason = f"the forward draws random numbers: it fails in {failing} of {draws} draws, and not in the others"
+    return replace(gravest, verdict="unknown", reason=reason)
 
 
 def first_failure(facts: Iterable[LayerFact]) -> str | None:
@@ -72,13 +97,13 @@ def smallest_batches(facts: Sequence[LayerFact], others: Mapping[int, Sequence[L
 
 def _fact(
     layer: Layer,
-    calls: list[tuple[int, Recorded]],
+    calls: list[tuple[int, RecordedCall]],
     trace: Trace,
     sources: Mapping[str, SourceLine | None],
     statistics: Mapping[str, StatisticsFact | None],
 ) -> LayerFact:
     real = [(order, r) for order, r in calls if not r.entered]
-    judge = _measured if calls and not real else _seen
+    judge = _judge_measured if calls and not real else _judge_recorded
     norm_calls, verdict, reason = judge(layer, [r for _, r in calls], trace)
     features = layer.num_features or next((r.features for _, r in calls), None)
     return LayerFact(
@@ -107,16 +132,35 @@ _Judged = tuple[tuple[NormCall, ...], Verdict, str | None]
 """The calls of a layer, what they come to, and why it is not known what they do."""
 
 
-def _seen(layer: Layer, calls: Sequence[Recorded], trace: Trace) -> _Judged:
+def _judge_recorded(layer: Layer, calls: Sequence[RecordedCall], trace: Trace) -> _Judged:
     """Judge a layer by the calls that it was seen to make; what it merely was given says no more then."""
     made = tuple(r.call for r in calls if not r.entered)
     verdict = _verdict(layer.kind, made, ended=trace.error is None)
+    if _is_data_dependent(layer.kind, calls) and _refuses_one_value(layer.module, made[0].shape):
+        return made, "data-dependent", _CHOSEN
     if verdict != "unknown":
         return made, verdict, None
     return made, verdict, "it got no values from this input" if made else _reason(trace)
 
 
-def _measured(layer: Layer, calls: Sequence[Recorded], trace: Trace) -> _Judged:
+def _is_data_dependent(kind: NormKind, calls: Iterable[RecordedCall]) -> bool:
+    return kind.crosses_samples and any(r.data_dependent and r.call.batch_statistics for r in calls)
+
+
+def _refuses_one_value(layer: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether a copy of the layer, in its present mode, raises where the data leave one value per channel."""
+    try:
+        with torch.no_grad():
+            _real_copy(layer)(torch.randn((1, *shape[1:2], *(1 for _ in shape[2:]))))
+    except Exception:  # noqa: BLE001 - the very thing to find out
+        return True
+    return False
+
+
+_CHOSEN = "the data choose how many values it gets"
+
+
+def _judge_measured(layer: Layer, calls: Sequence[RecordedCall], trace: Trace) -> _Judged:
     """Judge a layer whose code is the user's own and called none of the functions that are known."""
     probed = behaviour(layer.module, calls[0].call.shape)
     if probed is None and trace.failed_in is layer.module:
@@ -127,9 +171,10 @@ def _measured(layer: Layer, calls: Sequence[Recorded], trace: Trace) -> _Judged:
     return made, _verdict(layer.kind, made, ended=True), None
 
 
-def _functional(calls: list[tuple[int, Recorded]], names: Mapping[int, str]) -> LayerFact:
+def _functional(calls: list[tuple[int, RecordedCall]], names: Mapping[int, str]) -> LayerFact:
     first = calls[0][1]
     norm_calls = tuple(r.call for _, r in calls)
+    chosen = _is_data_dependent(first.kind, (r for _, r in calls))
     return LayerFact(
         name="" if first.owner is None else names.get(id(first.owner), ""),
         type="functional",
@@ -141,13 +186,14 @@ def _functional(calls: list[tuple[int, Recorded]], names: Mapping[int, str]) -> 
         momentum=first.momentum,
         eps=first.eps,
         num_groups=first.num_groups,
-        verdict=_verdict(first.kind, norm_calls, ended=True),
+        verdict="data-dependent" if chosen else _verdict(first.kind, norm_calls, ended=True),
         calls=norm_calls,
         order=_order(calls),
+        reason=_CHOSEN if chosen else None,
     )
 
 
-def _order(calls: list[tuple[int, Recorded]]) -> int | None:
+def _order(calls: list[tuple[int, RecordedCall]]) -> int | None:
     """Where the layer stands in execution: at its first failing call if it has one, since that is where it stops."""
     failing = [order for order, r in calls if r.call.stops]
     return min(failing or [order for order, _ in calls], default=None)

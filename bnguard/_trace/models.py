@@ -16,17 +16,18 @@ from bnguard._errors import TargetError, UsageError
 from bnguard._facts.models import LayerFact, Mode, SourceLine, StatisticsFact
 from bnguard._models.discover import models_of
 from bnguard._models.guess import guesses
-from bnguard._models.inputs import Inputs, declared
+from bnguard._models.inputs import Inputs, declared_inputs
 from bnguard._models.layers import running_statistics
 from bnguard._models.named import Built
 from bnguard._models.origin import Origins, assignment_line
 from bnguard._trace.copies import unwrap
-from bnguard._trace.layer_facts import layer_facts, statistics_fact
-from bnguard._trace.trace import Progress, Stage, Subject, Trace
+from bnguard._trace.layer_facts import layer_facts, of_all_draws, statistics_fact
+from bnguard._trace.run_forward import PreparedModel, Trace
+from bnguard._trace.trace import Progress, Tracer
 
 
 @dataclass(frozen=True)
-class Opened:
+class TraceableModel:
     """One model under its target's name.
 
     Attributes:
@@ -41,7 +42,7 @@ class Opened:
     """
 
     target: str
-    subject: Subject
+    tracer: Tracer
     prefix: str = ""
     namespace: Mapping[str, Any] = field(default_factory=dict)
     origins: Origins = field(default_factory=Origins)
@@ -52,16 +53,17 @@ class Opened:
     def layers(self, trace: Trace) -> tuple[LayerFact, ...]:
         """Return what this trace says of each layer."""
         if not self._lines:
-            model = self.subject.model
-            for layer in self.subject.layers:
+            model = self.tracer.model
+            for layer in self.tracer.layers:
                 self._lines[layer.name] = self.origins.find(layer.module) or assignment_line(model, layer.name)
         if trace.layer_facts is None:
-            trace.layer_facts = layer_facts(trace, self.prefix, self._lines, self.statistics)
+            each = [layer_facts(t, self.prefix, self._lines, self.statistics) for t in (trace, *trace.draws)]
+            trace.layer_facts = of_all_draws(each[0], each[1:])
         return trace.layer_facts
 
     def refusing(self, trace: Trace) -> str | None:
         """Return the name of the normalisation layer within which the trace's error was raised, if it was in one."""
-        return None if trace.failed_in is None else self.prefix + trace.stage.names[id(trace.failed_in)]
+        return None if trace.failed_in is None else self.prefix + trace.prepared.names[id(trace.failed_in)]
 
 
 def check_device(device: str) -> None:
@@ -71,7 +73,7 @@ def check_device(device: str) -> None:
 
 
 @contextmanager
-def opened(
+def open_models(
     model: nn.Module | str | Path,
     *,
     mode: Mode | None,
@@ -79,7 +81,7 @@ def opened(
     settings: Mapping[str, Any] | None = None,
     stubs: Sequence[str] = (),
     argv: Sequence[str] = (),
-) -> Iterator[Iterable[Opened]]:
+) -> Iterator[Iterable[TraceableModel]]:
     """Open a live model, or every model that a target names; the user's import paths stay within the block.
 
     Args:
@@ -95,10 +97,10 @@ def opened(
 
     """
     if isinstance(model, nn.Module):
-        yield (open_live(model, mode, device),)
+        yield (open_live_model(model, mode, device),)
     elif isinstance(model, (str, Path)):
         with models_of(targets.parse(str(model)), settings=settings, argv=argv, stubs=stubs) as built:
-            yield (_open_built(one, mode, device) for one in built)
+            yield (_open_built_model(one, mode, device) for one in built)
     else:
         raise TargetError(
             f"a {type(model).__name__} is neither a model nor a target",
@@ -106,19 +108,19 @@ def opened(
         )
 
 
-def open_live(model: nn.Module, mode: Mode | None, device: str) -> Opened:
+def open_live_model(model: nn.Module, mode: Mode | None, device: str) -> TraceableModel:
     """Open a model that the caller holds."""
     inner, prefix = unwrap(model)
-    subject = Subject(inner, owned=False, mode=mode, device=device)
-    statistics = {x.name: _statistics(x.module) for x in subject.layers}
-    return Opened(type(inner).__name__, subject, prefix, statistics=statistics)
+    tracer = Tracer(inner, owned=False, mode=mode, device=device)
+    statistics = {x.name: _statistics(x.module) for x in tracer.layers}
+    return TraceableModel(type(inner).__name__, tracer, prefix, statistics=statistics)
 
 
-def _open_built(built: Built, mode: Mode | None, device: str) -> Opened:
+def _open_built_model(built: Built, mode: Mode | None, device: str) -> TraceableModel:
     inner, prefix = unwrap(built.model)
-    subject = Subject(inner, owned=True, mode=mode, device=device, rebuild=lambda: unwrap(built.rebuild())[0])
+    tracer = Tracer(inner, owned=True, mode=mode, device=device, rebuild=lambda: unwrap(built.rebuild())[0])
     origins = built.construction.origins
-    return Opened(built.target, subject, prefix, built.namespace, origins, notes=tuple(_notes(built)))
+    return TraceableModel(built.target, tracer, prefix, built.namespace, origins, notes=tuple(_notes(built)))
 
 
 def _statistics(module: nn.Module) -> StatisticsFact | None:
@@ -135,18 +137,18 @@ def _notes(built: Built) -> Iterator[str]:
 # ------------------------------------------------ of several descriptions of the input the first that the forward takes
 
 
-def own_inputs(model: Opened, batch_size: int, progress: Progress) -> tuple[Inputs | None, Trace]:
+def own_inputs(model: TraceableModel, batch_size: int, progress: Progress) -> tuple[Inputs | None, Trace]:
     """Trace with what the model or its file declares, or with the first guess that runs; None where there is none."""
-    subject = model.subject
-    named = next(declared(subject.model, model.namespace), None)
+    tracer = model.tracer
+    named = next(declared_inputs(tracer.model, model.namespace), None)
     if named is not None:
-        return named, subject.best_trace(named, batch_size, progress)
-    found = first_that_runs(subject, guesses(subject.model), batch_size, progress)
-    return found or (None, Trace("none", Stage.unready(subject.model)))
+        return named, tracer.best_trace(named, batch_size, progress)
+    found = first_that_runs(tracer, guesses(tracer.model), batch_size, progress)
+    return found or (None, Trace("none", PreparedModel.not_run(tracer.model)))
 
 
 def first_that_runs(
-    subject: Subject, candidates: Iterable[Inputs], batch_size: int, progress: Progress
+    tracer: Tracer, candidates: Iterable[Inputs], batch_size: int, progress: Progress
 ) -> tuple[Inputs, Trace] | None:
     """Return the first inputs that lead through the forward, else the first tried; None where there are none.
 
@@ -157,16 +159,16 @@ def first_that_runs(
     unsure: list[Inputs] = []
     for inputs in candidates:
         if inputs.needs_values:
-            trace = subject.best_trace(inputs, batch_size, progress)
+            trace = tracer.best_trace(inputs, batch_size, progress)
         else:
-            trace = subject.trace(inputs, batch_size, "meta")
+            trace = tracer.trace(inputs, batch_size, "meta")
         if trace.error is None:
             return inputs, trace
         if trace.shapes_were_not_enough:
             unsure.append(inputs)
         first = first or (inputs, trace)
     for inputs in unsure[:3]:
-        trace = subject.best_trace(inputs, batch_size, progress)
+        trace = tracer.best_trace(inputs, batch_size, progress)
         if trace.error is None:
             return inputs, trace
     return first

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,21 +18,41 @@ from bnguard import _private_torch as private
 from bnguard._facts.models import NormCall
 from bnguard._facts.norm_kinds import NormKind
 from bnguard._models.build import exchange_code
-from bnguard._models.layers import Bound, Call, Layer, is_torch_batch_norm, norms
+from bnguard._models.layers import Bound, Call, Layer, is_torch_batch_norm, layers_by_tensor, norms
 from bnguard._trace.shapes import ShapeAnswers
 
 DEFAULT_EPS = 1e-5
 
 _STATISTICS = ("running_mean", "running_var")
 
+_PROPERTIES = (
+    ("requires_grad", "__get__"),
+    ("requires_grad", "__set__"),
+    ("grad_fn", "__get__"),
+    ("is_leaf", "__get__"),
+)
 
-class Recorded(NamedTuple):
+_OF_GRADIENTS = frozenset(
+    {
+        *(getattr(getattr(Tensor, name), way) for name, way in _PROPERTIES),
+        Tensor.requires_grad_,
+        Tensor.register_hook,
+        Tensor.retain_grad,
+        Tensor.backward,
+        torch.autograd.grad,
+    }
+)
+"""What a forward asks that is true only where gradients are recorded."""
+
+
+class RecordedCall(NamedTuple):
     """One normalisation call: of which kind, by which module, and with what.
 
     Attributes:
         features: the number of values in weight, bias and running statistics.
         entered: whether no call was seen, but that a layer with code of its own was given this shape: what it did with
             it is found out later.
+        data_dependent: whether the values of the input decide its shape, by a mask for instance.
 
     """
 
@@ -46,35 +66,57 @@ class Recorded(NamedTuple):
     eps: float = 0.0
     num_groups: int | None = None
     entered: bool = False
+    data_dependent: bool = False
 
 
 class NormRecorder(TorchFunctionMode):
     """A mode under which a model's forward is watched.
 
     Args:
-        layer_of: finds a layer by the identity of its running mean or weight.
+        layers: of the model; a call names its layer by the stack, or by the tensors that it uses.
         names: the names of the model's modules by identity; others on the stack are passed over.
         device: ``cuda`` or ``cpu``: whose backend the calls predict.
         compute: whether tensors have values (a real forward); otherwise shapes alone are asked.
+        exact: whether every function is called, so that what it returns knows of gradients; shapes alone do not.
+        raise_at: positions of calls whose error is raised, as it is outside of a trace.
+
+    Attributes:
+        calls: in execution order.
+        raised: the last error that was raised at one of ``raise_at``.
+        gradients_asked: whether the forward asked what depends on gradients being recorded.
+        refused: errors that torch itself raised, which the model may have caught.
 
     """
 
     def __init__(
-        self, layer_of: Mapping[int, nn.Module], names: Mapping[int, str], device: str, *, compute: bool
+        self,
+        layers: list[Layer],
+        names: Mapping[int, str],
+        device: str,
+        *,
+        compute: bool,
+        exact: bool = False,
+        raise_at: Collection[int] = (),
     ) -> None:
         super().__init__()
         self._names = names
-        self.calls: list[Recorded] = []
-        self._layer_of = layer_of
+        self.calls: list[RecordedCall] = []
+        self.raised: Exception | None = None
+        self.gradients_asked = False
+        self.refused: list[Exception] = []
+        self._layers = {id(layer.module) for layer in layers}
+        self._layer_of = layers_by_tensor(layers)
         self._device = device
         self._compute = compute
+        self._exact = exact or compute
+        self._raise_at = raise_at
         self._answers = ShapeAnswers()
         self._functions: Mapping[Any, Bound] = {}
         self._stack = ExitStack()
 
-    def renew(self, layer_of: Mapping[int, nn.Module]) -> None:
-        """Take another map of layers, after their tensors were exchanged."""
-        self._layer_of = layer_of
+    def renew(self, layers: list[Layer]) -> None:
+        """Take the layers of the same model after their tensors were exchanged."""
+        self._layer_of = layers_by_tensor(layers)
 
     def __enter__(self) -> NormRecorder:
         known = norms()
@@ -98,31 +140,39 @@ class NormRecorder(TorchFunctionMode):
         bound = self._functions.get(func)
         if bound is not None:
             return self._normalise(bound.call(args, kwargs))
-        return func(*args, **kwargs) if self._compute else self._answers.ask(func, args, kwargs)
+        self.gradients_asked |= func in _OF_GRADIENTS
+        try:
+            return func(*args, **kwargs) if self._exact else self._answers.ask(func, args, kwargs)
+        except Exception as error:
+            self.refused.append(error)
+            raise
 
     def note(self, layer: Layer, shape: tuple[int, ...]) -> None:
         """Record that a layer with code of its own was given this shape; what it did is found out later."""
         features = shape[1] if len(shape) > 1 else None
-        self.calls.append(Recorded(layer.kind, layer.module, NormCall(shape, 0, False), features, entered=True))
+        self.calls.append(RecordedCall(layer.kind, layer.module, NormCall(shape, 0, False), features, entered=True))
 
     def _normalise(self, call: Call) -> Tensor:
         """Record the call, and return what lets the forward go on."""
         if not call.fits():
             call.raise_as_torch()
         fact = call.fact(**(_of_batch_norm(call, self._device) if is_torch_batch_norm(call) else {}))
+        if fact.stops and len(self.calls) in self._raise_at:
+            self._record(call, replace(fact, raises=False, rejected=None, error=None))  # the model goes on without it
+            self.raised = _error_of(call, fact)
+            raise self.raised
         self._record(call, fact)
-        if not self._compute:
+        if not self._exact:
             return call.input
-        if fact.stops:
-            return call.input.clone()
+        if fact.stops or not self._compute:
+            return _passed_on(call)
         return call.changed(**{name: call.tensors[name].clone() for name in _STATISTICS if name in call.tensors}).run()
 
     def _record(self, call: Call, fact: NormCall) -> None:
-        known = (self._layer_of.get(id(t)) for t in call.owners())
         self.calls.append(
-            Recorded(
+            RecordedCall(
                 call.kind,
-                next((m for m in known if m is not None), None) or self._calling_module(),
+                self._owner(call),
                 fact,
                 call.features,
                 "weight" in call.tensors or "bias" in call.tensors,
@@ -133,9 +183,20 @@ class NormRecorder(TorchFunctionMode):
             )
         )
 
+    def _owner(self, call: Call) -> nn.Module | None:
+        """Return the layer whose method is on the stack, else the one whose tensors the call uses, else its caller.
+
+        Layers may share statistics or weights: the stack is asked first.
+        """
+        caller = self._calling_module()
+        if caller is not None and id(caller) in self._layers:
+            return caller
+        known = (self._layer_of.get(id(t)) for t in call.owners())
+        return next((m for m in known if m is not None), caller)
+
     def _calling_module(self) -> nn.Module | None:
         """Return the innermost module of the model whose method is on the stack: it made the functional call."""
-        frame: FrameType | None = sys._getframe(2)
+        frame: FrameType | None = sys._getframe(3)
         while frame is not None:
             code = frame.f_code
             if code.co_argcount:
@@ -144,6 +205,26 @@ class NormRecorder(TorchFunctionMode):
                     return first
             frame = frame.f_back
         return None
+
+
+def _passed_on(call: Call) -> Tensor:
+    """Return the input as the call would, with values left as they are and a gradient wherever it would have one."""
+    passed = call.input.clone()
+    for name in ("weight", "bias"):
+        parameter = call.tensors.get(name)
+        if parameter is not None and parameter.requires_grad and torch.is_grad_enabled():
+            passed = passed + 0 * parameter.sum().to(passed.dtype)
+    return passed
+
+
+def _error_of(call: Call, fact: NormCall) -> Exception:
+    """Return the error that the call raises, in torch's own words where it can be heard saying it."""
+    try:
+        call.raise_as_torch()
+    except Exception as error:  # noqa: BLE001 - the very thing that is wanted
+        return error.with_traceback(None)
+    kind = RuntimeError if fact.error == RuntimeError.__name__ else ValueError
+    return kind(fact.rejected or f"Expected more than 1 value per channel when training, got input size {fact.shape}")
 
 
 @contextmanager

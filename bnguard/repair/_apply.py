@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from functools import partial
-from types import TracebackType
 from typing import Any
 
 from torch import nn
@@ -22,8 +21,8 @@ from bnguard._scan.scanner import scan
 
 ALREADY = "has this fix already"
 
-Change = Callable[[Layer, "Steps"], "str | None"]
-"""Changes one layer, notes how to take that back, and returns None; or changes nothing and returns why."""
+Change = Callable[[Layer, ExitStack], "str | None"]
+"""Changes one layer, adds what takes that back to the stack, and returns None; or changes nothing and returns why."""
 
 
 def apply(
@@ -44,8 +43,8 @@ def apply(
     layers = batch_norm_layers(model, only)
     if not layers:
         return Repair(name, model, notes=("no BatchNorm layer",))
-    with Steps() as steps:
-        reasons = {layer: change(layer, steps) for layer in layers}
+    with ExitStack() as undo:
+        reasons = {layer: change(layer, undo) for layer in layers}
         changed = [layer for layer, why in reasons.items() if why is None]
         skipped = {layer.name: why for layer, why in reasons.items() if why is not None}
         if not changed and (hopeless := next((x for x, why in skipped.items() if why != ALREADY), None)) is not None:
@@ -54,8 +53,8 @@ def apply(
         notes: tuple[str, ...] = ("not verified, as verify=False asks",)
         if verify:
             chosen = None if only is None else {n for layer in layers for n in layer.names}
-            known, notes = verify_model(name, model, inputs, skipped, chosen)
-    return Repair(name, model, tuple(x.name for x in changed), {}, skipped, notes, known, steps)
+            known, notes = _verify(name, model, inputs, skipped, chosen)
+        return Repair(name, model, tuple(x.name for x in changed), {}, skipped, notes, known, undo.pop_all())
 
 
 def why_fixed(layer: Layer) -> str | None:
@@ -73,35 +72,22 @@ def label(name: str) -> str:
     return name or "the model itself"
 
 
-def verify_model(
+def _verify(
     name: str,
     model: nn.Module,
     inputs: Any,  # noqa: ANN401 - see bnguard.scan
     skipped: dict[str, str],
     chosen: set[str] | None,
 ) -> tuple[bool | None, tuple[str, ...]]:
-    """Scan at batch size 1 in training mode; return whether the cure is known to hold, and notes.
-
-    Args:
-        name: of the fix.
-        model: with the fix; it is scanned on a copy.
-        inputs: as ``bnguard.scan`` takes them.
-        skipped: names of layers that the fix left as they are, and why.
-        chosen: names of the layers that the fix was for, None for all.
-
-    Raises:
-        RepairError: one of them still fails.
-
-    """
+    """Scan at batch size 1; return whether the chosen layers (None: all) are known to pass, and notes."""
     fact = traced(model, inputs)
-    mine = [x for x in fact.layers if chosen is None or {x.name, *x.aliases} & chosen]
-    failing = sorted((x for x in mine if x.verdict == "fails"), key=lambda x: x.order or 0)
-    cured = [x for x in failing if x.norm.grows_with_batch]
-    if cured:
-        raise _still_fails(name, cured[0], skipped)
+    targeted = [x for x in fact.layers if chosen is None or {x.name, *x.aliases} & chosen]
+    failing = [x for x in targeted if x.verdict == "fails" and x.norm.grows_with_batch]
+    if failing:
+        raise _still_fails(name, min(failing, key=lambda x: x.order or 0), skipped)
     others = [x for x in fact.layers if x.verdict == "fails"]
     notes = (f"{label(others[0].name)} ({others[0].type}) still fails at batch size 1",) if others else ()
-    if fact.method == "none" or any(x.verdict == "unknown" for x in mine):
+    if fact.method == "none" or any(x.verdict == "unknown" for x in targeted):
         why = fact.trace_error or "no input was found that the model takes"
         return None, (*notes, f"not verified: {why}; give inputs that it takes, such as inputs=(3, 224, 224)")
     return True, notes
@@ -132,7 +118,7 @@ def _still_fails(name: str, layer: LayerFact, skipped: dict[str, str]) -> Bnguar
     )
 
 
-# ----------------------------- which layers a fix is for: all BatchNorm layers of a model, or those that ``only`` names
+# ---------------------------------------------------------------------------------------- which layers a fix is for
 
 
 Only = str | Sequence[str] | Callable[[str], bool] | None
@@ -184,30 +170,7 @@ def _fits(name: str, pattern: str) -> bool:
     return name == pattern or name.startswith(f"{pattern}.") or fnmatchcase(name, pattern)
 
 
-# -------------------------------------------- what a fix did to a model, and how to take it back: all of it, or nothing
-
-
-class Steps:
-    """The steps of one change; leaving the ``with`` block by an exception takes all of them back, last first."""
-
-    def __init__(self) -> None:
-        self._back: list[Callable[[], object]] = []
-
-    def done(self, back: Callable[[], object]) -> None:
-        """Note how to take back what was just done."""
-        self._back.append(back)
-
-    def take_back(self) -> None:
-        """Take everything back; a second time does nothing."""
-        while self._back:
-            self._back.pop()()
-
-    def __enter__(self) -> Steps:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if error is not None:
-            self.take_back()
+# ------------------------------------------------------------------------------------- what a fix did to a model
 
 
 @dataclass(frozen=True)
@@ -233,11 +196,11 @@ class Repair:
     skipped: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     verified: bool | None = None
-    _steps: Steps = field(default_factory=Steps, repr=False)
+    _undo: ExitStack = field(default_factory=ExitStack, repr=False)
 
     def undo(self) -> None:
         """Take the fix back; what training did meanwhile to the parameters stays. A second time does nothing."""
-        self._steps.take_back()
+        self._undo.close()
 
     def __str__(self) -> str:
         count = len(self.changed)
@@ -247,7 +210,7 @@ class Repair:
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
-# ------------------------------- putting other layers in the place of BatchNorm layers, under every name that they have
+# ------------------------------------------------------------- putting other layers in the place of BatchNorm layers
 
 
 def replace_layers(
@@ -259,27 +222,19 @@ def replace_layers(
     inputs: Any,  # noqa: ANN401 - see bnguard.scan
     verify: bool,
 ) -> Repair:
-    """Replace the chosen BatchNorm layers by what ``make`` gives, once for each instance.
-
-    Args:
-        name: of the fix.
-        model: is changed in place.
-        make: returns the new layer, or why there is none.
-        only: see :func:`bnguard.repair._apply.batch_norm_layers`.
-        inputs: see :func:`bnguard.scan`.
-        verify: scan again.
+    """Replace the chosen BatchNorm layers by what ``make`` gives, which is a layer or why there is none.
 
     Raises:
-        RepairError: as :func:`bnguard.repair._apply.apply`; or the model is itself the layer.
+        RepairError: as :func:`apply`; or the model is itself the layer.
 
     """
     replaced: dict[str, nn.Module] = {}
 
-    def change(layer: Layer, steps: Steps) -> str | None:
+    def change(layer: Layer, undo: ExitStack) -> str | None:
         new = make(layer)
         if isinstance(new, str):
             return new
-        put(model, layer, new, steps)
+        put(model, layer, new, undo)
         replaced.update(dict.fromkeys(layer.names, layer.module))
         return None
 
@@ -287,7 +242,7 @@ def replace_layers(
     return replace(done, replaced=replaced)
 
 
-def put(model: nn.Module, layer: Layer, new: nn.Module, steps: Steps) -> None:
+def put(model: nn.Module, layer: Layer, new: nn.Module, undo: ExitStack) -> None:
     """Put ``new`` where the layer stands, under all its names."""
     for path in layer.names:
         above, _, leaf = path.rpartition(".")
@@ -296,5 +251,5 @@ def put(model: nn.Module, layer: Layer, new: nn.Module, steps: Steps) -> None:
                 f"the model is itself a {layer.type}, and nothing holds it", hint="give the model that it is part of"
             )
         parent = model.get_submodule(above)
-        steps.done(partial(setattr, parent, leaf, layer.module))
+        undo.callback(setattr, parent, leaf, layer.module)
         setattr(parent, leaf, new)

@@ -17,44 +17,39 @@ from bnguard._errors import RepairError, UsageError
 from bnguard._remedies import ALLOW_SINGLE_SAMPLE, MORE_SAMPLES
 
 
-def shortage(samples: int, min_size: int, who: str) -> str:
-    """Say that an epoch cannot hold one batch of the wanted size; ``who`` ends in the verb."""
-    return f"{who} {samples} sample{'s' * (samples != 1)} in an epoch, and no batch may hold fewer than {min_size}"
-
-
 def too_few(samples: int, min_size: int, who: str = "the sampler yields") -> RepairError:
-    """Return the error for such an epoch."""
-    return RepairError(
-        shortage(samples, min_size, who),
-        hint=f"{MORE_SAMPLES.does}; or {ALLOW_SINGLE_SAMPLE.for_case().text}",
+    """Return the error for an epoch that cannot hold one batch of the wanted size; ``who`` ends in the verb.
+
+    An error of a worker reaches the user as its message alone, so there the way out is a part of that.
+    """
+    worker = get_worker_info()
+    where = f"worker {worker.id} of {worker.num_workers}: " if worker else ""
+    message = (
+        f"{where}{who} {samples} sample{'s' * (samples != 1)} in an epoch, and no batch may hold fewer than {min_size}"
     )
+    if worker:
+        return RepairError(f"{message}; use fewer workers")
+    return RepairError(message, hint=f"{MORE_SAMPLES.does}; or {ALLOW_SINGLE_SAMPLE.for_case().text}")
 
 
-def merged(
-    given: Iterable[list[Any]], min_size: int, short: Callable[[int, int], RepairError] = too_few
-) -> Iterator[list[Any]]:
+def _merged(batches: Iterable[list[Any]], min_size: int, who: str = "the sampler yields") -> Iterator[list[Any]]:
     """Yield the batches, each one under ``min_size`` joined to the batch before it (a first one to the next).
 
     One batch is held back, so that the last can still grow. No list of the caller's is changed.
 
-    Args:
-        given: lists of indices or of samples.
-        min_size: no batch holds fewer.
-        short: makes the error from the number of samples and ``min_size``.
-
     Raises:
-        RepairError: all batches together hold fewer samples than ``min_size``.
+        RepairError: all batches together hold fewer samples than ``min_size``; ``who`` begins its message.
 
     """
     held: list[Any] = []
-    for batch in given:
+    for batch in batches:
         if held and len(batch) >= min_size <= len(held):
             yield held
             held = list(batch)
         else:
             held += batch
     if held and len(held) < min_size:
-        raise short(len(held), min_size)
+        raise too_few(len(held), min_size, who)
     if held:
         yield held
 
@@ -78,6 +73,10 @@ def check_sizes(batch_size: object, min_size: int) -> None:
             f"batch_size is {batch_size}, and no batch may hold fewer than {min_size} samples",
             hint=f"raise batch_size to {min_size} or more; or {ALLOW_SINGLE_SAMPLE.for_case().text}",
         )
+
+
+def _number_of_batches(samples: int, size: int, tail: str, min_size: int) -> int:
+    return sum(count for _, count in batches(samples, size, drop_last=False, tail=tail, min_size=min_size))
 
 
 class _TailBatchSampler(BatchSampler):
@@ -110,8 +109,7 @@ class _TailBatchSampler(BatchSampler):
 
     def __len__(self) -> int:
         """Return the number of batches; it follows the sampler's own length."""
-        plan = batches(len(self.sampler), self.size, drop_last=False, tail=self.tail, min_size=self.min_size)
-        return sum(count for _, count in plan)
+        return _number_of_batches(len(self.sampler), self.size, self.tail, self.min_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Tell the sampler which epoch begins, where it wants to know."""
@@ -140,7 +138,7 @@ class MergeTailBatchSampler(_TailBatchSampler):
 
     def __iter__(self) -> Iterator[list[Any]]:
         """Yield lists of indices."""
-        return merged(BatchSampler(self.sampler, self.size, drop_last=False), self.min_size)
+        return _merged(BatchSampler(self.sampler, self.size, drop_last=False), self.min_size)
 
 
 class BalancedBatchSampler(_TailBatchSampler):
@@ -174,7 +172,7 @@ class _OverBatches(Sampler[Any]):
         self._dataset = dataset
         self._count: int | None = None
 
-    def _items(self, given: Any) -> Iterator[Any]:  # noqa: ANN401 - see above
+    def _items(self, batches: Any) -> Iterator[Any]:  # noqa: ANN401 - see above
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[Any]:
@@ -213,18 +211,18 @@ class MergedBatches(_OverBatches):
         super().__init__(batch_sampler, dataset)
         self.min_size = min_size
 
-    def _items(self, given: Any) -> Iterator[list[Any]]:  # noqa: ANN401 - see above
-        return merged(given, self.min_size)
+    def _items(self, batches: Any) -> Iterator[list[Any]]:  # noqa: ANN401 - see above
+        return _merged(batches, self.min_size)
 
 
 class FlatIndices(_OverBatches):
     """The indices of a batch sampler, one by one, in its order."""
 
-    def _items(self, given: Any) -> Iterator[Any]:  # noqa: ANN401 - see above
-        return chain.from_iterable(given)
+    def _items(self, batches: Any) -> Iterator[Any]:  # noqa: ANN401 - see above
+        return chain.from_iterable(batches)
 
 
-# ---------------------------------------------------------------------------------------- batches of an IterableDataset
+# --------------------------------------------------------------------------------------- batches of an IterableDataset
 
 
 class MergedStream(IterableDataset[Any]):
@@ -257,13 +255,13 @@ class MergedStream(IterableDataset[Any]):
             RepairError: the whole stream of this worker holds fewer than ``min_size`` samples.
 
         """
-        for samples in merged(_cut(self.dataset, self.size), self.min_size, _too_few):
-            yield self.collate(samples)
+        stream = iter(self.dataset)
+        cut = iter(lambda: list(islice(stream, self.size)), [])
+        yield from map(self.collate, _merged(cut, self.min_size, "the stream yields"))
 
     def __len__(self) -> int:
         """Return the number of batches of one worker; TypeError where the dataset has no length."""
-        plan = batches(len(self.dataset), self.size, drop_last=False, tail="merge", min_size=self.min_size)
-        return sum(count for _, count in plan)
+        return _number_of_batches(len(self.dataset), self.size, "merge", self.min_size)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the dataset has
         """Pass on what this class does not have; not while a copy is being made and nothing is there yet."""
@@ -282,18 +280,3 @@ class MergedStream(IterableDataset[Any]):
 def same(batch: Any) -> Any:  # noqa: ANN401 - whatever collate made
     """Return the batch as it is: it is collated already. A function that workers can import."""
     return batch
-
-
-def _cut(samples: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    stream = iter(samples)
-    while batch := list(islice(stream, size)):
-        yield batch
-
-
-def _too_few(samples: int, min_size: int) -> RepairError:
-    """Return the error for a stream that cannot fill one batch; a worker's reaches the user as its message alone."""
-    worker = get_worker_info()
-    if worker is None:
-        return too_few(samples, min_size, "the stream yields")
-    who = f"worker {worker.id} of {worker.num_workers}: the stream yields"
-    return RepairError(f"{shortage(samples, min_size, who)}; use fewer workers")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -16,19 +16,19 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from bnguard import _private_torch as private
 from bnguard._errors import InputError, RepairError
-from bnguard._models.inputs import Arguments, Inputs, SpecInputs, TensorSpec, given, map_tensors
+from bnguard._models.inputs import Arguments, Inputs, SpecInputs, TensorSpec, as_recipe, map_tensors
 from bnguard._models.layers import WEIGHTED, Layer
 from bnguard._scan.scanner import scan
-from bnguard._trace.copies import twin, unwrap
+from bnguard._trace.copies import copy_for_trace, unwrap
 from bnguard._untouched import untouched_process
 from bnguard._usercode import one_line
-from bnguard.repair._apply import Only, Steps, batch_norm_layers, label, lost_dimension, put
+from bnguard.repair._apply import Only, batch_norm_layers, label, lost_dimension, put
 from bnguard.repair._replace import why_irreplaceable
 
-BATCH_SIZE = 2
+_BATCH_SIZE = 2
 """Of the random inputs that the two models are compared with."""
 
-TOLERANCE = 1e-3
+_TOLERANCE = 1e-3
 """A difference above this share of the largest output is no rounding: the layers did not belong together."""
 
 
@@ -89,16 +89,16 @@ def fuse(
         return Fusion(copied, ())
     arguments = _arguments(inner, inputs)
     with untouched_process(), torch.no_grad():
-        before, found, skipped = _look(copied, batch_norm_layers(copied, only), arguments)
+        before, found, skipped = _find_pairs(copied, batch_norm_layers(copied, only), arguments)
         if not found:
             first, why = next(iter(skipped.items()))
             raise RepairError(f"fuse folded nothing: {label(first)} {why}")
         names = {module: name for name, module in reversed(list(copied.named_modules()))}
         pairs = tuple((names[feeder], layer.name) for layer, feeder in found.items())
         for layer, feeder in found.items():
-            fold(copied, layer, feeder)
+            _fold(copied, layer, feeder)
         args, kwargs = _fresh(arguments)
-        after = twin(copied, "shared").eval()(*args, **kwargs)
+        after = copy_for_trace(copied, "shared").eval()(*args, **kwargs)
     difference, largest = _compare(before, after)
     if verify:
         _verify(copied, inputs, difference, largest)
@@ -123,7 +123,7 @@ def _fresh(arguments: Arguments) -> Arguments:
 
 def _arguments(model: nn.Module, inputs: Any) -> Arguments:  # noqa: ANN401 - see bnguard.scan
     """Return the arguments of a forward, on the model's device and in its dtype."""
-    recipe = _found(model) if inputs is None else given(inputs)
+    recipe = as_recipe(inputs) or _find_inputs(model)
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
 
     def place(t: Tensor) -> Tensor:
@@ -131,12 +131,12 @@ def _arguments(model: nn.Module, inputs: Any) -> Arguments:  # noqa: ANN401 - se
 
     with untouched_process():
         torch.manual_seed(0)
-        args, kwargs = recipe.make(BATCH_SIZE, "cpu")
+        args, kwargs = recipe.make(_BATCH_SIZE, "cpu")
     return map_tensors(args, place), map_tensors(kwargs, place)
 
 
-def _found(model: nn.Module) -> Inputs:
-    fact = scan(model, batch_size=BATCH_SIZE, mode="eval").models[0]
+def _find_inputs(model: nn.Module) -> Inputs:
+    fact = scan(model, batch_size=_BATCH_SIZE, mode="eval").models[0]
     if fact.method == "none" or fact.trace_error or not fact.inputs:
         raise InputError(
             f"no input was found that {fact.cls} takes" + (f" ({fact.trace_error})" if fact.trace_error else ""),
@@ -146,20 +146,18 @@ def _found(model: nn.Module) -> Inputs:
     return SpecInputs(specs, fact.inputs[0].source)
 
 
-# ------------------------------------------------------------------------------------ which belong together
+# ------------------------------------------------------------------------------------------ which belong together
 
 
-def _look(
-    model: nn.Module,
-    layers: list[Layer],
-    arguments: Arguments,
+def _find_pairs(
+    model: nn.Module, layers: list[Layer], arguments: Arguments
 ) -> tuple[Any, dict[Layer, nn.Module], dict[str, str]]:
     """Return the model's outputs, the feeder of each layer that can be folded, and why the others cannot."""
-    running = twin(model, "shared").eval()
-    mine = {name: module for name, module in model.named_modules() if isinstance(module, WEIGHTED)}
-    of = {running.get_submodule(name): module for name, module in mine.items()}
+    running = copy_for_trace(model, "shared").eval()
+    weighted = [(name, module) for name, module in model.named_modules() if isinstance(module, WEIGHTED)]
+    original = {running.get_submodule(name): module for name, module in weighted}
     norms = {layer: running.get_submodule(layer.name) for layer in layers}
-    flow = Flow(list(of), list(norms.values()))
+    flow = _Flow(list(original), list(norms.values()))
     try:
         before = flow.run(running, _fresh(arguments))
     except Exception as error:
@@ -173,13 +171,13 @@ def _look(
         feeders = flow.fed_by[norm]
         why = _why_not(layer, flow, feeders)
         if why is None and feeders[0] is not None:
-            found[layer] = of[feeders[0]]
+            found[layer] = original[feeders[0]]
         elif why is not None:
             skipped[layer.name] = why
     return before, found, skipped
 
 
-def _why_not(layer: Layer, flow: Flow, feeders: list[nn.Module | None]) -> str | None:
+def _why_not(layer: Layer, flow: _Flow, feeders: list[nn.Module | None]) -> str | None:
     feeder = feeders[0] if feeders else None
     reasons = (
         (not layer.track_running_stats, "keeps no running statistics, so that there is nothing to fold"),
@@ -188,35 +186,39 @@ def _why_not(layer: Layer, flow: Flow, feeders: list[nn.Module | None]) -> str |
         (feeder is None, "follows no Conv or Linear layer"),
         (feeder is not None and flow.calls[feeder] > 1, "follows a layer that is used more than once"),
         (feeder is not None and flow.uses[feeder] > 1, "follows a layer whose output is used elsewhere too"),
-        (feeder is not None and not _is_plain(feeder), "follows a layer that computes its weight in a way of its own"),
+        (
+            feeder is not None and not _has_plain_weight(feeder),
+            "follows a layer that computes its weight in a way of its own",
+        ),
     )
     return next((why for applies, why in reasons if applies), None) or why_irreplaceable(layer)[0]
 
 
-def _is_plain(feeder: nn.Module) -> bool:
+def _has_plain_weight(feeder: nn.Module) -> bool:
     own_forward = any(isinstance(feeder, kind) and type(feeder).forward is kind.forward for kind in WEIGHTED)
     return own_forward and not private.is_parametrised(feeder)
 
 
-# ----------------------------------------------------------------------------------------------- proving
+# ------------------------------------------------------------------------------------- whether the outputs are the same
 
 
 def _compare(before: Any, after: Any) -> tuple[float, float]:  # noqa: ANN401 - whatever the model returns
-    one: list[Tensor] = []
-    other: list[Tensor] = []
-    for value, into in ((before, one), (after, other)):
-        map_tensors(_opened(value), lambda t, into=into: into.append(t) or t)  # type: ignore[misc]
-    pairs = [(a.double(), b.double()) for a, b in zip(one, other, strict=True) if a.is_floating_point() and a.numel()]
+    tensors = zip(_tensors_in(before), _tensors_in(after), strict=True)
+    pairs = [(a.double(), b.double()) for a, b in tensors if a.is_floating_point() and a.numel()]
     difference = max((float((a - b).abs().max()) for a, b in pairs), default=0.0)
     return difference, max((float(a.abs().max()) for a, _ in pairs), default=0.0)
 
 
-def _opened(value: Any) -> Any:  # noqa: ANN401 - dataclasses, such as the outputs of transformers, are looked into
-    return dict(vars(value)) if hasattr(value, "__dict__") and not isinstance(value, (Tensor, dict)) else value
+def _tensors_in(value: Any) -> list[Tensor]:  # noqa: ANN401 - whatever the model returns
+    """Return its tensors; dataclasses, such as the outputs of transformers, are looked into."""
+    fields = hasattr(value, "__dict__") and not isinstance(value, (Tensor, dict))
+    found: list[Tensor] = []
+    map_tensors(dict(vars(value)) if fields else value, lambda t: found.append(t) or t)  # type: ignore[func-returns-value]
+    return found
 
 
 def _verify(model: nn.Module, inputs: Any, difference: float, largest: float) -> None:  # noqa: ANN401
-    if not difference <= TOLERANCE * max(largest, 1.0):  # NaN is no agreement either
+    if not difference <= _TOLERANCE * max(largest, 1.0):  # NaN is no agreement either
         raise RepairError(
             f"the fused model's outputs differ by {difference:.2e} (the largest output is {largest:.3g})",
             hint="leave out the layers in question with only=…, or look at the copy with verify=False",
@@ -236,17 +238,15 @@ def _verify(model: nn.Module, inputs: Any, difference: float, largest: float) ->
 # ---------------------------------------------------- the arithmetic of a BatchNorm that is part of the layer before it
 
 
-def fold(model: nn.Module, layer: Layer, feeder: Any) -> None:  # noqa: ANN401 - a Conv or Linear
+def _fold(model: nn.Module, layer: Layer, feeder: Any) -> None:  # noqa: ANN401 - a Conv or Linear
     """Scale the feeder's weight, shift its bias, and leave in the layer's place what it held besides."""
     norm: Any = layer.module
     weight, bias = folded(feeder, norm)
     feeder.weight = nn.Parameter(weight, feeder.weight.requires_grad)
     feeder.bias = nn.Parameter(bias, feeder.weight.requires_grad)
     _, children = why_irreplaceable(layer)
-    rest = nn.Sequential()
-    for name, child in children:
-        rest.add_module(name, child)
-    put(model, layer, rest.eval() if children else nn.Identity(), Steps())
+    rest = nn.Sequential(OrderedDict(children)).eval() if children else nn.Identity()
+    put(model, layer, rest, ExitStack())
 
 
 def folded(feeder: Any, norm: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401 - a Conv or Linear, a BatchNorm
@@ -274,7 +274,7 @@ def folded(feeder: Any, norm: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401 - a
 # --------------------------------------------------------------- which Conv or Linear layer feeds which BatchNorm layer
 
 
-class Flow(TorchFunctionMode):
+class _Flow(TorchFunctionMode):
     """Follows the outputs of feeders through one forward.
 
     Attributes:

@@ -81,6 +81,9 @@ def balance(loader: AnyLoader, min_size: int = 2, *, verify: bool = True) -> Any
     return _repaired(loader, BalancedBatchSampler, min_size, verify)
 
 
+_AS_IT_IS = Inspection("loader", "train", Setup(batch_size=1))
+"""What an audit of a live loader starts from; the loader itself says how it batches."""
+
 _Kind = type[MergeTailBatchSampler] | type[BalancedBatchSampler]
 
 
@@ -141,17 +144,13 @@ def _is_safe(loader: DataLoader[Any], sampler: Any, kind: _Kind, min_size: int) 
     distributed = type(sampler) is DistributedSampler
     if not (yields_its_length(sampler) or distributed) or (rank_and_world_size()[1] > 1 and not distributed):
         return False
-    found = inspect(loader, _asked())
+    found = inspect(loader, _AS_IT_IS)
     if found.setup is None or found.fact.samples is None:
         return False
     wanted = found.setup._replace(drop_last=False, tail=kind.tail, min_size=min_size)
     sizes = make_plan(found.fact.samples, wanted).streams
     enough = all(size >= min_size for stream in sizes for size, _ in stream.batches)
     return enough and sizes == make_plan(found.fact.samples, found.setup).streams
-
-
-def _asked() -> Inspection:
-    return Inspection("loader", "train", Setup(batch_size=1))
 
 
 def _over_batches(batches: Any, kind: _Kind, min_size: int, dataset: object) -> Iterable[Any]:  # noqa: ANN401
@@ -207,12 +206,12 @@ def _verify(loader: DataLoader[Any], min_size: int) -> None:
     Where the sizes are those of a copy that is followed, too few samples raise while it is.
     """
     try:
-        fact = inspect(loader, _asked()).fact
+        fact = inspect(loader, _AS_IT_IS).fact
     except TargetError:  # endless: it has no tail
         return
-    found = [size for stream in fact.streams for size, _ in stream.batches if size < min_size]
-    if found and fact.unknown is None:
+    small = [size for stream in fact.streams for size, _ in stream.batches if size < min_size]
+    if small and fact.unknown is None:
         raise RepairError(
-            f"a batch of {found[0]} would still come, and no batch may hold fewer than {min_size}",
+            f"a batch of {small[0]} would still come, and no batch may hold fewer than {min_size}",
             hint="audit the loader to see where: bnguard.audit_loader(loader)",
         )

@@ -6,8 +6,8 @@ Whoever puts another layer in its place must go on doing that. Names say nothing
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch.nn.functional import batch_norm
 
 from bnguard import _private_torch as private
 from bnguard._errors import RepairError, UsageError
-from bnguard._facts.models import THIN_VALUES, ModelFact
+from bnguard._facts.models import THIN_VALUES
 from bnguard._models.layers import Layer
 from bnguard._ranks import rank_and_world_size
 from bnguard._untouched import untouched_process
@@ -35,13 +35,13 @@ def why_irreplaceable(layer: Layer) -> tuple[str | None, list[tuple[str, nn.Modu
     if why is None and private.is_parametrised(module):
         why = "computes its weight from other parameters"
     if why is None:
-        children = after_normalising(module)
+        children = _after_normalising(module)
         if children is None:
             why = f"({type(module).__name__}) does more than normalise and apply its children: replace it by hand"
     return why, children or []
 
 
-def after_normalising(module: nn.Module) -> list[tuple[str, nn.Module]] | None:
+def _after_normalising(module: nn.Module) -> list[tuple[str, nn.Module]] | None:
     """Return the named modules that the layer applies to the normalised values, in order; None for anything else.
 
     Torch's own layers have none. Of a subclass with a forward of its own it is tried, on a copy and on random values of
@@ -70,7 +70,7 @@ def _children_are_all(module: nn.Module) -> bool:
     return torch.allclose(layer(x), want)
 
 
-# ---------------------------- groupNorm in the place of BatchNorm: it never looks across samples, so that one is enough
+# ------------------------------------------------------------------------------------------ GroupNorm in their place
 
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -114,28 +114,24 @@ def to_group_norm(
     """
     if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
         raise UsageError(f"groups is {groups!r}", hint="a positive whole number, such as 32")
-    fact: list[ModelFact] = []
+
+    @cache
+    def smallest_maps() -> dict[str, int]:
+        """Return, by layer, the fewest positions of space that a call of it has."""
+        return {x.name: min(prod(c.shape[2:]) for c in x.calls) for x in traced(model, inputs).layers if x.calls}
 
     def make(layer: Layer) -> nn.Module | str:
-        if not fact:
-            fact.append(traced(model, inputs))
-        return _group_norm(layer, groups, _smallest_maps(fact[0]).get(layer.name))
+        return _group_norm(layer, groups, smallest_maps().get(layer.name) or 1)
 
     return replace_layers("to_group_norm", model, make, only=only, inputs=inputs, verify=verify)
 
 
-def _smallest_maps(fact: ModelFact) -> Mapping[str, int]:
-    """Return, by layer, the fewest positions of space that a call of it has."""
-    return {x.name: min(prod(c.shape[2:]) for c in x.calls) for x in fact.layers if x.calls}
-
-
-def _group_norm(layer: Layer, groups: int, positions: int | None) -> nn.Module | str:
+def _group_norm(layer: Layer, groups: int, positions: int) -> nn.Module | str:
     module: Any = layer.module
     why, children = why_irreplaceable(layer)
     if why is not None:
         return why
-    channels = module.num_features
-    fitting = largest_groups(channels, groups, positions or 1)
+    fitting = largest_groups(module.num_features, groups, positions)
     if fitting is None:
         raise RepairError(
             f"{label(layer.name)} has one channel on one pixel: any group would hold one value",
@@ -149,12 +145,6 @@ def largest_groups(channels: int, most: int, positions: int) -> int | None:
 
     >>> largest_groups(512, 32, 1), largest_groups(64, 32, 1), largest_groups(10, 32, 49), largest_groups(1, 32, 1)
     (32, 4, 5, None)
-
-    Args:
-        channels: of the layer.
-        most: groups.
-        positions: of space at the smallest map.
-
     """
     for count in range(min(most, channels // 2), 0, -1):
         if channels % count == 0 and channels // count * positions >= THIN_VALUES:
@@ -193,10 +183,10 @@ def _without_statistics(_module: nn.Module, state: dict[str, Any], prefix: str, 
         state.pop(f"{prefix}{name}", None)
 
 
-# ------------------------------------------------- syncBatchNorm in the place of BatchNorm, by PyTorch's own conversion
+# -------------------------------------------------------------------------------------- SyncBatchNorm in their place
 
 
-CONDITIONS = (
+_CONDITIONS = (
     "SyncBatchNorm helps only with two ranks or more, and only where every rank has a batch at that step",
     "it takes tensors on an accelerator alone, and the model must be wrapped in DistributedDataParallel afterwards",
 )
@@ -246,13 +236,8 @@ def to_sync(
             why = f"({layer.type}) applies {children[0][0]} as well, which PyTorch's conversion would leave out"
         if why is None and not isinstance(layer.module, private.batch_norm_base()):
             why = f"({layer.type}) is no BatchNorm of torch's, and PyTorch converts no other"
-        return why or _converted(layer.module, process_group)
+        return why or nn.SyncBatchNorm.convert_sync_batchnorm(layer.module, process_group)  # type: ignore[no-untyped-call]
 
     done = replace_layers("to_sync", model, make, only=only, inputs=None, verify=False)
     verified = True if verify and done.changed else None
-    return replace(done, notes=CONDITIONS, verified=verified) if done.changed else done
-
-
-def _converted(module: nn.Module, process_group: Any) -> nn.Module:  # noqa: ANN401 - see above
-    new: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module, process_group)  # type: ignore[no-untyped-call]
-    return new
+    return replace(done, notes=_CONDITIONS, verified=verified) if done.changed else done

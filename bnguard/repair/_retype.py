@@ -6,6 +6,7 @@ class that was there. The module is copied and pickled as that class and what wa
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import lru_cache
 from typing import Any
 
@@ -14,13 +15,13 @@ from torch import Tensor, nn
 from bnguard._errors import RepairError
 from bnguard._models.layers import Layer, norms
 from bnguard._ranks import rank_and_world_size
-from bnguard.repair._apply import ALREADY, Only, Repair, Steps, apply, why_fixed
+from bnguard.repair._apply import ALREADY, Only, Repair, apply, why_fixed
 
-Class = Any
+_Class = Any
 """A class of modules; mypy does not see that one can be hashed."""
 
 
-class Added:
+class _Behaviour:
     """The base of what is added to a class of modules; a subclass overrides ``forward`` or ``train``."""
 
     label: str
@@ -37,37 +38,40 @@ class Added:
         return _new, (base_class(type(self)), _added(type(self))), self.__dict__.copy()
 
 
-def add(module: nn.Module, added: type[Added]) -> None:
+def _add(module: nn.Module, added: type[_Behaviour]) -> None:
     """Add a behaviour to this one module."""
     kind = type(module)
     if added not in _added(kind):
         module.__class__ = _combined(base_class(kind), (added, *_added(kind)))
 
 
-def remove(module: nn.Module, added: type[Added]) -> None:
+def _remove(module: nn.Module, added: type[_Behaviour]) -> None:
     """Take a behaviour away again, whichever others were added since."""
     kind = type(module)
     module.__class__ = _combined(base_class(kind), tuple(a for a in _added(kind) if a is not added))
 
 
-def has(module: nn.Module, added: type[Added]) -> bool:
-    """Whether the behaviour is there."""
-    return added in _added(type(module))
+def _why_not(layer: Layer, added: type[_Behaviour]) -> str | None:
+    """Return why this layer cannot be told to use its running statistics in this way, or None if it can."""
+    why = why_fixed(layer)
+    if why is None and not layer.track_running_stats:
+        return "keeps no running statistics (track_running_stats=False)"
+    return ALREADY if why is None and added in _added(type(layer.module)) else why
 
 
-def base_class(kind: Class) -> Class:
+def base_class(kind: _Class) -> _Class:
     """Return the class without what was added."""
-    base: Class = getattr(kind, "_bnguard_base", kind)
+    base: _Class = getattr(kind, "_bnguard_base", kind)
     return base
 
 
-def _added(kind: Class) -> tuple[type[Added], ...]:
-    added: tuple[type[Added], ...] = getattr(kind, "_bnguard_added", ())
+def _added(kind: _Class) -> tuple[type[_Behaviour], ...]:
+    added: tuple[type[_Behaviour], ...] = getattr(kind, "_bnguard_added", ())
     return added
 
 
 @lru_cache(maxsize=1024)
-def _combined(base: Class, added: tuple[type[Added], ...]) -> Class:
+def _combined(base: _Class, added: tuple[type[_Behaviour], ...]) -> _Class:
     if not added:
         return base
     # the name and module of the class that was there: tools that treat torch's own layers as units still do
@@ -75,12 +79,12 @@ def _combined(base: Class, added: tuple[type[Added], ...]) -> Class:
     return type(base)(base.__name__, (*added, base), space)
 
 
-def _new(base: Class, added: tuple[type[Added], ...]) -> Any:  # noqa: ANN401 - a module of such a class
+def _new(base: _Class, added: tuple[type[_Behaviour], ...]) -> Any:  # noqa: ANN401 - a module of such a class
     kind = _combined(base, added)
     return kind.__new__(kind)
 
 
-# ---------------------------------- batchNorm whose running statistics stand still, whatever mode the model is put into
+# -------------------------------------------------------------------- batchNorm whose running statistics stand still
 
 
 def freeze(
@@ -118,36 +122,30 @@ def freeze(
     return apply(
         "freeze",
         model,
-        lambda layer, steps: _freeze_layer(model, layer, affine, steps),
+        lambda layer, undo: _freeze_layer(model, layer, affine, undo),
         only=only,
         inputs=inputs,
         verify=verify,
     )
 
 
-def _freeze_layer(model: nn.Module, layer: Layer, affine: bool, steps: Steps) -> str | None:
+def _freeze_layer(model: nn.Module, layer: Layer, affine: bool, undo: ExitStack) -> str | None:
     module = layer.module
-    why = why_not_running(layer)
-    if why is None and has(module, Frozen):
-        why = ALREADY
+    why = _why_not(layer, _Frozen)
     if why is not None:
         return why
     follows, mode = module.training == model.training, module.training
-    steps.done(lambda: _thaw(module, model.training if follows else mode))
-    add(module, Frozen)
+    undo.callback(lambda: setattr(module, "training", model.training if follows else mode))
+    undo.callback(_remove, module, _Frozen)
+    _add(module, _Frozen)
     module.training = False
     for parameter in module.parameters(recurse=False) if affine else ():
-        steps.done(lambda p=parameter, needed=parameter.requires_grad: p.requires_grad_(needed))  # type: ignore[misc]
+        undo.callback(parameter.requires_grad_, parameter.requires_grad)
         parameter.requires_grad_(False)
     return None
 
 
-def _thaw(module: nn.Module, mode: bool) -> None:
-    remove(module, Frozen)
-    module.training = mode
-
-
-class Frozen(Added):
+class _Frozen(_Behaviour):
     """Added to a BatchNorm class: the layer itself stays in eval mode."""
 
     label = "frozen"
@@ -159,7 +157,7 @@ class Frozen(Added):
         return self
 
 
-# ----------------------------------------------------------------------------------- batchNorm that takes a lone sample
+# --------------------------------------------------------------------------------- batchNorm that takes a single sample
 
 
 def allow_single_sample(
@@ -194,27 +192,18 @@ def allow_single_sample(
     return apply("allow_single_sample", model, _allow_in_layer, only=only, inputs=inputs, verify=verify)
 
 
-def _allow_in_layer(layer: Layer, steps: Steps) -> str | None:
+def _allow_in_layer(layer: Layer, undo: ExitStack) -> str | None:
     module = layer.module
-    why = why_not_running(layer)
-    if why is None and has(module, SingleSample):
-        why = ALREADY
+    why = _why_not(layer, _SingleSample)
     if why is None and norms().is_synchronised(module) and not isinstance(module, nn.SyncBatchNorm):
         why = f"({layer.type}) takes its statistics over all ranks, which would wait for the one with the lone sample"
     if why is None:
-        steps.done(lambda: remove(module, SingleSample))
-        add(module, SingleSample)
+        undo.callback(_remove, module, _SingleSample)
+        _add(module, _SingleSample)
     return why
 
 
-def why_not_running(layer: Layer) -> str | None:
-    """Return why this layer cannot use running statistics, or None if it can."""
-    if why_fixed(layer) is None and not layer.track_running_stats:
-        return "keeps no running statistics (track_running_stats=False)"
-    return why_fixed(layer)
-
-
-class SingleSample(Added):
+class _SingleSample(_Behaviour):
     """Added to a BatchNorm class: one value per channel is normalised as in eval mode."""
 
     label = "single_sample=running"
@@ -222,18 +211,15 @@ class SingleSample(Added):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - what the class below returns
         """Run the class's own forward, in eval mode for a batch that has no variance."""
-        if not self.training or not _is_lone(x) or _counts_other_ranks(self):
+        # one value per channel, as torch.nn.functional counts before it raises
+        is_single = x.dim() > 1 and x.numel() == x.size(1)
+        if not self.training or not is_single or _counts_other_ranks(self):
             return super().forward(x, *args, **kwargs)  # type: ignore[misc]
         self.training = False  # of this module alone: a fused dropout goes on training
         try:
             return super().forward(x, *args, **kwargs)  # type: ignore[misc]
         finally:
             self.training = True
-
-
-def _is_lone(x: Tensor) -> bool:
-    """Whether there is one value per channel, as ``torch.nn.functional`` counts before it raises."""
-    return x.dim() > 1 and x.numel() == x.size(1)
 
 
 def _counts_other_ranks(module: Any) -> bool:  # noqa: ANN401 - a BatchNorm

@@ -20,7 +20,7 @@ import bnguard
 from bnguard._errors import BnguardError, ConfigError, UsageError
 from bnguard._facts.findings import Finding, Problem, Report, Severity
 from bnguard._report.formats.console import draw
-from bnguard._trace.trace import Subject
+from bnguard._trace.trace import Tracer
 
 WHOLE = """\
 [models]
@@ -127,13 +127,13 @@ def test_every_model_is_built_once_and_each_size_traced_once(tmp_path: Path, mon
     source = (tmp_path / "models.py").read_text()
     (tmp_path / "models.py").write_text(source.replace("self.conv =", "open('built', 'a').write('x'); self.conv ="))
     seen: Counter = Counter()
-    real = Subject.trace
+    real = Tracer.trace
 
     def counted(self, inputs, batch_size, method):
         seen[self.mode, batch_size, method] += 1
         return real(self, inputs, batch_size, method)
 
-    monkeypatch.setattr(Subject, "trace", counted)
+    monkeypatch.setattr(Tracer, "trace", counted)
     report = bnguard.check(file, jobs=1)
     assert [f.stops for f in report.forecasts] == [False] * 5
     assert seen == {(m, n, "meta"): 1 for m, n in [("train", 8), ("train", 1), ("eval", 8), ("eval", 1), ("eval", 3)]}

@@ -10,7 +10,7 @@ from torch import nn
 
 import bnguard
 from bnguard._diagnose.classify import classify
-from bnguard._diagnose.evidence import judge
+from bnguard._diagnose.evidence import assess
 from bnguard._facts.diagnosis import Diagnosis, Replay
 
 
@@ -121,7 +121,7 @@ def test_an_error_that_does_not_come_again() -> None:
 
 
 def cudnn(**facts) -> Diagnosis:
-    return judge(Diagnosis(**{"mode": "train", "batch_statistics": True} | facts), classify(wordings.OLD))
+    return assess(Diagnosis(**{"mode": "train", "batch_statistics": True} | facts), classify(wordings.OLD))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_no_torch_is_needed_for_text() -> None:
     import sys
 
     code = (
-        "import sys; from bnguard._diagnose.evidence import judge; from bnguard._facts.diagnosis import Diagnosis;"
+        "import sys; from bnguard._diagnose.evidence import assess; from bnguard._facts.diagnosis import Diagnosis;"
         "from bnguard import Diagnosis as same; assert same is Diagnosis; Diagnosis().text();"
         "assert 'torch' not in sys.modules"
     )

@@ -66,4 +66,4 @@ def test_positions_are_those_of_the_class(proposed):
     )
     assert "drop_last=True" in torch.left[0].reason
     (edit,) = proposed("from torch_geometric.loader import DataLoader\nx = DataLoader(a, 4, True, ['x'])\n").edits
-    assert "shuffle=True" in edit.why
+    assert "shuffle=True" in edit.reason

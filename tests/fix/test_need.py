@@ -62,7 +62,7 @@ NOT_NEEDED = {
 def test_needed(proposed, text):
     proposal = lines(proposed, text)
     assert proposal.edits, proposal.left
-    assert proposal.edits[0].why.endswith("its last batch can hold one sample")
+    assert proposal.edits[0].reason.endswith("its last batch can hold one sample")
 
 
 @pytest.mark.parametrize(("text", "reason"), NOT_NEEDED.items())
@@ -105,10 +105,10 @@ def test_known_lengths_are_those_of_real_loaders(proposed, dataset, size):
     proposal = lines(proposed, f"data = {dataset}\ntrain = DataLoader(data, batch_size={size})")
     make = DATASETS[dataset]
     if make is None:
-        assert proposal.edits[0].why.endswith("its last batch can hold one sample")
+        assert proposal.edits[0].reason.endswith("its last batch can hold one sample")
         return
     sizes = [len(batch) for batch in DataLoader(make(), batch_size=size, collate_fn=list)]
-    said = proposal.edits[0].why if sizes[-1] == 1 else proposal.left[0].reason
+    said = proposal.edits[0].reason if sizes[-1] == 1 else proposal.left[0].reason
     assert said.endswith(f"{sum(sizes)} samples in batches of {size} end with {sizes[-1]}")
 
 
@@ -116,10 +116,10 @@ def test_known_lengths_are_those_of_real_loaders(proposed, dataset, size):
 def test_the_parts_of_a_split(proposed):
     text = "a, train, c = random_split(FakeData(14), [2, 9, 3])\nloader = DataLoader(train, batch_size=8)"
     sizes = [len(b) for b in DataLoader(random_split(range(14), [2, 9, 3])[1], batch_size=8)]
-    assert lines(proposed, text).edits[0].why.endswith(f"9 samples in batches of 8 end with {sizes[-1]}")
+    assert lines(proposed, text).edits[0].reason.endswith(f"9 samples in batches of 8 end with {sizes[-1]}")
     fractions = "a, train = random_split(FakeData(14), [0, 1])\nloader = DataLoader(train, batch_size=8)"
     assert len(random_split(range(14), [0, 1])[1]) == 14
-    assert lines(proposed, fractions).edits[0].why.endswith("can hold one sample")
+    assert lines(proposed, fractions).edits[0].reason.endswith("can hold one sample")
 
 
 def test_a_sampler_decides_over_the_length(proposed):

@@ -145,7 +145,7 @@ class TestWhatTheUserSays:
         proposal = proposed(self.TEXT, train=[said])
         assert [edit.line for edit in proposal.edits] == [line]
         assert proposal.unmatched == ()
-        assert "--train says so" in proposal.edits[0].why
+        assert "--train says so" in proposal.edits[0].reason
 
     def test_it_goes_before_every_name(self, proposed):
         proposal = proposed(f"{HEAD}train_loader = {CALL}\n", evaluate=["train_loader"])

@@ -11,7 +11,7 @@ from torch import nn
 
 from bnguard._models.layers import find_layers
 from bnguard._private_torch import is_lazy
-from bnguard._trace.copies import twin
+from bnguard._trace.copies import copy_for_trace
 
 
 class Real(NamedTuple):
@@ -49,7 +49,7 @@ def epoch(
         pieces: cuts the argument as replicas or micro-batches do; each piece goes through the model by itself.
 
     """
-    model = twin(model, "shared") if any(map(is_lazy, model.buffers())) else copy.deepcopy(model)
+    model = copy_for_trace(model, "shared") if any(map(is_lazy, model.buffers())) else copy.deepcopy(model)
     layers = {id(x.module): x.name for x in find_layers(model)}
     if mode is not None:
         model.train(mode == "train")

@@ -31,7 +31,7 @@ def loader(n: int = 9, size: int = 8) -> DataLoader:
         "import bnguard",
         "import bnguard, bnguard._forecast",
         "import bnguard._forecast.request, bnguard",
-        "import bnguard._facts.forecasts, bnguard._forecast.request, bnguard._rules.forecasts, bnguard",
+        "import bnguard._facts.forecasts, bnguard._forecast.request, bnguard._rules.single_sample, bnguard",
         "import bnguard; bnguard.scan; bnguard.audit_loader; import bnguard._report.formats.console.forecasts",
         "from bnguard import forecast; import bnguard",
     ],

@@ -109,9 +109,9 @@ def test_each_size_is_traced_once_and_by_one_copy(monkeypatch):
     from bnguard._trace import trace
 
     copies, seen = [], []
-    twin, run = trace.twin, trace.Subject.trace
-    monkeypatch.setattr(trace, "twin", lambda *a: copies.append(1) or twin(*a))
-    monkeypatch.setattr(trace.Subject, "trace", lambda self, i, n, m: seen.append(n) or run(self, i, n, m))
+    copy_for_trace, run = trace.copy_for_trace, trace.Tracer.trace
+    monkeypatch.setattr(trace, "copy_for_trace", lambda *a: copies.append(1) or copy_for_trace(*a))
+    monkeypatch.setattr(trace.Tracer, "trace", lambda self, i, n, m: seen.append(n) or run(self, i, n, m))
     sizes = [[0] * n for n in (4, 4, 3, 4, 2, 3, 1)] * 50
     bnguard.forecast(nets.spatial(), DataLoader(Noisy(), batch_sampler=sizes), (3, 8, 8))
     assert copies == [1]

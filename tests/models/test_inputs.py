@@ -56,13 +56,13 @@ def test_wrong_texts(text: str) -> None:
     ],
 )
 def test_the_librarys_spellings(given_inputs: object, shapes: list[tuple[int, ...]]) -> None:
-    assert [f.shape for f in module.given(given_inputs).facts(2)] == shapes
+    assert [f.shape for f in module.as_recipe(given_inputs).facts(2)] == shapes
 
 
 @pytest.mark.parametrize("wrong", [3, object(), (3, -1), [(3, "x"), 4.5], []])
 def test_inputs_that_mean_nothing(wrong: object) -> None:
     with pytest.raises(InputError):
-        module.given(wrong)
+        module.as_recipe(wrong)
 
 
 class Siamese(nn.Module):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import strategies as st
 
 from bnguard._facts.findings import Consequence, Finding, Problem, Report, Severity
 from bnguard._facts.forecasts import ForecastFact, SizeFact
-from bnguard._facts.loaders import LoaderFact, Place, Stream, Suggestion
-from bnguard._facts.models import InputFact, LayerFact, ModelFact, NormCall, SourceLine
+from bnguard._facts.loaders import BatchPlace, LoaderFact, Stream, Suggestion
+from bnguard._facts.models import InputFact, LayerFact, ModelFact, NormCall, SourceLine, Verdict
 from bnguard._remedies import Advice
 from bnguard._rules import CATALOGUE
 
@@ -47,7 +48,7 @@ layers = st.builds(
     track_running_stats=st.booleans(),
     momentum=st.none() | st.floats(),
     eps=st.floats(),
-    verdict=st.sampled_from(["fails", "single-sample", "thin", "ok", "frozen", "not-reached", "unknown"]),
+    verdict=st.sampled_from(get_args(Verdict)),
     aliases=st.lists(names, max_size=2).map(tuple),
     source=lines,
     calls=st.lists(calls, max_size=2).map(tuple),
@@ -76,7 +77,7 @@ loaders = st.builds(
     batch_size=st.none() | st.integers(1, 9),
     drop_last=st.booleans(),
     streams=st.just((Stream((0, 0), ((8, 1), (1, 1))),)) | st.just(()),
-    first_single=st.none() | st.just(Place(0, 2, 2)),
+    first_single=st.none() | st.just(BatchPlace(0, 2, 2)),
     unknown=st.none() | names,
     notes=st.lists(names, max_size=2).map(tuple),
     source=lines,
@@ -142,7 +143,7 @@ def sample() -> Report:
     )
     stream = Stream((0, 0), ((8, 1), (1, 1)))
     train = LoaderFact(
-        "train", "train", 9, 8, False, (stream,), 1, 2, 0, Place(0, 2, 2), source=SourceLine("src/data.py", 7)
+        "train", "train", 9, 8, False, (stream,), 1, 2, 0, BatchPlace(0, 2, 2), source=SourceLine("src/data.py", 7)
     )
     val = LoaderFact("val", "eval", None, None, False, (), unknown="it has no length")
     at = SizeFact(

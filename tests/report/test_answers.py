@@ -11,7 +11,7 @@ import bnguard
 from bnguard._facts.findings import Report, Severity
 from bnguard._facts.loaders import LoaderFact
 from bnguard._report.answers import MOST_LOADERS, beside_forecasts, of_loaders
-from bnguard._report.ranges import ranges_of
+from bnguard._report.pictures import ranges_of
 
 
 def many(count: int) -> tuple[LoaderFact, ...]:

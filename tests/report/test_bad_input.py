@@ -121,10 +121,10 @@ def test_console(report: Report) -> None:
 def test_a_message_is_read_back_as_it_was(name: str) -> None:
     finding = Finding("BN101", Severity.ERROR, name, layer=name)
     (error,) = [c for c in commands(render_as("github", Report("scan", findings=[finding]))) if c.name == "error"]
-    assert error.data == visible(name)
+    assert error.data == visible(f"{name}.".lstrip())
     failure = ET.fromstring(render_as("junit", Report("scan", findings=[finding]))).find(".//failure")
     assert failure is not None
-    assert failure.get("message") == xml_text(visible(name))
+    assert failure.get("message") == xml_text(visible(f"{name}.".lstrip()))
     (result,) = json.loads(render_as("sarif", Report("scan", findings=[finding])))["runs"][0]["results"]
     layer = result["locations"][0].get("logicalLocations", [{"fullyQualifiedName": ""}])[0]["fullyQualifiedName"]
     assert not LINK_OR_PLACEHOLDER.search(result["message"]["text"])

@@ -34,7 +34,7 @@ def test_nine_at_eight():
         "\n"
         "  error DL101  train: step 2 of 2 holds 1 sample (9 samples are 1 \u00d7 8 + 1)\n"
         "               fix: merge the lone sample into the batch before it, nothing is\n"
-        "                    lost: bnguard.repair.merge_tail(loader)\n"
+        "                    lost: loader = bnguard.repair.merge_tail(loader)\n"
         "\n"
         "  Ways out, cheapest first\n"
         "    1  merge the lone sample into the batch before it (9), nothing is lost\n"

@@ -13,6 +13,7 @@ from report.runner import commands
 from bnguard._errors import UsageError
 from bnguard._facts.findings import Finding, Report, Severity
 from bnguard._facts.models import SourceLine
+from bnguard._remedies import Advice
 from bnguard._report.render import Destination, ReportOptions, emit, render_as
 
 
@@ -64,7 +65,7 @@ def test_layers_built_at_one_line_share_an_annotation() -> None:
         for c in commands(render_as("github", Report("scan", findings=layers(13, one_line=True))))
         if c.name == "error"
     ]
-    assert error.data == "bn0 fails\nThe same of bn1, bn2, bn3, bn4, bn5 and 7 more"
+    assert error.data == "bn0 fails.\nThe same of bn1, bn2, bn3, bn4, bn5 and 7 more"
 
 
 def test_nothing_found_is_one_line() -> None:
@@ -117,5 +118,5 @@ def test_a_summary_that_cannot_be_written_is_one_line_and_costs_no_annotation(
 
 
 def test_the_summary_stays_below_what_the_runner_takes() -> None:
-    long = [replace(f, message="x" * 5000, fix="|" * 5000) for f in layers(5000)]
+    long = [replace(f, cause="x" * 5000, remedies=(Advice("kind", "|" * 5000),)) for f in layers(5000)]
     assert len(render_as("summary", Report("scan", findings=long)).encode()) < 2**20

@@ -23,7 +23,7 @@ from report.pages import REPORTS, large
 import bnguard
 from bnguard._facts.findings import Consequence, Finding, Problem, Report, Severity
 from bnguard._facts.forecasts import ForecastFact, SizeFact
-from bnguard._facts.loaders import LoaderFact, Place, Stream, Suggestion
+from bnguard._facts.loaders import BatchPlace, LoaderFact, Stream, Suggestion
 from bnguard._facts.models import InputFact, LayerFact, ModelFact, NormCall, SourceLine
 from bnguard._remedies import Advice
 from bnguard._report.characters import visible
@@ -239,7 +239,7 @@ def harmful(target: str, layer: str, loader: str, other: str) -> Report:
     )  # fmt: skip
     size = SizeFact(1, True, layer, error=other, message=other, shape=(1, 4), cause="refused", failing=(layer,))
     unknown = SizeFact(2, None, unknown=other)
-    place = Place(0, 2, 2)
+    place = BatchPlace(0, 2, 2)
     fed = LoaderFact(
         loader, "train", 9, 8, False, (Stream((0, 0), ((8, 1), (1, 1))),), 1, 2, first_single=place, unknown=other,
         notes=(other,), source=line,

@@ -11,7 +11,7 @@ import pytest
 from forecast import nets
 from hypothesis import HealthCheck, given, settings
 from report.examples import reports, sample, schema_file
-from torch import nn
+from torch import Tensor, nn
 
 import bnguard
 from bnguard._facts.findings import Report
@@ -76,7 +76,8 @@ def test_what_is_not_known_is_skipped_and_configuration_is_still_judged() -> Non
 
 def test_rules_left_out_are_not_said_to_pass() -> None:
     report = bnguard.scan(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), (4,))
-    assert set(states(report.filtered(["BN1"], ["BN102"]))["Sequential"]) == {"BN101", "BN103", "BN104", "BN105"}
+    left = set(states(report.filtered(["BN1"], ["BN102"]))["Sequential"])
+    assert left == {"BN101", "BN103", "BN104", "BN105", "BN106"}
 
 
 def test_running_statistics_are_judged_where_there_are_values() -> None:
@@ -97,3 +98,17 @@ def test_a_forecast_is_a_suite_of_the_pair() -> None:
 def test_what_could_not_be_carried_out_is_an_error() -> None:
     assert states(sample())["check"] == {"models.old": "error"}
     assert "check" not in states(replace(sample(), problems=()))
+
+
+@pytest.mark.parametrize("code", ["BN203", "BN205"])
+def test_a_rule_of_calls_does_not_pass_where_the_forward_was_not_followed(code: str) -> None:
+    class Net(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.sum().item() != "what shapes do not tell":
+                raise RuntimeError("not this input")
+            return super().forward(x)
+
+    model = Net(nn.Conv2d(3, 4, 8), nn.GroupNorm(4, 4), nn.BatchNorm2d(4).half())
+    assert states(bnguard.scan(model, (3, 8, 8), batch_size=2))["Net"][code] == "skipped"
+    followed = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.BatchNorm2d(4))
+    assert states(bnguard.scan(followed, (3, 8, 8), batch_size=2))["Sequential"][code] == "passed"

@@ -82,7 +82,7 @@ def test_a_rule_that_counts_unused_samples_leaves_no_remark_about_them(monkeypat
     declare(monkeypatch)
     assert remark in render_as("console", bnguard.audit_loader(n=17, batch_size=8, drop_last=True))
     monkeypatch.undo()
-    declare(monkeypatch, tells_unused=True)
+    declare(monkeypatch, counts_unused=True)
     assert remark not in render_as("console", bnguard.audit_loader(n=17, batch_size=8, drop_last=True))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from bnguard._facts.findings import Finding, Severity
 from bnguard._facts.models import SourceLine
-from bnguard._report.places import Place, Places
+from bnguard._report.places import FileLocation, Places
 
 
 @pytest.fixture
@@ -71,14 +71,14 @@ def test_installed_packages_are_outside_even_inside(repository: Path) -> None:
 def test_a_finding_in_a_package_is_shown_at_its_target_then_at_the_configuration(repository: Path) -> None:
     places = Places(repository)
     package = ".venv/lib/python3/site-packages/timm/net.py"
-    assert places.of_finding(finding("train/net.py")) == Place("train/net.py", 3)
-    assert places.of_finding(finding(package, model="train/net.py:Net(3)")) == Place("train/net.py")
-    assert places.of_finding(finding(package, model="train/net.py")) == Place("train/net.py")
+    assert places.of_finding(finding("train/net.py")) == FileLocation("train/net.py", 3)
+    assert places.of_finding(finding(package, model="train/net.py:Net(3)")) == FileLocation("train/net.py")
+    assert places.of_finding(finding(package, model="train/net.py")) == FileLocation("train/net.py")
     assert places.of_finding(finding(package, model="timm.models:net")) is None
     (repository / "pyproject.toml").touch()
-    assert places.of_finding(finding(package, model="timm.models:net")) == Place("pyproject.toml")
+    assert places.of_finding(finding(package, model="timm.models:net")) == FileLocation("pyproject.toml")
     assert places.of_finding(finding(package, model="timm.models:net"), declared=False) is None
-    assert places.of_finding(finding("train/net.py", 0)) == Place("train/net.py", 1)
+    assert places.of_finding(finding("train/net.py", 0)) == FileLocation("train/net.py", 1)
 
 
 def test_targets_are_alike_from_every_folder(repository: Path) -> None:

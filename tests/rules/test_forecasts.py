@@ -11,7 +11,9 @@ from bnguard._facts.findings import Finding, Severity
 from bnguard._facts.forecasts import ForecastFact, SizeFact
 from bnguard._facts.loaders import LoaderFact
 from bnguard._facts.models import LayerFact, ModelFact, NormCall, SourceLine
-from bnguard._rules.forecasts import judge
+from bnguard._rules import CATALOGUE
+
+judge = CATALOGUE.judge_forecasts
 
 LINE = SourceLine("model.py", 31)
 ONE = SizeFact(

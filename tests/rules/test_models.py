@@ -70,6 +70,22 @@ class Squeezes(nn.Module):
         return self.bn(x.flatten(1) if self.rightly else x.squeeze())
 
 
+class Masked(nn.Module):
+    def __init__(self, *, drops: bool = True) -> None:
+        super().__init__()
+        self.bn, self.drops = nn.BatchNorm1d(4), drops
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        valid = x[..., 0] > -9
+        return self.bn(x[valid] if self.drops else (x * valid[..., None]).flatten(0, -2))
+
+
+def allowed() -> nn.Module:
+    model = Masked()
+    bnguard.repair.allow_single_sample(model, inputs=(5, 4))
+    return model
+
+
 def holding(mean: float = 0.0, var: float = 1.0, count: int = 7, share: float = 1.0) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         model = nn.Sequential(nn.Conv2d(3, 10, 3), nn.BatchNorm2d(10))
@@ -90,6 +106,7 @@ FIRES: dict[str, list[Case]] = {
     "BN104": [(cnn(bn(track_running_stats=False)), IMAGE | {"batch_size": 4, "mode": m})
               for m in ("train", "eval")],
     "BN105": [(Squeezes, IMAGE), (Squeezes, {"inputs": lambda n: torch.zeros(n, 3, 8, 8)})],
+    "BN106": [(Masked, {"inputs": (4,), "batch_size": 8}), (Masked, {"inputs": (5, 4)})],
     "BN201": [(cnn(bn(momentum=m)), IMAGE) for m in (0.9, 0.99, 0.999)],
     "BN202": [(frozen_affine, IMAGE), (stays_in_eval(trains=True), IMAGE)],
     "BN203": [(Casts, IMAGE)],
@@ -114,6 +131,11 @@ SILENT: dict[str, list[Case]] = {
     "BN103": [(mlp(), {"inputs": (4,), "batch_size": 16}), (cnn(), IMAGE | {"batch_size": 2})],
     "BN104": [(cnn(), IMAGE), (cnn(), IMAGE | {"mode": "eval"})],
     "BN105": [(Squeezes, IMAGE | {"batch_size": 2}), (lambda: Squeezes(rightly=True), IMAGE)],
+    "BN106": [
+        (lambda: Masked(drops=False), {"inputs": (5, 4)}),
+        (Masked, {"inputs": (5, 4), "mode": "eval"}),
+        (allowed, {"inputs": (5, 4)}),
+    ],
     "BN201": [(cnn(bn(momentum=m)), IMAGE) for m in (0.1, 0.01, None, 0.5)],
     "BN202": [(cnn(), IMAGE), (stays_in_eval(trains=False), IMAGE), (frozen_affine, IMAGE | {"mode": "eval"})],
     "BN203": [(cnn(), IMAGE), (lambda: cnn()().half(), {})],

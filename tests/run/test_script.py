@@ -146,7 +146,7 @@ def test_one_rank_reports_and_the_others_refer_to_it(tmp_path: Path, monkeypatch
 
 
 def test_without_torchrun_a_claim_goes_with_the_process(tmp_path: Path) -> None:
-    claim = "from bnguard._diagnose import ranks; print(ranks.claim_report())"
+    claim = "from bnguard import _ranks as ranks; print(ranks.claim_report())"
     job = {"WORLD_SIZE": "2", "MASTER_PORT": "29500", "TMPDIR": str(tmp_path), "TORCHELASTIC_ERROR_FILE": ""}
     assert python("-c", claim, cwd=tmp_path, RANK="1", **job).stdout == "None\n"
     assert python("-c", claim, cwd=tmp_path, RANK="0", **job).stdout == "None\n"

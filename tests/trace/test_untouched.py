@@ -138,19 +138,29 @@ def test_lazy_layers_stay_lazy() -> None:
     assert tuple(model.train()(torch.randn(2, 3, 8, 8)).shape) == (2, 2)
 
 
-def test_a_model_that_cannot_be_copied_is_listed_with_the_reason() -> None:
-    class Locked(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.bn = nn.BatchNorm1d(4)
-            self.handle = (i for i in range(3))  # generators cannot be copied
+class Handles(nn.Module):
+    """Holds a generator, which cannot be copied."""
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.bn(x)
+    def __init__(self, *, used: bool) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm1d(4)
+        self.handle = (i for i in range(3))
+        self.used = used
 
-    fact = bnguard.scan(Locked(), (4,)).models[0]
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.bn(x + next(self.handle) if self.used else x)
+
+
+def test_a_model_that_uses_what_cannot_be_copied_is_listed_with_the_reason() -> None:
+    model = Handles(used=True)
+    fact = bnguard.scan(model, (4,)).models[0]
     assert [(x.name, x.verdict) for x in fact.layers] == [("bn", "unknown")]
-    assert "cannot be copied" in str(fact.trace_error)
+    assert "uses a generator, which cannot be copied" in str(fact.trace_error)
+    assert list(model.handle) == [0, 1, 2]
+
+
+def test_what_cannot_be_copied_and_is_not_used_does_not_matter() -> None:
+    assert bnguard.scan(Handles(used=False), (4,)).models[0].first_failure == "bn"
 
 
 def test_a_forward_that_exits_or_switches_torch_is_contained() -> None:

@@ -13,19 +13,15 @@ on 4,096 ranks cost as much as 10 samples on one. The tests compare them with th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from bnguard._audit_loader.plan import Plan
+from bnguard._audit_loader.plan import EpochPlan, Setup
 from bnguard._errors import UsageError
 from bnguard._facts.loaders import Runs, Stream
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from bnguard._audit_loader.plan import Setup
 
 Groups = tuple[tuple[int, int, Runs], ...]
 """``(first rank, last rank, batches of each)``, lowest ranks first; a group without ranks stands for nothing."""
@@ -142,12 +138,10 @@ def recognise(part: object, setup: Setup) -> Recognised | None:
     return next((found for found in answers if found is not None), None)
 
 
-def make_plan(samples: int, setup: Setup) -> Plan:
+def make_plan(samples: int, setup: Setup) -> EpochPlan:
     """Return every batch size of one epoch.
 
-    Args:
-        samples: in this split, or drawn by its sampler; 0 is allowed.
-        setup: see there. ``shard`` must be known where an iterable dataset has workers.
+    ``setup.shard`` must be known where an iterable dataset has workers.
 
     Raises:
         UsageError: if the library that divides the samples would refuse.
@@ -159,22 +153,22 @@ def make_plan(samples: int, setup: Setup) -> Plan:
     streams = tuple(Stream((low, high), made) for low, high, made in _joined(law.plan(samples, setup)))
     # Samples that are repeated to make ranks equal come last, so what is shown is a head of the shuffled order.
     shown = sum(s.total * (s.ranks[1] - s.ranks[0] + 1) for s in streams)
-    return Plan(streams, max(0, samples - shown))
+    return EpochPlan(streams, max(0, samples - shown))
 
 
-def _by_worker(samples: int, setup: Setup, law: ShardingLaw) -> Plan:
+def _by_worker(samples: int, setup: Setup, law: ShardingLaw) -> EpochPlan:
     """Plan an IterableDataset: each worker of every rank batches a stream of its own."""
     from bnguard._audit_loader.sharding.workers import worker_sharding
 
     ranks = (0, setup.world_size - 1)
     if not setup.workers:
         made, shown = law.share(samples, setup)
-        return Plan((Stream(ranks, made),), samples - shown)
+        return EpochPlan((Stream(ranks, made),), samples - shown)
     way = worker_sharding(setup.shard)
     groups = [(low, high, *law.share(each, setup)) for low, high, each in way.divide(samples, setup.workers)]
     shown = sum(kept * (1 if way.repeats else high - low + 1) for low, high, _, kept in groups)
     joined = _joined((low, high, made) for low, high, made, _ in groups)
-    return Plan(tuple(Stream(ranks, made, (low, high)) for low, high, made in joined), samples - shown)
+    return EpochPlan(tuple(Stream(ranks, made, (low, high)) for low, high, made in joined), samples - shown)
 
 
 def _joined(groups: Iterable[tuple[int, int, Runs]]) -> Iterator[tuple[int, int, Runs]]:

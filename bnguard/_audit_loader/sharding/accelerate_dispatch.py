@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
-from bnguard._audit_loader.plan import runs
+from bnguard._audit_loader.plan import Setup, runs
 from bnguard._audit_loader.sharding import Groups, Recognised, ShardingLaw, is_from
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from bnguard._audit_loader.plan import Setup
 
 
 class _AccelerateDispatch(ShardingLaw):

@@ -7,7 +7,6 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from bnguard._facts.findings import Report
@@ -55,16 +54,6 @@ FORMATS = ("console", *sorted({m.name for m in iter_modules(__path__)} - {"conso
 def reporter(name: str) -> Reporter:
     """Import the module of a format."""
     return cast("Reporter", import_module(f"{__name__}.{name}"))
-
-
-def drawing(name: str) -> Callable[[Context], None] | None:
-    """Return what draws a format on a terminal; None for one that is written to it."""
-    return getattr(reporter(name), "show", None)
-
-
-def companion(name: str) -> Companion | None:
-    """Return what goes with a format."""
-    return getattr(reporter(name), "COMPANION", None)
 
 
 def endings(name: str) -> tuple[str, ...]:

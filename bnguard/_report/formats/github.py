@@ -6,27 +6,22 @@ line share an annotation, the gravest come first, and what is left is counted in
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from bnguard._facts.findings import Severity
+from bnguard._facts.findings import Finding, Report, Severity
 from bnguard._report.characters import visible
-from bnguard._report.formats import Companion
-from bnguard._report.places import Place, Places
+from bnguard._report.formats import Companion, Context
+from bnguard._report.places import FileLocation, Places
 from bnguard._report.words import named, number, short_place, totals
 from bnguard._rules import rule_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from bnguard._facts.findings import Finding, Report
-    from bnguard._report.formats import Context
 
 COMPANION = Companion("summary", "GITHUB_STEP_SUMMARY")
 
 MOST = 10
 """Annotations of one kind that GitHub keeps of a step."""
 
-MOST_LISTED = 1000
+_MOST_LISTED = 1000
 """Lines of the list in the step's log."""
 
 _MOST_CHARACTERS = 4000
@@ -39,7 +34,7 @@ class _Alike(NamedTuple):
     """Findings that one annotation speaks of."""
 
     severity: Severity
-    place: Place | None
+    place: FileLocation | None
     findings: list[Finding]
 
 
@@ -50,10 +45,10 @@ def render(context: Context) -> str:
     lines = [*_listed(report), *(_problem(p.entry, p.error) for p in report.problems[:MOST])]
     left: dict[Severity, int] = {}
     for severity, command in _COMMANDS.items():
-        mine = [group for group in alike if group.severity is severity]
+        groups = [group for group in alike if group.severity is severity]
         room = MOST - (min(MOST, len(report.problems)) if severity is Severity.ERROR else 0)
-        lines += [_annotation(command, group) for group in mine[:room]]
-        left[severity] = sum(len(group.findings) for group in mine[room:])
+        lines += [_annotation(command, group) for group in groups[:room]]
+        left[severity] = sum(len(group.findings) for group in groups[room:])
     more = ", ".join(number(count, s.label) for s, count in left.items() if count)
     if more:
         lines.append(f"bnguard: {more} without an annotation: GitHub shows {MOST} of a kind for a step")
@@ -77,11 +72,11 @@ def _listed(report: Report) -> Iterator[str]:
     if not report.findings:
         return
     yield f"::group::bnguard: {totals(report)}"
-    for finding in report.findings[:MOST_LISTED]:
+    for finding in report.findings[:_MOST_LISTED]:
         where = f" ({visible(short_place(finding.location))})" if finding.location else ""
         yield _inert(f"{finding.severity.label} {finding.code} {visible(finding.message)}{where}")
-    if len(report.findings) > MOST_LISTED:
-        yield f"and {len(report.findings) - MOST_LISTED:,} more"
+    if len(report.findings) > _MOST_LISTED:
+        yield f"and {len(report.findings) - _MOST_LISTED:,} more"
     yield "::endgroup::"
 
 
@@ -107,8 +102,8 @@ def _problem(entry: str, error: str) -> str:
 
 
 def _command(command: str, properties: Sequence[tuple[str, str]], text: str) -> str:
-    told = ",".join(f"{name}={_property(visible(value))}" for name, value in properties)
-    return f"::{command} {told}::{_data(text[:_MOST_CHARACTERS])}"
+    joined = ",".join(f"{name}={_property(visible(value))}" for name, value in properties)
+    return f"::{command} {joined}::{_data(text[:_MOST_CHARACTERS])}"
 
 
 def _data(text: str) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ENDINGS = (".md",)
 
-MOST_ROWS = 200
+_MOST_ROWS = 200
 """Findings on the page: the runner throws a summary above 1 MiB away."""
 
 _MOST_CHARACTERS = 1000
@@ -33,16 +33,16 @@ _MARKS: dict[answers.State, str] = {"breaks": "🛑", "unknown": "❔", "warns":
 def render(context: Context) -> str:
     """Return the page: the counts, the answers, a table of the findings, the ways out."""
     report = context.report
-    said = list(_answers(report))
-    parts = [f"## bnguard: {totals(report)}", "", *said, *[""] * bool(said), *_table(report), *_ways(report), ""]
-    return "\n".join(parts)
+    lines = list(_answers(report))
+    lines += [""] if lines else []
+    return "\n".join([f"## bnguard: {totals(report)}", "", *lines, *_table(report), *_suggestions(report), ""])
 
 
 def _answers(report: Report) -> Iterator[str]:
-    for problem in report.problems[:MOST_ROWS]:
+    for problem in report.problems[:_MOST_ROWS]:
         yield f"- ❗ **{_cell(problem.entry)}** could not be checked: {_cell(problem.error)}"
-    yield from map(_forecast, report.forecasts[:MOST_ROWS])
-    for answer in answers.beside_forecasts(report)[:MOST_ROWS]:
+    yield from map(_forecast, report.forecasts[:_MOST_ROWS])
+    for answer in answers.beside_forecasts(report)[:_MOST_ROWS]:
         subject = f"**{_cell(answer.subject)}**: " if answer.subject else ""
         layer = f"**{_cell(answer.layer)}**" if answer.layer is not None else ""
         yield f"- {_MARKS[answer.state]} {subject}{_cell(answer.before)}{layer}{_cell(answer.after)}"
@@ -65,9 +65,9 @@ def _table(report: Report) -> Iterator[str]:
     yield "| | rule | where | what |"
     yield "|---|---|---|---|"
     worst_first = sorted(report.findings, key=lambda f: -f.severity)
-    yield from map(_row, worst_first[:MOST_ROWS])
-    if len(worst_first) > MOST_ROWS:
-        yield f"\nand {len(worst_first) - MOST_ROWS:,} more"
+    yield from map(_row, worst_first[:_MOST_ROWS])
+    if len(worst_first) > _MOST_ROWS:
+        yield f"\nand {len(worst_first) - _MOST_ROWS:,} more"
 
 
 def _row(finding: Finding) -> str:
@@ -78,11 +78,11 @@ def _row(finding: Finding) -> str:
     return f"| {_ICONS[finding.severity]} | {_cell(finding.code)} | {_cell(where)}{place} | {what} |"
 
 
-def _ways(report: Report) -> Iterator[str]:
+def _suggestions(report: Report) -> Iterator[str]:
     if report.suggestions:
         yield "\n**Ways out, cheapest first**\n"
-    for way in report.suggestions[:MOST_ROWS]:
-        yield f"1. {_cell(way.loader)}: {_cell(way.detail)}"
+    for suggestion in report.suggestions[:_MOST_ROWS]:
+        yield f"1. {_cell(suggestion.loader)}: {_cell(suggestion.detail)}"
 
 
 def _cell(text: str) -> str:

@@ -30,14 +30,7 @@ def render(context: Context) -> str:
 
 
 def draw(report: Report, console: Console, *, quiet: bool = False) -> None:
-    """Print the report.
-
-    Args:
-        report: whose models, loaders, forecasts, findings and problems to show.
-        console: where to print; its width and encoding are respected.
-        quiet: print the findings, and what could not be carried out, alone.
-
-    """
+    """Print the report."""
     if report.forecasts or report.command == "check":
         from bnguard._report.formats.console.forecasts import print_forecasts
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from bnguard._facts.findings import Problem, Report
 
-MOST_PICTURES = 24
+_MOST_PICTURES = 24
 """Beyond these, JSON holds the rest."""
 
 
@@ -29,8 +29,8 @@ def print_forecasts(report: Report, console: Console, *, quiet: bool) -> None:
             page.answer(answer, named=named)
         page.line(Text())
         _pictures(report, page)
-        said = [(f.model, "note", note) for f in report.forecasts for note in f.notes]
-        if page.notes(said, len({f.model for f in report.forecasts})) + page.remarks(report):
+        notes = [(f.model, "note", note) for f in report.forecasts for note in f.notes]
+        if page.notes(notes, len({f.model for f in report.forecasts})) + page.remarks(report):
             page.line(Text())
     page.findings(report.findings)
     if not quiet:
@@ -44,9 +44,9 @@ def print_forecasts(report: Report, console: Console, *, quiet: bool) -> None:
 def _pictures(report: Report, page: LoaderPage) -> None:
     if not report.loaders:
         return
-    page.pictures(replace(report, loaders=report.loaders[:MOST_PICTURES]))
-    if len(report.loaders) > MOST_PICTURES:
-        more = len(report.loaders) - MOST_PICTURES
+    page.pictures(replace(report, loaders=report.loaders[:_MOST_PICTURES]))
+    if len(report.loaders) > _MOST_PICTURES:
+        more = len(report.loaders) - _MOST_PICTURES
         page.line(Text(f"and {more} more loaders in --format json", style="dim"), indent=2)
         page.line(Text())
 

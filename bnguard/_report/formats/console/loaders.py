@@ -9,7 +9,7 @@ from rich.text import Text
 from bnguard._facts.loaders import runs_text
 from bnguard._report import answers, words
 from bnguard._report.formats.console.page import MOST_FINDINGS, MOST_NOTES, Page
-from bnguard._report.ranges import Cell, Range, ranges_of, series
+from bnguard._report.pictures import Cell, Range, ranges_of, series
 from bnguard._rules import rule_of
 
 if TYPE_CHECKING:
@@ -84,10 +84,10 @@ class LoaderPage(Page):
         row = self.symbols.epoch(stream, "red" if fact.mode == "train" else "yellow")
         row.append("  ")
         row.append(runs_text(stream.batches))
-        label = words.whose_text(fact, stream)
+        label = words.ranks_text(fact, stream)
         if label:
             row.append(f"  {label}", style="dim")
-        place = words.lone_place(fact, stream)
+        place = words.single_place(fact, stream)
         if place:
             row.append(f"  {self.symbols.arrow} {place}", style="bold red" if fact.mode == "train" else "yellow")
         self.line(row, lead=head)
@@ -95,14 +95,14 @@ class LoaderPage(Page):
     def remarks(self, report: Report, most: int = MOST_NOTES) -> int:
         """Print what is unknown, and what else there is to know of the loaders; return how many sentences there are."""
         rules = {code: rule_of(code) for code in {f.code for f in report.findings}}
-        counted = {f.loader for f in report.findings if (rule := rules[f.code]) and rule.tells_unused}
-        said = [
+        counted = {f.loader for f in report.findings if (rule := rules[f.code]) and rule.counts_unused}
+        notes = [
             (fact.name, kind, sentence)
             for fact in report.loaders
             for kind, sentence in words.remarks(fact)
             if not (kind == "unused" and fact.name in counted)
         ]
-        return self.notes(said, len(report.loaders), most)
+        return self.notes(notes, len(report.loaders), most)
 
     def ways_out(self, report: Report) -> None:
         """Print the suggestions, numbered for each loader."""
@@ -116,9 +116,6 @@ class LoaderPage(Page):
                 self.line(Text(way.detail), indent=4, lead=lead)
                 if way.call:
                     self.line(Text(way.call, "cyan"), indent=4 + lead.cell_len)
-
-
-# ---------------------------------------------------------------------------------------- a range of sizes
 
 
 class _Look(NamedTuple):

@@ -10,9 +10,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from bnguard._report import answers, words
-from bnguard._report.branches import Branch, shortened, tree_of
 from bnguard._report.formats.console.page import Page
 from bnguard._report.formats.console.symbols import VERDICT_STYLE, Symbols
+from bnguard._report.pictures import Branch, shortened, tree_of
 from bnguard._report.words import number
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MOST_LINES = 40
 """A tree longer than this hides what it is there to show; deeper branches are then drawn as one line."""
 
-Apart = frozenset[str | None]
+_Apart = frozenset[str | None]
 """Names of the layers that are shown by themselves: all that fail, or the first of them where they are many."""
 
 
@@ -34,13 +34,13 @@ def print_models(report: Report, console: Console, *, quiet: bool) -> None:
     """Print every model's section; with ``quiet`` only the findings."""
     page = Page(console)
     for index, model in enumerate(report.models):
-        mine = [f for f in report.findings if f.model == model.target]
+        findings = [f for f in report.findings if f.model == model.target]
         if quiet:
-            page.findings(mine)
+            page.findings(findings)
             continue
         if index:
             page.line(Text())
-        _print_model(model, mine, page)
+        _print_model(model, findings, page)
 
 
 def _print_model(model: ModelFact, findings: Sequence[Finding], page: Page) -> None:
@@ -59,16 +59,13 @@ def _print_model(model: ModelFact, findings: Sequence[Finding], page: Page) -> N
             page.line(Text(row, style="dim"), indent=2, hanging=6)
     if model.layers:
         page.line(Text())
-        page.console.print(Padding(layer_tree(model, page.symbols), (0, 0, 0, 2), expand=False))
+        page.console.print(Padding(_layer_tree(model, page.symbols), (0, 0, 0, 2), expand=False))
     if findings:
         page.line(Text())
         page.findings(findings)
 
 
-# ---------------------------------------------------------------------------------------- the tree
-
-
-def layer_tree(model: ModelFact, symbols: Symbols) -> Tree:
+def _layer_tree(model: ModelFact, symbols: Symbols) -> Tree:
     """Return the model's layers as a tree; a branch whose layers are all alike is one line."""
     root = tree_of(model.layers)
     failing = [x.name for x in model.layers if x.verdict == "fails"]
@@ -88,20 +85,20 @@ def _written(tree: Tree, symbols: Symbols) -> Tree:
     return tree
 
 
-def _whole(node: Branch, depth: int, apart: Apart) -> bool:
+def _whole(node: Branch, depth: int, apart: _Apart) -> bool:
     """Whether the branch is one line: all its layers alike, or too deep, and none that is shown by itself."""
     if not apart.isdisjoint(x.name for x in node.layers):
         return False
     return depth <= 0 or (len(node.layers) > 1 and len({x.verdict for x in node.layers}) == 1)
 
 
-def _lines(node: Branch, depth: int, apart: Apart) -> int:
+def _lines(node: Branch, depth: int, apart: _Apart) -> int:
     if _whole(node, depth, apart):
         return 1
     return len(node.own) + sum(_lines(child, depth - 1, apart) for child in node.children.values())
 
 
-def _grow(tree: Tree, node: Branch, depth: int, model: ModelFact, apart: Apart) -> None:
+def _grow(tree: Tree, node: Branch, depth: int, model: ModelFact, apart: _Apart) -> None:
     shown = 0
     for name, child in node.children.items():
         path, inner = shortened(name, child)

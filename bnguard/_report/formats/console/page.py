@@ -1,4 +1,4 @@
-"""A page of the console report: lines that never run over the width, and what models and loaders show alike."""
+"""A page of the console report: lines that never run over the width, and what models and loaders show alike; a diff."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_FINDINGS = 8
 
 MOST_NOTES = 12
 
-NARROW = 30
+_NARROW = 30
 """Text with less room than this beside its lead goes below it."""
 
 
@@ -56,12 +56,12 @@ class Page:
 
         """
         head = Text(" " * indent) + (self.symbols.text(lead) if lead else Text())
-        if lead and self.console.width - head.cell_len < NARROW:
+        if lead and self.console.width - head.cell_len < _NARROW:
             self.console.print(head, soft_wrap=True)
             head = Text(" " * (indent + 4))
         left = head.cell_len if hanging is None else hanging
         plain = self.symbols.text(text)
-        room = max(NARROW - 4, self.console.width - max(left, head.cell_len))
+        room = max(_NARROW - 4, self.console.width - max(left, head.cell_len))
         for i, part in enumerate(plain.wrap(self.console, room) if plain.plain else [plain]):
             part.rstrip()
             self.console.print((head if i == 0 else Text(" " * left)) + part, soft_wrap=True)
@@ -74,25 +74,25 @@ class Page:
         sentence = Text.assemble((subject, "bold"), (answer.before, colour), layer, answer.after)
         self.line(sentence, lead=self.symbols.mark(answer.state))
 
-    def notes(self, said: Iterable[tuple[str, str, str]], everyone: int, most: int = MOST_NOTES) -> int:
+    def notes(self, notes: Iterable[tuple[str, str, str]], everyone: int, most: int = MOST_NOTES) -> int:
         """Print what else there is to know, each sentence once, and return how many sentences there are.
 
         Args:
-            said: of whom, what kind of sentence, the sentence.
+            notes: of whom, what kind of sentence, the sentence.
             everyone: of how many something could be said; a sentence about all of them names nobody.
             most: sentences beyond these are counted.
 
         """
-        whose: dict[tuple[str, str], dict[str, None]] = {}
-        for owner, kind, sentence in said:
-            whose.setdefault((kind, sentence), {})[owner] = None
-        for (kind, sentence), owners in list(whose.items())[:most]:
+        owners_by_sentence: dict[tuple[str, str], dict[str, None]] = {}
+        for owner, kind, sentence in notes:
+            owners_by_sentence.setdefault((kind, sentence), {})[owner] = None
+        for (kind, sentence), owners in list(owners_by_sentence.items())[:most]:
             names = "" if len(owners) == everyone else f"{named(list(owners))}: "
             style = "magenta" if kind == "unknown" else "dim"
             self.line(Text(f"{names}{sentence}"), indent=2, lead=Text(f"{kind:9}", style))
-        if len(whose) > most:
-            self.line(Text(f"and {len(whose) - most} more notes in --format json", style="dim"), indent=11)
-        return len(whose)
+        if len(owners_by_sentence) > most:
+            self.line(Text(f"and {len(owners_by_sentence) - most} more notes in --format json", style="dim"), indent=11)
+        return len(owners_by_sentence)
 
     def findings(self, findings: Iterable[Finding], most: int = MOST_FINDINGS) -> None:
         """Print the findings, those of one rule together and each remedy once; beyond ``most`` they are counted."""
@@ -132,3 +132,15 @@ def _by_rule(findings: Iterable[Finding]) -> Iterator[list[Finding]]:
     for finding in findings:
         groups.setdefault((finding.code, finding.severity), []).append(finding)
     yield from groups.values()
+
+
+_DIFF_STYLE = {"---": "bold", "+++": "bold", "@@": "cyan", "+": "green", "-": "red"}
+"""By how a line begins, the longer beginnings first."""
+
+
+def show_diff(diff: str) -> None:
+    """Print a unified diff, a line as a line however long it is; NO_COLOR switches colour off."""
+    console = Console(highlight=False, soft_wrap=True)
+    for line in diff.split("\n")[:-1]:
+        style = next((style for start, style in _DIFF_STYLE.items() if line.startswith(start)), "")
+        console.print(Text(line, style))

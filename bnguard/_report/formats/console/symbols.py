@@ -19,6 +19,7 @@ SEVERITY_STYLE = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severi
 VERDICT_STYLE = {
     "fails": "bold red",
     "single-sample": "yellow",
+    "data-dependent": "magenta",
     "thin": "cyan",
     "ok": "green",
     "frozen": "blue",
@@ -28,7 +29,7 @@ VERDICT_STYLE = {
 
 STATE_STYLE = {"breaks": "bold red", "unknown": "bold magenta", "warns": "bold yellow", "holds": "bold green"}
 
-WIDEST = 24
+_WIDEST = 24
 """Cells of an epoch's picture."""
 
 _PLAIN = str.maketrans({TIMES: "x", "…": "...", "█": "#", "▁": ".", "≥": ">=", "←": "<-", "≤": "<="})
@@ -61,7 +62,7 @@ class Symbols(NamedTuple):
 
     @property
     def arrow(self) -> str:
-        """Before the place of the lone sample."""
+        """Before the place of the single sample."""
         return "←" if self.fancy else "<-"
 
     @property
@@ -84,26 +85,26 @@ class Symbols(NamedTuple):
             return text
         plain = Text(style=text.style, end=text.end)
         for piece in text.divide([]) if not text.spans else _pieces(text):
-            said = visible(piece.plain)
+            plain_text = visible(piece.plain)
             if not self.fancy:
-                said = said.translate(_PLAIN).encode(self.encoding, "replace").decode(self.encoding)
-            plain.append(said, style=piece.spans[0].style if piece.spans else "")
+                plain_text = plain_text.translate(_PLAIN).encode(self.encoding, "replace").decode(self.encoding)
+            plain.append(plain_text, style=piece.spans[0].style if piece.spans else "")
         return plain
 
-    def epoch(self, stream: Stream, lone_style: str) -> Text:
-        """Return a picture of the epoch: one block a batch, its height its size, lone samples in colour."""
+    def epoch(self, stream: Stream, single_style: str) -> Text:
+        """Return a picture of the epoch: one block a batch, its height its size, single samples in colour."""
         largest = max((size for size, _ in stream.batches), default=1)
         picture = Text()
         for i, (size, count) in enumerate(stream.batches):
-            lone = size == 1 or holds_one(stream, i)
+            single = size == 1 or holds_one(stream, i)
             level = len(self.heights) - 1 if size == largest > 1 else 0
             if 1 < size < largest:
                 level = max(1, round((len(self.heights) - 1) * size / largest) - 1)
-            style = lone_style if lone else "green" if size == largest else "cyan"
+            style = single_style if single else "green" if size == largest else "cyan"
             picture.append(_abridged(self.heights[level], count, self.fancy), style=style)
-        if picture.cell_len > WIDEST:
+        if picture.cell_len > _WIDEST:
             dots = Text("…" if self.fancy else "..", style="dim")
-            picture = picture[: WIDEST // 2] + dots + picture[-(WIDEST // 2 - 2) :]
+            picture = picture[: _WIDEST // 2] + dots + picture[-(_WIDEST // 2 - 2) :]
         return picture
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bnguard._facts.loaders import runs_text
-from bnguard._report.words import holds_one, lone_place, whose_text
+from bnguard._report.words import holds_one, ranks_text, single_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ HEIGHT = 40
 MOST_STREAMS = 16
 """Ranks and workers with plans of their own are drawn up to this many a loader; the JSON document holds all."""
 
-MOST_BARS = 60
+_MOST_BARS = 60
 """An epoch of so few steps is drawn batch by batch, a longer one run by run."""
 
 MOST_RUNS = 240
@@ -46,7 +46,7 @@ class Strip:
         whose: ranks and workers, '' where there is one of each.
         sizes: the batch sizes in words.
         steps: how many batches.
-        bars: the picture; lone batches come last, so that nothing covers them.
+        bars: the picture; single batches come last, so that nothing covers them.
         pin: where in the picture (percent) it breaks, None where it does not.
         place: what breaks there, in words.
 
@@ -70,44 +70,44 @@ def _strip(loader: LoaderFact, stream: Stream, stops: Sequence[ForecastFact]) ->
     runs = [(size, count, size == 1 or holds_one(stream, i)) for i, (size, count) in enumerate(stream.batches)]
     largest = max((size for size, _, _ in runs), default=1)
     steps = stream.steps
-    if steps <= MOST_BARS:
-        runs = [(size, 1, lone) for size, count, lone in runs for _ in range(count)]
+    if steps <= _MOST_BARS:
+        runs = [(size, 1, single) for size, count, single in runs for _ in range(count)]
     wide = min(100.0, _WIDEST * steps)
     bars = list(_bars(list(_fewer(runs, steps)), largest, wide))
     stop = min((f for f in stops if _is_at(f, stream)), key=lambda f: f.step or 0, default=None)
-    place = lone_place(loader, stream)
+    place = single_place(loader, stream)
     if stop is not None:
         place = f"{stop.model} stops at step {stop.step:,} of {stop.steps or steps:,}"
     index = _index(stream, stop, runs) if place else None
     pin = round(min(99.0, (index + 0.5) * wide / steps), 2) if index is not None and steps else None
     ordered = tuple(sorted(bars, key=lambda b: b.kind == "lone"))
-    return Strip(whose_text(loader, stream), runs_text(stream.batches), steps, ordered, pin, place)
+    return Strip(ranks_text(loader, stream), runs_text(stream.batches), steps, ordered, pin, place)
 
 
 def _fewer(runs: Sequence[tuple[int, int, bool]], steps: int) -> Iterator[tuple[int, int, bool]]:
-    """Join runs until there are few enough; a lone sample is never lost in the others."""
-    if len(runs) <= max(MOST_RUNS, MOST_BARS):
+    """Join runs until there are few enough; a single sample is never lost in the others."""
+    if len(runs) <= max(MOST_RUNS, _MOST_BARS):
         yield from runs
         return
     room = steps / MOST_RUNS
-    size, count, lone = 0, 0, False
+    size, count, single = 0, 0, False
     for next_size, next_count, next_lone in runs:
-        size, count, lone = max(size, next_size), count + next_count, lone or next_lone
+        size, count, single = max(size, next_size), count + next_count, single or next_lone
         if count >= room:
-            yield size, count, lone
-            size, count, lone = 0, 0, False
+            yield size, count, single
+            size, count, single = 0, 0, False
     if count:
-        yield size, count, lone
+        yield size, count, single
 
 
 def _bars(runs: Sequence[tuple[int, int, bool]], largest: int, wide: float) -> Iterator[Bar]:
     steps = sum(count for _, count, _ in runs)
     done = 0
-    for size, count, lone in runs:
+    for size, count, single in runs:
         width = max(_NARROWEST, wide * count / steps)
         x = min(wide * done / steps, 100 - width)
         height = max(_LOWEST, round(HEIGHT * size / largest))
-        kind = "lone" if lone else "full" if size == largest else "short"
+        kind = "lone" if single else "full" if size == largest else "short"
         yield Bar(round(x, 3), round(width, 3), height, kind)
         done += count
 
@@ -124,8 +124,8 @@ def _index(stream: Stream, stop: ForecastFact | None, runs: Sequence[tuple[int, 
         return stop.step - 1
     wanted = stop.batch_size if stop is not None else 1
     done = 0
-    for size, count, lone in runs:
-        if lone or size == wanted:
+    for size, count, single in runs:
+        if single or size == wanted:
             return done
         done += count
     return None

@@ -8,16 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from bnguard._facts.models import THIN_VALUES
+from bnguard._facts.models import THIN_VALUES, LayerFact, ModelFact, Verdict
 from bnguard._report.words import named, number
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from bnguard._facts.models import LayerFact, ModelFact, Verdict
 
 HEIGHT, FLOOR = 240, 220
 _TOP, _BOTTOM = 16, 208
@@ -25,7 +20,7 @@ _TOP, _BOTTOM = 16, 208
 MOST_MARKS = 300
 """More layers than these share marks: what is closer together than a pixel says nothing."""
 
-_GRAVEST: tuple[Verdict, ...] = ("fails", "single-sample", "thin", "ok", "frozen")
+_GRAVEST: tuple[Verdict, ...] = ("fails", "single-sample", "data-dependent", "thin", "ok", "frozen")
 
 
 @dataclass(frozen=True)

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
-from bnguard._facts.models import Verdict
-from bnguard._report.branches import Branch, shortened, tree_of
+from bnguard._facts.models import LayerFact, ModelFact, StatisticsFact, Verdict
+from bnguard._report.pictures import Branch, shortened, tree_of
 from bnguard._report.words import dimensions, short_place
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from bnguard._facts.models import LayerFact, ModelFact, StatisticsFact
-
-DEEPEST = 24
+_DEEPEST = 24
 """Branches below are not nested further: browsers stop nesting somewhere, and phones have no room."""
 
-FEW = 40
+_FEW = 40
 """A tree of so few layers is open everywhere."""
 
 
@@ -70,12 +66,9 @@ class _Below(NamedTuple):
 def rows(model: ModelFact, anchors: Mapping[str, str]) -> Iterator[Row]:
     """Yield the rows of the tree; every opening has its closing.
 
-    Args:
-        model: whose layers to show.
-        anchors: ids of the layers that findings lead to, by dotted name.
-
+    ``anchors`` are ids of the layers that findings lead to, by dotted name.
     """
-    everything = len(model.layers) <= FEW
+    everything = len(model.layers) <= _FEW
     waiting = [_inside(_Below("", "", tree_of(model.layers)), model, anchors)]
     while waiting:
         row = next(waiting[-1], None)
@@ -85,7 +78,7 @@ def rows(model: ModelFact, anchors: Mapping[str, str]) -> Iterator[Row]:
                 yield Closing()
         elif not isinstance(row, _Below):
             yield row
-        elif len(waiting) > DEEPEST:
+        elif len(waiting) > _DEEPEST:
             for layer in row.node.layers:
                 yield _leaf(layer.name[len(row.above) :], layer, model, anchors)
         else:
