@@ -317,6 +317,7 @@ RULES: list[Rule] = [
                 def forward(self, x):
                     return self.bn(x[x[:, 0] > 0])
 
+
             model, x = Net(), torch.rand(8, 4)
             """,
             right="""
@@ -327,6 +328,7 @@ RULES: list[Rule] = [
 
                 def forward(self, x):
                     return self.bn(x * (x[:, :1] > 0))
+
 
             model, x = Net(), torch.rand(8, 4)
             """,

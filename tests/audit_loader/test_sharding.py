@@ -228,8 +228,9 @@ RANKS = {"n": 17, "batch_size": 8, "world_size": 4}
 )
 def test_who_makes_the_batches(name: str, divided: bool, kinds: set[str]):
     """Where a library deals out batches, their borders are not the loader's to move."""
-    report = bnguard.audit_loader(**RANKS | {"n": 33, "uneven": name.startswith("accelerate-s")}, sharding=name)
-    assert report.loaders[0].first_single is not None or name == "accelerate"
+    uneven = name in ("accelerate", "accelerate-split")  # without it they repeat samples and nothing breaks
+    report = bnguard.audit_loader(**RANKS | {"n": 33, "uneven": uneven}, sharding=name)
+    assert report.loaders[0].first_single is not None
     assert report.loaders[0].divided is divided
     assert {way.kind for way in report.suggestions} & {"merge-tail", "balance"} == kinds
 
@@ -368,3 +369,48 @@ def test_one_worker_is_one():
 def test_a_stream_cannot_be_balanced_in_a_range_of_sizes_either():
     ways = bnguard.audit_loader(n="9..40", batch_size=8, iterable=True).suggestions
     assert [way.kind for way in ways] == ["merge-tail"]
+
+
+# ----------------------------------------------------------------------------- where a law does not hold
+
+
+def test_a_dataset_that_has_grown_since_its_sampler_was_made():
+    data = list(range(9))
+    sampler = DistributedSampler(data, 2, 1, drop_last=True)
+    data += [9, 10, 11]
+    fact = one(DataLoader(data, 3, sampler=sampler))
+    assert (streams(fact), fact.world_size) == ([((1, 1), ((3, 1), (1, 1)))], 2)
+    assert "only rank 1 of 2 was looked at" in fact.unknown
+    assert [len(batch) for batch in BatchSampler(sampler, 3, False)] == [3, 1]
+
+
+def test_batches_of_another_law_in_a_shard_of_accelerate_are_looked_at():
+    """Accelerate's plan holds for plain batches of samples that nothing has divided before."""
+    from accelerate.data_loader import BatchSamplerShard
+
+    divided = BatchSampler(DistributedSampler(range(18), 2, 1), 4, False)
+    merged = bnguard.repair.merge_tail(DataLoader(range(9), 4)).batch_sampler
+    for inner in (divided, merged):
+        shard = BatchSamplerShard(inner, 2, 1)
+        real = [len(batch) for batch in shard]
+        fact = one(DataLoader(range(18), batch_sampler=shard))
+        assert [size for _, batches in streams(fact) for size, count in batches for _ in range(count)] == real
+        assert [ranks for ranks, _ in streams(fact)] == [(1, 1)]
+        assert fact.unknown == "only rank 1 of 2 was looked at"
+
+
+def test_samplers_that_are_not_enumerated():
+    from accelerate.data_loader import SeedableRandomSampler
+
+    many = range(10**15 + 1)
+    fact = one(DataLoader(many, 8, sampler=SeedableRandomSampler(many)))
+    assert fact.streams[0].batches == ((8, 125 * 10**12), (1, 1))
+
+
+def test_a_safe_loader_of_lightning_is_its_own_repair():
+    from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
+
+    for samples, safe in ((16, True), (18, False)):
+        sampler = DistributedSamplerWrapper(SequentialSampler(range(samples)), num_replicas=2, rank=0)
+        loader = DataLoader(range(samples), 4, sampler=sampler)
+        assert (bnguard.repair.merge_tail(loader) is loader) is safe

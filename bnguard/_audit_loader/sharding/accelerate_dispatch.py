@@ -32,6 +32,7 @@ class _AccelerateDispatch(ShardingLaw):
         return Recognised(part.state.num_processes, part.state.process_index, None, unknown=why)
 
     def exclusions(self, setup: Setup) -> Iterator[tuple[str, str]]:
+        yield from super().exclusions(setup)
         if setup.uneven:
             message = "--uneven means nothing to Accelerate's dispatcher, which shares the last round evenly"
             yield message, "leave --uneven out"
