@@ -60,7 +60,7 @@ def _backend(call: Call) -> str | None:
         return None
     if call.input.is_cuda and not torch.backends.cudnn.enabled:
         return "native"
-    mean, weight = call.tensor("running_mean"), call.tensor("weight")
+    mean, weight = call.tensors.get("running_mean"), call.tensors.get("weight")
     return private.batch_norm_backend(
         tuple(call.input.shape),
         call.input.dtype,

@@ -144,15 +144,9 @@ class NormKind:
         """All names of classes and functions in the entry."""
         return (*self.classes, *self.synchronised, *self.refusing_alone, *(f.name for f in self.functions))
 
-    def refuses(self, function: NormFunction, shape: Shape, arguments: Mapping[str, Any]) -> bool:
-        """Whether the function raises because a statistic would be taken over one value."""
-        count = self.checked or self.values
-        return function.refusal is not None and batch_statistics(function, arguments) and count(shape, arguments) == 1
-
-
-def batch_statistics(function: NormFunction, arguments: Mapping[str, Any]) -> bool:
-    """Whether a call uses the statistics of its own input."""
-    return bool(arguments.get("batch_statistics", function.batch_statistics))
+    def checks_one(self, shape: Shape, arguments: Mapping[str, Any]) -> bool:
+        """Whether the check for one value, where a function has it, counts one."""
+        return (self.checked or self.values)(shape, arguments) == 1
 
 
 class NormKinds:

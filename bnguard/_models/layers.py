@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from operator import attrgetter
 from types import CodeType
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bnguard import _private_torch as private
 from bnguard._facts.models import NormCall
-from bnguard._facts.norm_kinds import ATTRIBUTES, KINDS, NormFunction, NormKind, batch_statistics, place_of
+from bnguard._facts.norm_kinds import ATTRIBUTES, KINDS, NormFunction, NormKind, place_of
 
 WEIGHTED = (
     nn.Conv1d,
@@ -121,10 +121,12 @@ def _first(module: nn.Module, word: str) -> object:
 
 
 def _kind(module: nn.Module, known: Norms) -> NormKind | None:
+    kind = known.kind_of_class(type(module))
+    if kind is None or not kind.measured:
+        return kind
     if isinstance(module, private.script_module_type()):
         return known.kind_of_scripted(_type_name(module))
-    kind = known.kind_of_class(type(module))
-    if kind is not None and kind.measured and (private.has_children(module) or running_statistics(module) is None):
+    if private.has_children(module) or running_statistics(module) is None:
         return None  # nothing kept, or kept for a normalisation layer inside
     return kind
 
@@ -146,7 +148,7 @@ def running_statistics(module: nn.Module) -> tuple[Tensor, Tensor] | None:
 # -------------------------------------------------------------- the table of normalisation kinds as this process has it
 
 
-TENSORS = ("running_mean", "running_var", "weight", "bias")
+TENSORS = ("weight", "bias", "running_mean", "running_var")
 
 _ONE_VALUE = ValueError.__name__
 """What the check for one value per statistic raises."""
@@ -165,15 +167,33 @@ class Bound:
         return Call(self, self.function.bind(args, kwargs))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class Call:
     """One call of a normalisation function, its arguments under the words of ``bnguard._facts.norm_kinds``.
 
-    It holds tensors: it lives as long as a call is looked at, and no longer.
+    It holds tensors: it lives as long as a call is looked at, and no longer. A trace makes one for each call of a
+    model's layers, so that what is asked several times is found out once.
+
+    Attributes:
+        shape: of the input, channels at index 1.
+        tensors: weight, bias and running statistics by name, those that are given.
+        batch_statistics: whether the call uses the statistics of its own input.
+
     """
 
     bound: Bound
     arguments: Mapping[str, Any]
+    shape: tuple[int, ...] = field(init=False)
+    tensors: Mapping[str, Tensor] = field(init=False)
+    batch_statistics: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        given = self.arguments
+        shape = tuple(self.input.shape)
+        last = len(shape) > 2 and given.get("channels_last")
+        self.shape = (shape[0], shape[-1], *shape[1:-1]) if last else shape
+        self.tensors = {name: t for name in TENSORS if isinstance(t := given.get(name), Tensor)}
+        self.batch_statistics = bool(given.get("batch_statistics", self.bound.function.batch_statistics))
 
     @property
     def kind(self) -> NormKind:
@@ -186,19 +206,6 @@ class Call:
         given: Tensor = self.arguments["input"]
         return given
 
-    @cached_property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the input, channels at index 1."""
-        shape = tuple(self.input.shape)
-        if len(shape) > 2 and self.arguments.get("channels_last"):
-            return (shape[0], shape[-1], *shape[1:-1])
-        return shape
-
-    @property
-    def batch_statistics(self) -> bool:
-        """Whether the call uses the statistics of its own input."""
-        return batch_statistics(self.bound.function, self.arguments)
-
     @property
     def values(self) -> int:
         """Over how many values each mean and variance is taken."""
@@ -207,7 +214,8 @@ class Call:
     @property
     def raises(self) -> bool:
         """Whether the function refuses the call because a statistic would be taken over one value."""
-        return self.kind.refuses(self.bound.function, self.shape, self.arguments)
+        refuses = self.batch_statistics and self.bound.function.refusal is not None
+        return refuses and self.kind.checks_one(self.shape, self.arguments)
 
     @property
     def features(self) -> int | None:
@@ -228,17 +236,11 @@ class Call:
     @property
     def params(self) -> Tensor | None:
         """Weight or bias, or else a running statistic: the tensor whose dtype must fit the input's."""
-        names = ("weight", "bias", "running_mean", "running_var")
-        return next((t for name in names if (t := self.tensor(name)) is not None), None)
-
-    def tensor(self, name: str) -> Tensor | None:
-        """Return weight, bias or a running statistic; None without it."""
-        given = self.arguments.get(name)
-        return given if isinstance(given, Tensor) else None
+        return next(iter(self.tensors.values()), None)
 
     def owners(self) -> Iterator[Tensor]:
         """Yield the tensors by which a layer is recognised."""
-        yield from (t for n in ("running_mean", "weight") if (t := self.tensor(n)) is not None)
+        yield from (self.tensors[name] for name in ("running_mean", "weight") if name in self.tensors)
 
     def changed(self, **changes: Any) -> Call:  # noqa: ANN401 - any argument
         """Return the call with some arguments replaced."""
@@ -256,12 +258,11 @@ class Call:
 
     def fits(self) -> bool:
         """Whether no size stands against the call; otherwise PyTorch knows what it thinks of it."""
-        features, tensors = self.features, {name: self.tensor(name) for name in TENSORS}
-        needed = () if self.batch_statistics else (tensors["running_mean"], tensors["running_var"])
+        features = self.features
         return (
             features is not None
-            and not any(t is None for t in needed)
-            and all(t is None or t.numel() == features for t in tensors.values())
+            and (self.batch_statistics or ("running_mean" in self.tensors and "running_var" in self.tensors))
+            and all(t.numel() == features for t in self.tensors.values())
         )
 
     def raise_as_torch(self) -> None:
@@ -273,8 +274,11 @@ class Call:
         with private.no_modes():
             self.mapped(empty).run()
 
-    def fact(self) -> NormCall:
-        """Return what is true of the call, whichever function it is of."""
+    def fact(self, error: str | None = None, **special: Any) -> NormCall:  # noqa: ANN401 - further parts of the fact
+        """Return what is true of the call: whichever function it is of, and what is special to this one.
+
+        ``error`` is the name of the exception's type where the call is rejected for another reason than one value.
+        """
         params, raises = self.params, self.raises
         return NormCall(
             self.shape,
@@ -283,7 +287,8 @@ class Call:
             raises,
             dtype_name(self.input.dtype),
             None if params is None else dtype_name(params.dtype),
-            error=_ONE_VALUE if raises else None,
+            error=_ONE_VALUE if raises else error,
+            **special,
         )
 
 

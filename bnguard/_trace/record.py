@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from types import FrameType, FunctionType
 from typing import Any, NamedTuple
@@ -45,8 +45,7 @@ _OF_GRADIENTS = frozenset(
 """What a forward asks that is true only where gradients are recorded."""
 
 
-@dataclass(frozen=True)
-class RecordedCall:
+class RecordedCall(NamedTuple):
     """One normalisation call: of which kind, by which module, and with what.
 
     Attributes:
@@ -157,9 +156,7 @@ class NormRecorder(TorchFunctionMode):
         """Record the call, and return what lets the forward go on."""
         if not call.fits():
             call.raise_as_torch()
-        fact = call.fact()
-        if is_torch_batch_norm(call):
-            fact = _as_batch_norm_sees_it(call, fact, self._device)
+        fact = call.fact(**(_of_batch_norm(call, self._device) if is_torch_batch_norm(call) else {}))
         if fact.stops and len(self.calls) in self._raise_at:
             self._record(call, replace(fact, raises=False, rejected=None, error=None))  # the model goes on without it
             self.raised = _error_of(call, fact)
@@ -169,7 +166,7 @@ class NormRecorder(TorchFunctionMode):
             return call.input
         if fact.stops or not self._compute:
             return _passed_on(call)
-        return call.changed(**{n: t.clone() for n in _STATISTICS if (t := call.tensor(n)) is not None}).run()
+        return call.changed(**{name: call.tensors[name].clone() for name in _STATISTICS if name in call.tensors}).run()
 
     def _record(self, call: Call, fact: NormCall) -> None:
         self.calls.append(
@@ -178,8 +175,8 @@ class NormRecorder(TorchFunctionMode):
                 self._owner(call),
                 fact,
                 call.features,
-                call.tensor("weight") is not None or call.tensor("bias") is not None,
-                call.tensor("running_mean") is not None,
+                "weight" in call.tensors or "bias" in call.tensors,
+                "running_mean" in call.tensors,
                 call.momentum,
                 call.eps,
                 call.arguments.get("num_groups"),
@@ -214,7 +211,7 @@ def _passed_on(call: Call) -> Tensor:
     """Return the input as the call would, with values left as they are and a gradient wherever it would have one."""
     passed = call.input.clone()
     for name in ("weight", "bias"):
-        parameter = call.tensor(name)
+        parameter = call.tensors.get(name)
         if parameter is not None and parameter.requires_grad and torch.is_grad_enabled():
             passed = passed + 0 * parameter.sum().to(passed.dtype)
     return passed
@@ -270,27 +267,27 @@ def _copied(function: FunctionType) -> FunctionType:
 # ------------------------------------------------------------------------- what is special to torch's batch_norm
 
 
-def _as_batch_norm_sees_it(call: Call, fact: NormCall, device: str) -> NormCall:
-    """Add what batch_norm alone has: a choice of backend, and dtypes and an eps that it rejects."""
-    weight, mean = call.tensor("weight"), call.tensor("running_mean")
+def _of_batch_norm(call: Call, device: str) -> dict[str, Any]:
+    """Return what batch_norm alone has: a choice of backend, and dtypes and an eps that it rejects."""
+    given, eps = call.tensors, call.eps
+    weight, mean = given.get("weight"), given.get("running_mean")
     backend = partial(
         private.batch_norm_backend,
         call.shape,
         call.input.dtype,
-        None if weight is None or call.tensor("bias") is None else weight.dtype,
-        None if mean is None or call.tensor("running_var") is None else mean.dtype,
+        None if weight is None or "bias" not in given else weight.dtype,
+        None if mean is None or "running_var" not in given else mean.dtype,
         call.batch_statistics,
         device=device,
     )
-    affine = weight if weight is not None else call.tensor("bias")
-    refused = _rejected(call.input.dtype, _dtype(affine), _dtype(mean)) or _bad_eps(call)
-    return replace(
-        fact,
-        backend=backend(call.eps),
-        eps_avoids_cudnn=0 < call.eps < DEFAULT_EPS and backend(call.eps) != "cudnn" == backend(DEFAULT_EPS),
-        rejected=refused.message if refused else None,
-        error=fact.error or (refused.error if refused else None),
-    )
+    affine = given.get("bias") if weight is None else weight
+    refused = _rejected(call.input.dtype, _dtype(affine), _dtype(mean)) or (None if eps > 0 else _bad_eps(call))
+    return {
+        "backend": backend(eps),
+        "eps_avoids_cudnn": 0 < eps < DEFAULT_EPS and backend(eps) != "cudnn" == backend(DEFAULT_EPS),
+        "rejected": refused.message if refused else None,
+        "error": refused.error if refused else None,
+    }
 
 
 class _Refusal(NamedTuple):
@@ -339,8 +336,6 @@ def _rejected(input_dtype: torch.dtype, param: torch.dtype | None, stats: torch.
 
 def _bad_eps(call: Call) -> _Refusal | None:
     """Return torch's words for an eps that it rejects; which ones it rejects differs between releases."""
-    if call.eps > 0:
-        return None
     try:
         with private.no_modes(), torch.no_grad():
             one = torch.ones(1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -78,7 +77,7 @@ def data_dependent(trace: Trace, other: Trace) -> list[RecordedCall]:
     for recorded in trace.calls:
         known = shapes[id(recorded.owner)]
         changed = known.pop(0) != recorded.call.shape if known else ended
-        marked.append(replace(recorded, data_dependent=changed))
+        marked.append(recorded._replace(data_dependent=changed))
     return marked
 
 
