@@ -15,6 +15,8 @@ from typing import Any
 import torch
 
 FAKE_TENSOR_LOGGER = "torch._subclasses.fake_tensor"
+# The property of a DataLoader that each of its iterators draws its indices from.
+INDEX_SAMPLER = "_index_sampler"
 
 
 @lru_cache(maxsize=1)

@@ -13,6 +13,7 @@ from weakref import ReferenceType, ref
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, default_collate, default_convert
 
+from bnguard import _private_torch as private
 from bnguard._facts.models import SourceLine
 from bnguard._preflight.batches import MOST_TENSORS, Kind, batch_size_of, storage_of, tensors_in
 from bnguard._preflight.outcome import Settings
@@ -339,29 +340,10 @@ class Pass:
         return any(new < old for new, old in zip(kind.others, known, strict=True))
 
 
-class Indices:
-    """Stands for a loader's own sampler of batches: as long, but it yields what is chosen."""
-
-    def __init__(self, sampler: Any, record: SeenLoader) -> None:  # noqa: ANN401 - any iterable of indices
-        self._sampler = sampler
-        self._record = record
-
-    def __iter__(self) -> Iterator[Any]:
-        batches = iter(self._sampler)  # now, as torch does: a sampler may count how often it was asked
-        run = self._record.passes[-1] if self._record.passes else None  # workers that persist keep this object
-        return batches if run is None or run.is_stream else run.choose(batches)
-
-    def __len__(self) -> int:
-        return len(self._sampler)
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of the sampler
-        return getattr(self._sampler, name)
-
-
 def way_of(loader: DataLoader[Any]) -> tuple[Way, str | None]:
     """Return how batches of this loader can be left out, and what else than the sampler decides their rows."""
     iterating = next(kind for kind in type(loader).__mro__ if "__iter__" in vars(kind))
-    if not iterating.__module__.startswith(("torch.", "accelerate.")):
+    if not iterating.__module__.startswith(("torch.", "accelerate.")) or private.INDEX_SAMPLER not in vars(DataLoader):
         return "whole", f"{iterating.__name__} iterates in its own way"
     if isinstance(loader.dataset, IterableDataset):
         return "fetched", None

@@ -25,7 +25,7 @@ from bnguard._facts.models import SourceLine
 from bnguard._preflight import outcome
 from bnguard._preflight.loops import Enumerate
 from bnguard._preflight.outcome import Settings, Stop
-from bnguard._preflight.passes import Indices, Pass
+from bnguard._preflight.passes import Pass, SeenLoader
 from bnguard._preflight.recorder import Call, Recorder
 from bnguard._trace.copies import unwrap
 from bnguard._usercode import display_path, whose
@@ -75,7 +75,7 @@ def replace(stack: ExitStack, owner: Any, name: str, value: object) -> None:  # 
 def _watch_loaders(stack: ExitStack, recorder: Recorder) -> None:
     inside = _Inside()
     make, iterate = DataLoader.__init__, DataLoader.__iter__
-    sampler = vars(DataLoader)["_index_sampler"]
+    sampler: Any = vars(DataLoader).get(private.INDEX_SAMPLER)
     watched: set[type] = {DataLoader}
 
     @functools.wraps(make)
@@ -89,11 +89,31 @@ def _watch_loaders(stack: ExitStack, recorder: Recorder) -> None:
 
     def chosen(self: DataLoader[Any]) -> object:
         own = sampler.fget(self)
-        return own if recorder.closed or id(self) not in inside.loaders else Indices(own, recorder.of(self))
+        return own if recorder.closed or id(self) not in inside.loaders else _Indices(own, recorder.of(self))
 
     replace(stack, DataLoader, "__init__", make_and_tell)
     replace(stack, DataLoader, "__iter__", _telling(iterate, recorder, inside))
-    replace(stack, DataLoader, "_index_sampler", property(chosen))
+    if sampler is not None:
+        replace(stack, DataLoader, private.INDEX_SAMPLER, property(chosen))
+
+
+class _Indices:
+    """Stands for a loader's own sampler of batches: as long, but it yields what is chosen."""
+
+    def __init__(self, sampler: Any, record: SeenLoader) -> None:  # noqa: ANN401 - any iterable of indices
+        self._sampler = sampler
+        self._record = record
+
+    def __iter__(self) -> Iterator[Any]:
+        batches = iter(self._sampler)  # now, as torch does: a sampler may count how often it was asked
+        run = self._record.passes[-1] if self._record.passes else None  # workers that persist keep this object
+        return batches if run is None or run.is_stream else run.choose(batches)
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of the sampler
+        return getattr(self._sampler, name)
 
 
 def _telling(

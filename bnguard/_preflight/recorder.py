@@ -56,7 +56,7 @@ class Use:
     recipes: list[Recipe] = field(default_factory=list)
     calls: int = 0
     trains: bool = False
-    _values: dict[tuple[int, int, int], tuple[int, ...]] = field(default_factory=dict)
+    known_values: dict[tuple[int, int, int], tuple[int, ...]] = field(default_factory=dict)
 
     def ran(self, call: Call) -> None:
         """Note what the layers of a call that came to its end have met."""
@@ -65,7 +65,7 @@ class Use:
         if call.batch is None or self.loader is None:
             return
         key = (size, hash(call.shapes), len(call.values))
-        known = self._values.setdefault(key, tuple(call.values))
+        known = self.known_values.setdefault(key, tuple(call.values))
         if known != tuple(call.values):
             self.loader.rows = "the data decide how many values a normalisation layer gets"
 
