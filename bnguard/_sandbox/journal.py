@@ -53,12 +53,11 @@ class Journal:
         self._kept = os.path.join(state, "kept")
         self._places = {os.stat(self._kept).st_dev: self._kept}
         self._hidden = f".{os.path.basename(state)}"
-        self._covered, self._through, self._shared = (
-            tuple(f"{folder.rstrip('/')}/" for folder in folders)
-            for folders in (covered, through, (*NEVER, state, *shared))
-        )
+        kinds = ((False, ("/dev/shm",)), (True, (*NEVER, *covered)), (False, through), (True, (state, *shared)))
+        covers = {f"{folder.rstrip('/')}/": covers for covers, folders in kinds for folder in folders}
+        self._covers = sorted(covers.items(), key=lambda item: -len(item[0]))
         self._names = itertools.count()
-        self._marks: dict[str, bool] = {}
+        self._marks: dict[str, tuple[bool, int | None]] = {}
         self._inodes: set[tuple[int, int]] = set()
         self._said: set[str] = set()
         self._touched: set[str] = set()
@@ -124,8 +123,9 @@ class Journal:
 
     def _linking(self, source: str, target: str) -> None:
         if not os.path.lexists(target) and os.path.isdir(os.path.dirname(target)):
+            born, found = self._born(source), lstat(source)
             self._absent(target)
-            self._marks[target] = self._born(source)
+            self._marks[target] = born, found and found.st_ino
 
     def _changing(self, path: str) -> None:
         path = os.path.realpath(path)
@@ -149,14 +149,14 @@ class Journal:
         except OSError:
             os.rename(kept, path)
             raise
-        self._marks[path] = True
+        self._marks[path] = True, os.stat(path).st_ino
         return True
 
     def _absent(self, path: str) -> None:
         if not self._born(path):
             self._touch(path)
             self._line("entry", path)
-        self._marks[path] = True
+        self._marks[path] = True, None
 
     def _removing(self, path: str) -> None:
         if not os.path.lexists(path):
@@ -169,7 +169,6 @@ class Journal:
             elif not os.listdir(path):  # else it will not be removed
                 self._touch(path)
                 self._gone_folder(path, found)
-        self._marks.pop(path, None)
 
     def _gone_folder(self, path: str, found: os.stat_result) -> None:
         """Put a folder aside and an empty one in its place: who works in it, a terminal say, has it back afterwards."""
@@ -194,21 +193,28 @@ class Journal:
         if not born:
             self._touch(source)
             self._line("move", source, state_of(source), to=target)
-        below = [path for path in self._marks if path.startswith(source + os.sep)]
-        self._marks.update({target + path[len(source) :]: self._marks.pop(path) for path in below})
-        self._marks.pop(source, None)
-        self._marks[target] = born
+        for path in [source, *(path for path in self._marks if path.startswith(source + os.sep))]:
+            moved_to, found, was_born = target + path[len(source) :], lstat(path), self._born(path)
+            if found is not None:
+                if born and not was_born:  # it was there before, and goes along with what was not
+                    self._line("move", path, state_of(path), to=moved_to)
+                self._marks[path] = self._marks[moved_to] = was_born, found.st_ino
+        self._marks[source] = self._marks[target] = born, moved.st_ino
 
-    # What the script has made itself needs no line
+    # What the script has made itself needs no line. It is known by its path and its number: what is about to be done is
+    # noted before, and may fail.
 
     def _born(self, path: str) -> bool:
         """Whether a path, or the nearest folder above it of which we know, was made by the script."""
-        while path not in self._marks:
+        while True:
+            born, number = self._marks.get(path, (False, None))
+            if path in self._marks and (found := lstat(path)) is not None and number in (None, found.st_ino):
+                self._marks[path] = born, found.st_ino
+                return born
             parent = os.path.dirname(path)
             if parent == path:
                 return False
             path = parent
-        return self._marks[path]
 
     # Putting aside
 
@@ -302,7 +308,8 @@ class Journal:
             raise Refused(error.errno, f"bnguard: {reason}", path) from None
 
     def _is_covered(self, path: str) -> bool:
-        return path.startswith(self._shared) or (path.startswith(self._covered) and not path.startswith(self._through))
+        """Whether the nearest folder above a path of which anything is known is one in which nothing is put aside."""
+        return next((covers for folder, covers in self._covers if path.startswith(folder)), False)
 
     def _say_refused(self, text: str) -> None:
         self.note("refused", text)
