@@ -28,6 +28,9 @@ COPIED_ANYWAY = 1 << 22
 DISK_LEFT = 64 << 20
 """Bytes that copies leave free on the disk."""
 
+Key = tuple[int, int]
+"""Device and number: by these a file or a folder is known, whatever it is called."""
+
 NEVER = ("/dev", "/proc", "/sys")
 
 
@@ -53,16 +56,17 @@ class Journal:
         self._kept = os.path.join(state, "kept")
         self._places = {os.stat(self._kept).st_dev: self._kept}
         self._hidden = f".{os.path.basename(state)}"
-        self._covered, self._through, self._shared = (
-            tuple(f"{folder.rstrip('/')}/" for folder in folders)
-            for folders in (covered, through, (*NEVER, state, *shared))
-        )
+        kinds = ((False, ("/dev/shm",)), (True, (*NEVER, *covered)), (False, through), (True, (state, *shared)))
+        covers = {f"{folder.rstrip('/')}/": covers for covers, folders in kinds for folder in folders}
+        self._covers = sorted(covers.items(), key=lambda item: -len(item[0]))
         self._names = itertools.count()
-        self._marks: dict[str, bool] = {}
-        self._inodes: set[tuple[int, int]] = set()
+        self._own: dict[Key, bool] = {}  # whether the script has made it
+        self._new: set[str] = set()  # paths at which nothing stood when the script was about to make something
+        self._guests: set[str] = set()  # names that the script has given to what was there before
+        self._copied: set[Key] = set()
         self._said: set[str] = set()
-        self._touched: set[str] = set()
-        self._lock = threading.RLock()
+        self._touched: set[Key] = set()
+        self._unlock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._unlock)
 
@@ -99,8 +103,6 @@ class Journal:
             with contextlib.suppress(OSError):
                 self._line(kind, text)
 
-    # What that takes
-
     def _writing(self, path: str, *, creates: bool, truncates: bool) -> None:
         path = os.path.realpath(path)
         if self._is_covered(path):
@@ -110,26 +112,29 @@ class Journal:
                 self._making(path)  # unless it is a link that leads nowhere but to itself
             return
         found = os.stat(path)
-        key = (found.st_dev, found.st_ino)
-        if not stat.S_ISREG(found.st_mode) or key in self._inodes or self._born(path) or not os.access(path, os.W_OK):
+        if not stat.S_ISREG(found.st_mode) or _key(found) in self._copied or self._is_own(path):
+            return
+        if not os.access(path, os.W_OK):
             return
         if truncates and found.st_nlink == 1 and found.st_size > COPIED_ANYWAY and self._replace(path, found):
             return
         self._line("content", path, state_of(path), kept=self._copy(path, found))
-        self._inodes.add(key)
+        self._copied.add(_key(found))
 
     def _making(self, path: str) -> None:
         if not os.path.lexists(path) and os.path.isdir(os.path.dirname(path)):
             self._absent(path)
+            self._new.add(path)
 
     def _linking(self, source: str, target: str) -> None:
-        if not os.path.lexists(target) and os.path.isdir(os.path.dirname(target)):
+        found = lstat(source)
+        if found is not None and not os.path.lexists(target) and os.path.isdir(os.path.dirname(target)):
+            self._own[_key(found)] = self._is_own(source)
             self._absent(target)
-            self._marks[target] = self._born(source)
 
     def _changing(self, path: str) -> None:
         path = os.path.realpath(path)
-        if os.path.exists(path) and not self._born(path) and not self._is_covered(path):
+        if os.path.exists(path) and not self._is_own(path) and not self._is_covered(path):
             self._line("stat", path, state_of(path))
 
     def _replace(self, path: str, found: os.stat_result) -> bool:
@@ -149,27 +154,24 @@ class Journal:
         except OSError:
             os.rename(kept, path)
             raise
-        self._marks[path] = True
+        self._own[_key(os.stat(path))] = True
         return True
 
     def _absent(self, path: str) -> None:
-        if not self._born(path):
+        if not self._is_own(os.path.dirname(path)):
             self._touch(path)
             self._line("entry", path)
-        self._marks[path] = True
 
     def _removing(self, path: str) -> None:
-        if not os.path.lexists(path):
+        found = lstat(path)
+        if found is None or self._is_own(path):
             return
-        if not self._born(path):
-            found = os.lstat(path)
-            if not stat.S_ISDIR(found.st_mode):
-                self._touch(path)
-                self._line("entry", path, state_of(path), kept=self._link(path, found))
-            elif not os.listdir(path):  # else it will not be removed
-                self._touch(path)
-                self._gone_folder(path, found)
-        self._marks.pop(path, None)
+        if not stat.S_ISDIR(found.st_mode):
+            self._touch(path)
+            self._line("entry", path, state_of(path), kept=self._link(path, found))
+        elif not os.listdir(path):  # else it will not be removed
+            self._touch(path)
+            self._gone_folder(path, found)
 
     def _gone_folder(self, path: str, found: os.stat_result) -> None:
         """Put a folder aside and an empty one in its place: who works in it, a terminal say, has it back afterwards."""
@@ -185,30 +187,41 @@ class Journal:
             return
         if replaced is not None and os.path.samestat(moved, replaced):
             return  # two names of one file: rename does nothing
-        born = self._born(source) or self._is_covered(source)
+        own = self._own[_key(moved)] = self._is_own(source) or self._is_covered(source)
         if replaced is not None:
             self._removing(target)
-        elif born:
+        elif own:
             self._absent(target)
         self._touch(target)
-        if not born:
+        if not own:
             self._touch(source)
+            self._follow(source, target)
+        else:
+            for path in [path for path in self._guests if path.startswith(source + os.sep)]:
+                self._follow(path, target + path[len(source) :])
+
+    def _follow(self, source: str, target: str) -> None:
+        """Note that something that was there before gets another name."""
+        if os.path.lexists(source) and not self._is_own(source):
             self._line("move", source, state_of(source), to=target)
-        below = [path for path in self._marks if path.startswith(source + os.sep)]
-        self._marks.update({target + path[len(source) :]: self._marks.pop(path) for path in below})
-        self._marks.pop(source, None)
-        self._marks[target] = born
+            self._guests.add(target)
 
-    # What the script has made itself needs no line
+    # What the script has made itself needs no line. It is known by its number, since what is noted may fail afterwards.
 
-    def _born(self, path: str) -> bool:
-        """Whether a path, or the nearest folder above it of which we know, was made by the script."""
-        while path not in self._marks:
+    def _is_own(self, path: str) -> bool:
+        """Whether the script has made what stands at a path, or the nearest folder above of which that is known."""
+        while True:
+            found = lstat(path)
+            if found is not None:
+                if path in self._new:
+                    self._new.discard(path)
+                    self._own.setdefault(_key(found), True)
+                if _key(found) in self._own:
+                    return self._own[_key(found)]
             parent = os.path.dirname(path)
             if parent == path:
                 return False
             path = parent
-        return self._marks[path]
 
     # Putting aside
 
@@ -221,7 +234,7 @@ class Journal:
         return self._copy(path, found) if stat.S_ISREG(found.st_mode) else None  # the others are made again
 
     def _copy(self, path: str, found: os.stat_result) -> str:
-        kept = os.path.join(self._kept, self._new_name())
+        kept = os.path.join(self._kept, f"{os.getpid()}-{next(self._names)}")
         with open(path, "rb") as source, open(kept, "xb") as target:
             if clone(source.fileno(), target.fileno()):
                 return kept
@@ -238,11 +251,8 @@ class Journal:
         import shutil  # which imports all kinds of compression
 
         if size > LIMIT_PER_FILE:
-            raise Refused(
-                errno.EFBIG,
-                f"holds {_gigabytes(size)}, more than the {_gigabytes(LIMIT_PER_FILE)} that can be put aside",
-                path,
-            )
+            most = _gigabytes(LIMIT_PER_FILE)
+            raise Refused(errno.EFBIG, f"holds {_gigabytes(size)}, more than the {most} that can be put aside", path)
         if size > COPIED_ANYWAY:
             held = sum(_on_disk(entry.stat(follow_symlinks=False)) for entry in os.scandir(self._kept))
             if held + size > LIMIT_IN_ALL:
@@ -261,18 +271,14 @@ class Journal:
             self._touch(place)
             self._line("place", place)
             os.makedirs(place, mode=0o700, exist_ok=True)
-        return None if place is None else os.path.join(place, self._new_name())
-
-    def _new_name(self) -> str:
-        return f"{os.getpid()}-{next(self._names)}"
-
-    # Lines
+        return None if place is None else os.path.join(place, f"{os.getpid()}-{next(self._names)}")
 
     def _touch(self, path: str) -> None:
         """Note the times of the folder that an entry is about to change in, once."""
         folder = os.path.dirname(path)
-        if folder not in self._touched and not self._born(folder) and not self._is_covered(f"{folder}/"):
-            self._touched.add(folder)
+        key = _key(os.lstat(folder))
+        if key not in self._touched and not self._is_own(folder) and not self._is_covered(f"{folder}/"):
+            self._touched.add(key)
             self._line("times", folder, state_of(folder))
 
     def _line(self, kind: str, path: str, was: dict[str, Any] | None = None, **more: str | None) -> None:
@@ -298,16 +304,15 @@ class Journal:
             own = isinstance(error, Refused)
             reason = error.strerror if own else f"cannot be put aside ({error.strerror})"
             path = error.filename if own else entries[0]
-            self._say_refused(f"{path} {reason}")
+            self.note("refused", f"{path} {reason}")
+            with contextlib.suppress(OSError):
+                text = f"bnguard: {path} {reason}; it was not touched\n"
+                os.write(2, text.encode(errors="backslashreplace"))
             raise Refused(error.errno, f"bnguard: {reason}", path) from None
 
     def _is_covered(self, path: str) -> bool:
-        return path.startswith(self._shared) or (path.startswith(self._covered) and not path.startswith(self._through))
-
-    def _say_refused(self, text: str) -> None:
-        self.note("refused", text)
-        with contextlib.suppress(OSError):
-            os.write(2, f"bnguard: {text}; it was not touched\n".encode(errors="backslashreplace"))
+        """Whether the nearest folder above a path of which anything is known is one in which nothing is put aside."""
+        return next((covers for folder, covers in self._covers if path.startswith(folder)), False)
 
     def _unlock(self) -> None:
         self._lock = threading.RLock()
@@ -343,16 +348,15 @@ def copy_data(source: int, target: int) -> None:
 
 def _data(handle: int, size: int) -> Iterator[tuple[int, int]]:
     """Yield where a file's data begin and end."""
-    seek: Callable[[int, int, int], int] | None = os.lseek if hasattr(os, "SEEK_DATA") else None
-    begin = 0
-    while begin < size:
-        try:
-            begin = begin if seek is None else seek(handle, begin, os.SEEK_DATA)
-            end = size if seek is None else seek(handle, begin, os.SEEK_HOLE)
-        except OSError:  # ENXIO: nothing but a hole is left
-            return
-        yield begin, end
-        begin = end
+    if not hasattr(os, "SEEK_DATA"):
+        yield 0, size
+        return
+    end = 0
+    with contextlib.suppress(OSError):  # ENXIO: nothing but a hole is left
+        while end < size:
+            begin = os.lseek(handle, end, os.SEEK_DATA)
+            end = os.lseek(handle, begin, os.SEEK_HOLE)
+            yield begin, end
 
 
 def _entry(path: str) -> str:
@@ -361,6 +365,10 @@ def _entry(path: str) -> str:
     if name in ("", ".", ".."):
         return os.path.realpath(path)
     return os.path.join(os.path.realpath(folder or "."), name)
+
+
+def _key(found: os.stat_result) -> Key:
+    return found.st_dev, found.st_ino
 
 
 def lstat(path: str) -> os.stat_result | None:

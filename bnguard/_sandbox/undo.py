@@ -51,16 +51,26 @@ def differences(journal: list[Line]) -> Iterator[tuple[str, What]]:
         if line.kind == "stat" and line.was is not None and stat.S_ISDIR(line.was["mode"]) and lstat(line.path):
             _open_up(line.path)
     first: dict[str, tuple[str, Was | None]] = {}
+    moves: list[Line] = []
     for line in journal:
         if line.kind in ("entry", "move", "content", "stat"):
-            first.setdefault(line.path, (line.kind, line.was))
+            first.setdefault(_first_name(line.path, moves), (line.kind, line.was))
         if line.to is not None:
             first.setdefault(line.to, ("entry", None))
+            moves.append(line)
     found = {path: what for path, (kind, was) in first.items() if (what := _difference(path, kind, was))}
     whole = tuple(path + os.sep for path in found if _is_another_folder(first[path][1], _state(path)))
     for path, what in sorted(found.items()):
         if not path.startswith(whole) and CACHE not in path:
             yield path, what
+
+
+def _first_name(path: str, moves: list[Line]) -> str:
+    """Return the name under which an entry began, of that which it has after some moves."""
+    for move in reversed(moves):
+        if move.to is not None and f"{path}{os.sep}".startswith(f"{move.to}{os.sep}"):
+            path = move.path + path[len(move.to) :]
+    return path
 
 
 def _is_another_folder(was: Was | None, now: Was | None) -> bool:

@@ -29,6 +29,8 @@ Operation = tuple[Any, ...]
 def any_operation(chance: random.Random) -> Operation:
     """Draw an operation, without Hypothesis."""
     path, other = chance.choice(NAMES), chance.choice(NAMES)
+    if chance.random() < 0.35:  # renames, some of which fail, are the hardest to follow
+        return (chance.choice(("rename", "replace", "move")), path, other)
     return chance.choice(
         [
             ("write", path, chance.choice(MODES), chance.choice(TEXTS)),

@@ -54,9 +54,10 @@ def test_what_runs_on_after_the_script_is_ended(cwd: Path, way: str, shared: Pat
         if os.fork() == 0:
             os.setsid()
             if os.fork() == 0:
+                open({str(shared / "new")!r}, "w").write(str(os.getpid()))
+                os.rename({str(shared / "new")!r}, {str(shared / "alive")!r})
                 while True:
                     open("log", "a").write("x")
-                    open({str(shared / "alive")!r}, "w").write(str(os.getpid()))
                     time.sleep(0.01)
         while not os.path.exists({str(shared / "alive")!r}): time.sleep(0.01)
         os._exit(7)
@@ -109,6 +110,59 @@ def test_kinds_of_files(cwd: Path, way: str) -> None:
         "dangling": "created", "nowhere": "created",
     }  # fmt: skip
     assert {os.path.relpath(left.path, cwd): left.what for left in ran.box.left_out} == expected
+
+
+def test_a_file_that_is_written_by_another_name(cwd: Path, way: str) -> None:
+    (cwd / "old").write_text("before")
+    script = write(cwd, "import os; os.link('old', 'new'); open('new', 'a').write('more'); os.remove('old')")
+    age(cwd)
+    before = tree(cwd)
+    ran = run(script, cwd, way=way)
+    assert ran.code == 0, ran.output
+    assert tree(cwd) == before
+
+
+def test_a_file_that_was_there_is_kept_wherever_the_script_puts_it(cwd: Path, way: str) -> None:
+    (cwd / "folder").mkdir()
+    for name in ("one", "folder/two"):
+        (cwd / name).write_text("before")
+    script = write(
+        cwd,
+        """
+        import os, shutil
+        os.makedirs("new/deep"); os.rename("one", "new/deep/one"); os.rename("folder", "new/folder")
+        open("new/folder/two", "w").write("x"); os.rename("new", "newer"); shutil.rmtree("newer")
+        """,
+    )
+    age(cwd)
+    before = tree(cwd)
+    ran = run(script, cwd, way=way)
+    assert ran.code == 0, ran.output
+    assert tree(cwd) == before
+    assert ran.left_out == {"one": "removed", "folder": "removed"}
+
+
+def test_renames_that_fail_do_not_make_a_file_the_scripts_own(cwd: Path, way: str) -> None:
+    """They are seen before they fail."""
+    (cwd / "old").write_text("before")
+    (cwd / "folder").mkdir()
+    (cwd / "folder/two").write_text("before")
+    script = write(
+        cwd,
+        """
+        import contextlib, os
+        os.mkdir("new"); os.makedirs("deep/er"); os.rename("folder/two", "deep/er/two")
+        for source, target in (("new", "old"), ("deep/er", "old"), ("old", "new"), ("new", "deep")):
+            with contextlib.suppress(OSError): os.rename(source, target)
+        open("old", "w").write("after"); open("deep/er/two", "a").write("after"); os.remove("deep/er/two")
+        """,
+    )
+    age(cwd)
+    before = tree(cwd)
+    ran = run(script, cwd, way=way)
+    assert ran.code == 0, ran.output
+    assert tree(cwd) == before
+    assert {"old": "changed", "folder/two": "removed", "new": "created"}.items() <= ran.left_out.items()
 
 
 def test_a_file_larger_than_the_limit_is_not_touched(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ operation = st.one_of(
     st.tuples(st.just("truncate"), paths, st.integers(0, 9)),
     st.tuples(st.just("fork"), paths, texts),
 )
-operations = st.lists(operation, max_size=12)
+operations = st.lists(operation, max_size=25)
 beginnings = st.lists(
     st.one_of(
         st.tuples(st.just("write"), paths, st.just("w"), texts),
@@ -49,7 +49,7 @@ def linked(folder: Path) -> set[frozenset[str]]:
     return {frozenset(names) for names in by_number.values()}
 
 
-whole = given(begin=beginnings, ops=operations, killed_after=st.one_of(st.none(), st.integers(0, 11)))
+whole = given(begin=beginnings, ops=operations, killed_after=st.one_of(st.none(), st.integers(0, 24)))
 
 
 @settings(max_examples=100, deadline=None)
