@@ -5,7 +5,7 @@ What each does is in ``corpus/truth.json``; nobody typed it: ``--truth`` runs ev
 folder, under ``recorder/`` (which knows nothing of bnguard) and writes down whether a normalisation layer stopped it,
 which, and at which step. The benchmark then asks ``python -m bnguard preflight`` and compares.
 
-    python benchmarks/scripts.py                        # all, about 10 minutes
+    python benchmarks/scripts.py                        # all, about 20 minutes; --json FILE --resume goes on
     python benchmarks/scripts.py gan prefetch kfold/    # styles, or scripts by style/name
     python benchmarks/scripts.py --check-truth          # run the scripts again: is truth.json still true?
     PYTHONPATH=/another/tree python benchmarks/scripts.py --json other.json
@@ -29,7 +29,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -169,11 +169,6 @@ def really(script: Script) -> dict[str, Any]:
     return truth | {"stops": "normalisation"} | {k: event.get(k) for k in kept}
 
 
-def truths(scripts: list[Script], jobs: int) -> dict[str, dict[str, Any]]:
-    found = dict(zip((s.name for s in scripts), at_once(really, scripts, jobs), strict=True))
-    return {name: found[name] for name in sorted(found)}
-
-
 def versions() -> dict[str, str]:
     code = "import torch; print(torch.__version__)"
     torch = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
@@ -188,11 +183,11 @@ def stored() -> dict[str, dict[str, Any]]:
 
 
 def write_truth(scripts: list[Script], jobs: int) -> int:
-    """Write down what the given scripts do, ten at a time, and drop those that are gone."""
+    """Write down what the given scripts do, and drop those that are gone."""
     present = {s.name for s in corpus()}
     known = {name: truth for name, truth in stored().items() if name in present}
-    for start in range(0, len(scripts), 10):
-        known |= truths(scripts[start : start + 10], jobs)
+    for script, truth in at_once(really, scripts, jobs):
+        known[script.name] = truth
         store(known)
     kinds = Counter(str(known[s.name]["stops"]) for s in scripts)
     print(
@@ -211,8 +206,8 @@ def store(known: dict[str, dict[str, Any]]) -> None:
 
 def check_truth(scripts: list[Script], jobs: int) -> int:
     """Run the scripts again, and say where truth.json does not hold."""
-    known, now = stored(), truths(scripts, jobs)
-    changed = [name for name in now if known.get(name) != now[name]]
+    known, now = stored(), {s.name: truth for s, truth in at_once(really, scripts, jobs)}
+    changed = sorted(name for name in now if known.get(name) != now[name])
     for name in changed:
         print(f"{name}: stored {known.get(name)}\n    now {now[name]}")
     print(f"{len(now) - len(changed)} of {len(now)} are as stored")
@@ -281,6 +276,8 @@ def same_layer(truth: dict[str, Any], said: dict[str, Any]) -> bool:
 
 def same_step(truth: dict[str, Any], said: dict[str, Any]) -> bool:
     """Compare the step of the batch that fed the call. Where its input is not the batch itself, no step is fine too."""
+    if truth["fed"] is None:  # rows of several batches: any step may be named
+        return True
     return said["step"] == truth["step"] or (not truth["fed"] and said["step"] is None)
 
 
@@ -356,20 +353,15 @@ def markdown(answers: list[Answer], left_out: list[str]) -> str:
 Result = TypeVar("Result")
 
 
-def at_once(call: Callable[[Script], Result], scripts: list[Script], jobs: int) -> list[Result]:
-    """Call for each script, several at a time, and show on stderr how far it is."""
-    done = Counter[str]()
-
-    def one(script: Script) -> Result:
-        result = call(script)
-        done["all"] += 1
-        print(f"\r{done['all']}/{len(scripts)} {script.name:50}", end="", file=sys.stderr, flush=True)
-        return result
-
+def at_once(call: Callable[[Script], Result], scripts: list[Script], jobs: int) -> Iterator[tuple[Script, Result]]:
+    """Call for each script, several at a time; give each result as it comes, and show on stderr how far it is."""
     with ThreadPoolExecutor(jobs) as pool:
-        results = list(pool.map(one, scripts))
+        started = {pool.submit(call, script): script for script in scripts}
+        for done, future in enumerate(as_completed(started), 1):
+            script = started[future]
+            print(f"\r{done}/{len(scripts)} {script.name:50}", end="", file=sys.stderr, flush=True)
+            yield script, future.result()
     print("\r" + " " * 60 + "\r", end="", file=sys.stderr)
-    return results
 
 
 def import_paths() -> str:
@@ -378,7 +370,7 @@ def import_paths() -> str:
     return os.pathsep.join(str(Path(p).resolve()) for p in given or [str(ROOT)])
 
 
-def compare(scripts: list[Script], jobs: int, json_file: Path | None, markdown_file: Path | None) -> int:
+def compare(scripts: list[Script], options: argparse.Namespace) -> int:
     known, paths = stored(), import_paths()
     stale = [s.name for s in scripts if known.get(s.name, {}).get("source") != s.digest]
     if stale:
@@ -386,15 +378,24 @@ def compare(scripts: list[Script], jobs: int, json_file: Path | None, markdown_f
     missing = {s.name: s.missing() for s in scripts}
     code, out, err = run(["-c", "import bnguard; print(bnguard.__file__)"], scripts[0], paths)
     print(f"bnguard of {out.strip()}" if code == 0 else sys.exit(err), flush=True)
-    present = [s for s in scripts if not missing[s.name]]
-    answers = at_once(lambda s: judge(s, known[s.name], paths), present, jobs)
+    found = {a.script: a for a in (answers_of(options.json) if options.resume else [])}
+    todo = [s for s in scripts if not missing[s.name] and s.name not in found]
+    for script, answer in at_once(lambda s: judge(s, known[s.name], paths), todo, options.jobs):
+        found[script.name] = answer
+        if options.json:
+            document = [asdict(found[name]) for name in sorted(found)]
+            options.json.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    answers = [found[s.name] for s in scripts if s.name in found]
     left_out = [f"left out, not installed: {name} ({', '.join(m)})" for name, m in missing.items() if m]
     show(answers, left_out)
-    if json_file:
-        json_file.write_text(json.dumps([asdict(a) for a in answers], indent=1, ensure_ascii=False) + "\n", "utf-8")
-    if markdown_file:
-        markdown_file.write_text(markdown(answers, left_out), encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text(markdown(answers, left_out), encoding="utf-8")
     return 0 if all(a.outcome == "right" for a in answers) else 1
+
+
+def answers_of(file: Path | None) -> list[Answer]:
+    """Read the answers of a run that was cut short."""
+    return [Answer(**a) for a in json.loads(file.read_text(encoding="utf-8"))] if file and file.exists() else []
 
 
 def main() -> int:
@@ -407,6 +408,7 @@ def main() -> int:
     )
     parser.add_argument("--check-truth", action="store_true", help="run the scripts and compare with truth.json")
     parser.add_argument("--json", type=Path, help="write every answer here")
+    parser.add_argument("--resume", action="store_true", help="go on with what the --json file holds")
     parser.add_argument("--markdown", type=Path, help="write the table here")
     options = parser.parse_args()
     scripts = corpus(options.only)
@@ -416,7 +418,7 @@ def main() -> int:
         return write_truth(scripts, options.jobs)
     if options.check_truth:
         return check_truth([s for s in scripts if not s.missing()], options.jobs)
-    return compare(scripts, options.jobs, options.json, options.markdown)
+    return compare(scripts, options)
 
 
 if __name__ == "__main__":

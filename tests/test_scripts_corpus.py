@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,7 @@ def forecast(stops: bool | None, layer: str | None = None, step: int | None = No
         (WHERE, 1, report(forecast(True, "1", None)), "wrong place"),
         (WHERE | {"fed": False}, 1, report(forecast(True, "1", None)), "right"),
         (WHERE | {"fed": False}, 1, report(forecast(True, "1", 2)), "wrong place"),
+        (WHERE | {"fed": None, "step": None}, 1, report(forecast(True, "1", 2)), "right"),
         (WHERE | {"layers": []}, 1, report(forecast(True, None, 3)), "right"),
         (WHERE | {"layers": ["net.1", "1"]}, 1, report(forecast(True, "1", 3)), "right"),
         (WHERE, 1, report(findings=({"code": "DL101", "severity": "error", "layer": None},)), "wrong place"),
@@ -109,6 +112,13 @@ def test_an_answer_is_held_against_the_truth(
     truth: dict[str, Any], code: int | None, said: dict[str, Any] | None, outcome: str
 ) -> None:
     assert verdict(truth, code, said, "the last line")[0] == outcome
+
+
+def test_a_run_that_was_cut_short_can_go_on(tmp_path: Path) -> None:
+    answer = scripts.Answer("gan/one", "gan", None, "right", 0, "")
+    (tmp_path / "answers.json").write_text(json.dumps([asdict(answer)]))
+    assert scripts.answers_of(tmp_path / "answers.json") == [answer]
+    assert scripts.answers_of(tmp_path / "none.json") == scripts.answers_of(None) == []
 
 
 def test_the_page_counts_each_style_and_names_what_is_not_right() -> None:

@@ -142,21 +142,24 @@ def place(frames: list[FrameType]) -> dict[str, Any]:
 def fed(frames: list[FrameType], root: Any) -> dict[str, Any]:
     """Say which batch the failing call works on: found by the memory of the tensors on the stack, innermost first.
 
-    ``fed`` says that the batch was seen in the root's own call or further in; otherwise it is the batch that the loop
-    around the call holds (noise of a generator, a batch that was converted), or the one given last.
+    ``fed`` says that the batch was seen in the root's own call or further in. Otherwise (False) it is the batch that
+    the loop around the call holds (noise of a generator, a batch that was converted), or the one given last; or (None)
+    rows of several batches lie around there, and no step can be named.
     """
     first = next((i for i, f in enumerate(frames) if f.f_locals.get("self") is root), len(frames))
     for i in range(len(frames) - 1, -1, -1):
         values = {k: v for k, v in frames[i].f_locals.items() if k != "self"}
-        found = next((GIVEN.places[p] for t in tensors(values, 3) if (p := storage(t)) in GIVEN.places), None)
-        if found is not None:
-            return describe(found, frames, fed=i >= first)
+        found = [GIVEN.places[p] for t in tensors(values, 3) if (p := storage(t)) in GIVEN.places]
+        if found and (i >= first or all(place == found[0] for place in found)):
+            return describe(found[0], frames, fed=i >= first)
+        if found:
+            return describe(None, frames, fed=None)
     return describe(GIVEN.latest, frames, fed=False)
 
 
-def describe(found: tuple[Pass, int] | None, frames: list[FrameType], *, fed: bool) -> dict[str, Any]:
+def describe(found: tuple[Pass, int] | None, frames: list[FrameType], *, fed: bool | None) -> dict[str, Any]:
     if found is None:
-        return {"loaders": [], "pass": None, "step": None, "fed": False}
+        return {"loaders": [], "pass": None, "step": None, "fed": fed}
     current, step = found
     names = [n for f in frames for n in holders(f.f_locals, current.loader)]
     names += holders(frames[0].f_globals if frames else {}, current.loader)
