@@ -8,8 +8,9 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -131,7 +132,8 @@ ENDLESS = """\
 import os, subprocess, sys, time
 from torch import nn
 child = subprocess.Popen(["sleep", "3600"])
-open(f"pid-{os.getpid()}", "w").close(), open(f"pid-{child.pid}", "w").close()
+for pid in (os.getpid(), child.pid):
+    open(os.path.join(os.environ["PIDS"], str(pid)), "w").close()
 try:
     time.sleep(3600)
 except BaseException:
@@ -146,12 +148,21 @@ def alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.skipif(not Path("/proc").exists(), reason="looks at processes")
+@pytest.fixture
+def pids_folder() -> Iterator[Path]:
+    """Of shared memory: what a script writes elsewhere nobody sees but itself."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+@pytest.mark.skipif(not Path("/dev/shm").exists(), reason="looks at processes")
 @pytest.mark.parametrize("jobs", ["1", "2"])
 @pytest.mark.parametrize(
     ("sent", "in_background"), [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)]
 )
-def test_an_interrupt_ends_everything(tmp_path: Path, jobs: str, sent: signal.Signals, in_background: bool):
+def test_an_interrupt_ends_everything(
+    tmp_path: Path, pids_folder: Path, jobs: str, sent: signal.Signals, in_background: bool
+):
     """What goes on after the interrupt would go on for longer than a test may take."""
     endless = ENDLESS if jobs == "2" else ENDLESS.replace("except BaseException", "except OSError")
     (tmp_path / "endless.py").write_text(endless)
@@ -161,12 +172,12 @@ def test_an_interrupt_ends_everything(tmp_path: Path, jobs: str, sent: signal.Si
     as_shells_do = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"] if in_background else []
     process = subprocess.Popen(
         [*as_shells_do, *command], cwd=tmp_path, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env={**os.environ, **ENVIRONMENT}, start_new_session=True,
+        stderr=subprocess.PIPE, env={**os.environ, **ENVIRONMENT, "PIDS": str(pids_folder)}, start_new_session=True,
     )  # fmt: skip
     pids: list[int] = []
     try:
         wanted = 4 if jobs == "2" else 2
-        while len(pids := [int(p.name[4:]) for p in tmp_path.glob("pid-*")]) < wanted:
+        while len(pids := [int(p.name) for p in pids_folder.iterdir()]) < wanted:
             assert process.poll() is None
             time.sleep(0.05)
         if in_background:
