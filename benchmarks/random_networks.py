@@ -330,6 +330,8 @@ def _judged(real: Real, fact: ModelFact) -> str:
         return "not known" if real.what in unknown else "false alarm" if real.what in ("ok", "error") else "wrong layer"
     if real.what == "ok" or (real.what == "error" and fact.trace_error):
         return "not known" if unknown or (fact.trace_error and real.what == "ok") else "agrees"
+    if real.what == "error" and fact.method == "real":
+        return "another error"  # of values, in no normalisation layer: rows that a mask leaves meet a whole batch
     return "not known" if unknown or fact.trace_error else "wrong ok"
 
 

@@ -354,9 +354,7 @@ def is_parametrised(module: torch.nn.Module) -> bool:
 
 def told_of_chosen_rows(told: Callable[[Any], None]) -> AbstractContextManager[Any]:
     """Return a context in which each result whose size the data choose is told of: masks, ``nonzero``, ``unique``."""
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    base: Any = TorchDispatchMode  # untyped
+    base: Any = dispatch_mode()
 
     class Watch(base):  # type: ignore[misc]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401

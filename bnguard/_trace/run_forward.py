@@ -22,6 +22,7 @@ from bnguard._models.layers import Layer, find_layers, layers_among, names_by_mo
 from bnguard._trace.copies import without_ranks
 from bnguard._trace.record import NormRecorder, RecordedCall
 from bnguard._trace.rows import ChosenRows
+from bnguard._trace.scripted import ScriptedCalls
 from bnguard._trace.state import model_kept
 from bnguard._untouched import paused_gc, quiet, random_states, random_states_kept, replaced
 from bnguard._usercode import one_line, user_traceback
@@ -188,6 +189,8 @@ def run_forward(
         raise_at=look.raise_at,
     )
     rows = ChosenRows(fewer=look.fewer_rows)
+    compiled = method == "real" and isinstance(prepared.model, private.script_module_type())
+    scripted = ScriptedCalls(prepared.layers) if compiled else None
     drew = False
     with ExitStack() as stack:
         for context in (quiet(), paused_gc(), random_states_kept(), model_kept(prepared.model)):
@@ -201,14 +204,14 @@ def run_forward(
             args, kwargs = _arguments(inputs, batch_size, method, prepared.model)
             before = random_states()
             watching = recorder if method != "fake" else _faked(prepared.model, recorder)
-            with watching, rows if method == "real" else nullcontext():
+            with watching, rows if method == "real" else nullcontext(), scripted or nullcontext():
                 if method == "fake":
                     args, kwargs = _as_fake(args), _as_fake(kwargs)
                 prepared.model(*args, **kwargs)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's forward may raise anything: it is told
             trace.error, trace.failed_in = error, _layer_of(error, prepared)
         drew = before is not None and random_states() != before
-    trace.calls = recorder.calls
+    trace.calls = recorder.calls if scripted is None else scripted.calls
     trace.seen = Noticed(recorder.raised, recorder.gradients_asked, tuple(recorder.refused), drew, rows.seen)
     return trace
 

@@ -15,6 +15,7 @@ from bnguard._models.layers import Layer, find_layers
 from bnguard._trace.copies import copy_for_trace, meta_like, parameter_count
 from bnguard._trace.rows import data_dependent
 from bnguard._trace.run_forward import Look, PreparedModel, Trace, run_forward
+from bnguard._trace.scripted import is_refused, with_refused
 from bnguard._trace.state import model_kept
 
 MOST_REAL_PARAMETERS = 500_000_000
@@ -80,11 +81,15 @@ class Tracer:
         except BnguardError as error:
             return Trace(method, PreparedModel.not_run(self.model), error=error)
 
-        def run(look: Look) -> Trace:
+        compiled = isinstance(prepared.model, private.script_module_type())
+        if compiled and method != "real":
+            return Trace(method, prepared, error=NotImplementedError("TorchScript runs on values alone"))
+
+        def run(look: Look, size: int = batch_size) -> Trace:
             if self._owned:
-                return run_forward(prepared, inputs, batch_size, method, self._device, look)
+                return run_forward(prepared, inputs, size, method, self._device, look)
             with model_kept(self.model) as kept:
-                trace = run_forward(prepared, inputs, batch_size, method, self._device, look)
+                trace = run_forward(prepared, inputs, size, method, self._device, look)
             if kept.changed:  # put back; but what ran was not the copy alone
                 trace.error = BnguardError("the forward reaches the live model, which a trace must leave as it is")
             return trace
@@ -95,6 +100,10 @@ class Tracer:
             self._exact.add(method)
             look = replace(look, exact=True)
             trace = run(look)
+        if compiled and is_refused(trace.error):
+            trace.calls = with_refused(trace.calls, run(look, batch_size + 1).calls, batch_size)
+            trace.error = None
+            return trace
         trace, look = _without_caught_errors(trace, look, run)
         trace.draws = tuple(self._further_draws(trace, look, run))
         if trace.seen.chose_rows:

@@ -389,6 +389,27 @@ def test_layers_that_share_statistics_are_told_apart() -> None:
     assert first(Shares(), (4, 8, 8)) == "b"
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_models_stop_where_they_do() -> None:
+    class Three(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.inner = nn.Conv2d(3, 4, 1), nn.Sequential(nn.BatchNorm2d(4), nn.ReLU())
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.bn(self.fc(self.inner(self.conv(x)).mean((2, 3))))
+
+    model = torch.jit.script(Three())
+    before = {n: b.clone() for n, b in model.named_buffers()}
+    assert first(model, (3, 4, 4)) == "bn"
+    assert first(model, (3, 1, 1)) == "inner.0"
+    assert first(model, (3, 4, 4), batch_size=2) is None
+    assert first(model, (3, 4, 4), mode="eval") is None
+    assert all(torch.equal(before[n], b) for n, b in model.named_buffers())
+    loader = DataLoader(TensorDataset(torch.randn(9, 3, 4, 4)), 4)
+    assert [(f.stops, f.step, f.layer) for f in bnguard.forecast(model, loader).forecasts] == [(True, 3, "bn")]
+
+
 def test_vmap_and_functional_calls_are_followed() -> None:
     class Mapped(Net):
         def forward(self, x: Tensor) -> Tensor:
