@@ -33,7 +33,8 @@ class UsersError(Exception):
 
 
 def random_states() -> tuple[object, ...]:
-    return random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state().tolist()
+    _, key, position, *_ = np.random.get_state()
+    return random.getstate(), (key.tobytes(), position), torch.get_rng_state().tolist()
 
 
 def draw() -> None:
