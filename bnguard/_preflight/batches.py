@@ -1,7 +1,9 @@
-"""What a batch holds, and the recorded arguments of a forward, from which those at another batch size are made."""
+"""What a batch holds, how batches count, and the recorded arguments of a forward, made anew for other batch sizes."""
 
 from __future__ import annotations
 
+import builtins
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from torch.utils.data import DataLoader
 from bnguard._audit_loader.follow import first_sample
 from bnguard._facts.models import InputFact
 from bnguard._models.inputs import Arguments, describe, map_tensors, resize_batch
+from bnguard._usercode import whose
 
 MOST_TENSORS = 64
 """Tensors of a batch that are looked at; lists of images in a detector's batch are the longest."""
@@ -289,3 +292,37 @@ def _tensors(value: Any) -> list[Tensor]:  # noqa: ANN401 - any nesting
     found: list[Tensor] = []
     map_tensors(value, lambda t: found.append(t) or t)  # type: ignore[func-returns-value]
     return found
+
+
+_enumerate = builtins.enumerate
+
+
+class _Kind(type):
+    def __instancecheck__(cls, value: object) -> bool:
+        return isinstance(value, _enumerate) or super().__instancecheck__(value)
+
+
+class Enumerate(metaclass=_Kind):
+    """``enumerate`` for the user's code: its count goes on by the batches that are left out as well."""
+
+    left_out = 0
+    """Batches that were left out so far, of all loaders."""
+
+    def __new__(cls, iterable: Iterable[Any], start: int = 0) -> Any:  # noqa: ANN401 - or Python's own
+        if whose(sys._getframe(1).f_code.co_filename) != "user":
+            return _enumerate(iterable, start)
+        return super().__new__(cls)
+
+    def __init__(self, iterable: Iterable[Any], start: int = 0) -> None:
+        self._iterator = iter(iterable)
+        self._index = start
+
+    def __iter__(self) -> Enumerate:
+        return self
+
+    def __next__(self) -> tuple[int, Any]:
+        before = Enumerate.left_out
+        item = next(self._iterator)
+        index = self._index + Enumerate.left_out - before
+        self._index = index + 1
+        return index, item

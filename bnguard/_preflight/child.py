@@ -88,7 +88,9 @@ def _rank(recorder: Recorder) -> int | None:
 
 
 def _misled(recorder: Recorder, error: BaseException | None, result: Result) -> bool:
-    """Whether the script may have ended as it did because batches were left out."""
+    """Whether the script may have done what it did because batches were left out."""
+    if any(use.incomplete for use in recorder.uses):
+        return True
     left_out = any(s.left_out for s in recorder.loaders)
     return left_out and isinstance(error, Exception) and isinstance(result, BnguardError)
 

@@ -34,6 +34,8 @@ from bnguard._usercode import one_line
 NO_LOADER = "(no DataLoader)"
 """What stands for the loader where a script cuts its batches itself."""
 
+GATHERED = "its rows are gathered from batches, not all of which could be run within the time"
+
 MOST_SECONDS = 30.0
 """A stream that stopped half-way is read anew for no longer than this, to say how many steps its epoch has."""
 
@@ -141,6 +143,8 @@ class _Told:
             notes=tuple(self._caught(use)),
         )
         failed = self.failed
+        if use.incomplete:
+            return replace(fact, stops=None, steps=None, sizes=(), unknown=GATHERED)
         if failed is not None and failed.call is not None and failed.call.use is use:
             return self._stopping(fact, failed, failed.call)
         if use.loader is not None and use.loader.unproved is not None:
@@ -182,6 +186,8 @@ class _Told:
     def failed_alone(self) -> ForecastFact:
         """Return the fact for a failure outside the forward of any model that was trained with a loader."""
         assert self.failed is not None
+        if self.recorder.rows_are_missing:
+            return ForecastFact("the model", NO_LOADER, "train", None, unknown=GATHERED, ground="seen")
         size = (self.failed.diagnosis.shape or (0,))[0]
         at = _size_at(self.failed, size)
         return ForecastFact(
@@ -204,6 +210,8 @@ class _Told:
 
     def audit(self, record: SeenLoader) -> tuple[Sequence[LoaderFact], Sequence[Suggestion]] | None:
         """Return what is known of a loader's batches by law, or else by what it has given."""
+        if record.incomplete:
+            return None
         trains = any(u.mode == "train" for u in self.recorder.uses if u.loader is record)
         replicas = max((_replicas(u.model) for u in self.recorder.uses if u.loader is record), default=1)
         request = LiveRequest(

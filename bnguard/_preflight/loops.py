@@ -1,19 +1,24 @@
-"""Whether a script's loop counts its batches: then it may do something else at one that is left out, or end before."""
+"""Whether a script's loop counts its batches, and may do something else at one that is left out, or gathers their rows.
+
+Both are read in its source; what it has gathered so far is looked at as well.
+"""
 
 from __future__ import annotations
 
 import ast
-import builtins
 import dis
 import gc
+import inspect
 import itertools
 import linecache
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections import ChainMap, deque
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from inspect import CO_GENERATOR
 from types import FrameType, FunctionType
 from typing import Any
+
+from torch import Tensor, nn
 
 from bnguard._usercode import whose
 
@@ -38,6 +43,15 @@ COUNTERS = frozenset(_COUNTERS.split())
 
 _DEEPEST = 3
 """Functions within functions that are looked into."""
+
+_KEEPING = """
+append appendleft extend add insert put push store update setdefault write writerow dump
+"""
+_GATHERING = frozenset(_KEEPING.split())
+"""Methods by which a loop keeps something of each batch for later."""
+
+_JOINING = frozenset(["cat", "concat", "concatenate", "stack", "vstack", "hstack", "append"])
+"""Functions whose result a loop keeps under the name of one of their arguments."""
 
 _CUTTING = (itertools.islice, itertools.takewhile, itertools.cycle, zip, map)
 
@@ -70,15 +84,13 @@ def _of_frame(frame: FrameType) -> tuple[str | None, bool]:
     tree = _parsed(code.co_filename)
     if tree is None:
         return "the source of its training loop is not there", False
-    line = frame.f_lineno
-    loops = (n for n in ast.walk(tree) if isinstance(n, ast.For) and _is_header(n, line))
-    loop = _innermost(loops) if dis.opname[code.co_code[frame.f_lasti]] == "FOR_ITER" else None
-    generates = bool(code.co_flags & CO_GENERATOR)
+    loop = _loop_at(frame, tree)
+    generates = bool(code.co_flags & inspect.CO_GENERATOR)
     if loop is not None:
         return _of_loop(loop, frame), generates
     if generates or code.co_name in ("__next__", "__iter__"):
         return None, True
-    return _of_expressions(list(_at(tree, line)))
+    return _of_expressions(list(_at(tree, frame.f_lineno)))
 
 
 def _of_expressions(found: list[ast.AST]) -> tuple[str | None, bool]:
@@ -98,11 +110,12 @@ def _parsed(file: str) -> ast.Module | None:
         return None
 
 
-def _is_header(loop: ast.For, line: int) -> bool:
-    return loop.lineno <= line <= (loop.iter.end_lineno or loop.lineno)
-
-
-def _innermost(loops: Iterable[ast.For]) -> ast.For | None:
+def _loop_at(frame: FrameType, tree: ast.Module) -> ast.For | None:
+    """Return the loop whose next batch this frame is at; None where no ``for`` statement asks for it."""
+    if dis.opname[frame.f_code.co_code[frame.f_lasti]] != "FOR_ITER":
+        return None
+    line = frame.f_lineno
+    loops = (n for n in ast.walk(tree) if isinstance(n, ast.For) and n.lineno <= line <= (n.iter.end_lineno or line))
     return max(loops, key=lambda n: (n.lineno, n.col_offset), default=None)
 
 
@@ -262,54 +275,117 @@ def _defined(tree: ast.Module, function: FunctionType) -> ast.FunctionDef | None
 
 def _function(called: ast.expr, frame: FrameType) -> FunctionType | None:
     """Return the plain function or method that this names in the frame, None where it is anything else."""
-    value = _value(called, frame)
+    value = _look_up(called, ChainMap(frame.f_locals, frame.f_globals))
     value = getattr(value, "__func__", value)
     return value if isinstance(value, FunctionType) else None
 
 
-def _value(node: ast.expr, frame: FrameType) -> Any:  # noqa: ANN401 - any object of the user's
+# --------------------------------------------------------------------------------- what a loop gathers
+
+
+def gathers(frame: FrameType | None) -> bool:
+    """Return whether the script keeps rows of its batches, so that those left out are missing in what it makes of them.
+
+    Numbers do not count, such as the losses of an epoch: no later batch is made of them.
+
+    Args:
+        frame: in which the iterator is asked for its second batch, or one below.
+
+    """
+    while frame is not None:
+        tree = _parsed(frame.f_code.co_filename) if whose(frame.f_code.co_filename) == "user" else None
+        if tree is not None:
+            names = ChainMap(frame.f_locals, frame.f_globals)
+            loop = _loop_at(frame, tree)
+            if loop is not None and not frame.f_code.co_flags & inspect.CO_GENERATOR:
+                return _keeps_rows(loop.body, names, 0)
+            if loop is None and any(_holds_rows(n, names) for n in _at(tree, frame.f_lineno)):
+                return True
+        frame = frame.f_back
+    return False
+
+
+def _holds_rows(node: ast.AST, names: Mapping[str, Any]) -> bool:
+    """Whether this expression, in the line that asks for the batches, is a list of something of each."""
+    if isinstance(node, (ast.ListComp, ast.SetComp, ast.GeneratorExp)):
+        return not _is_number_of(node.elt, names)
+    if isinstance(node, ast.DictComp):
+        return not _is_number_of(node.value, names)
+    return isinstance(node, ast.Call) and _name(node.func) in ("list", "tuple", "sorted", "dict")
+
+
+def _keeps_rows(body: list[ast.stmt], names: Mapping[str, Any], depth: int) -> bool:
+    return any(_is_kept(node, names, depth) for node in _within(body))
+
+
+def _is_kept(node: ast.AST, names: Mapping[str, Any], depth: int) -> bool:
+    if isinstance(node, ast.Call):
+        return _call_keeps(node, names, depth)
+    if isinstance(node, ast.AugAssign):
+        held = _look_up(node.target, names)
+        return isinstance(held, list) and not (_are_numbers(held) if held else _is_number_of(node.value, names))
+    if not isinstance(node, ast.Assign):
+        return False
+    stored = [_look_up(t.value, names) for t in node.targets if isinstance(t, ast.Subscript)]
+    if any(isinstance(x, dict) and not (_are_numbers(x) if x else _is_number_of(node.value, names)) for x in stored):
+        return True
+    own = {ast.unparse(t) for t in node.targets if isinstance(t, (ast.Name, ast.Attribute))}
+    return any(
+        isinstance(n, ast.Call) and _name(n.func) in _JOINING and _mentions(n, own) for n in ast.walk(node.value)
+    )
+
+
+def _call_keeps(node: ast.Call, names: Mapping[str, Any], depth: int) -> bool:
+    if isinstance(node.func, ast.Attribute) and node.func.attr in _GATHERING:
+        held = _look_up(node.func.value, names)
+        if isinstance(held, (list, set, dict, deque)) and held:
+            return not _are_numbers(held)
+        given = [*node.args, *(k.value for k in node.keywords)]
+        return not all(_is_number_of(a, names) for a in given)
+    called = _look_up(node.func, names)
+    function = getattr(called, "__func__", called)
+    if not isinstance(function, FunctionType) or depth >= _DEEPEST or function.__name__ == "forward":
+        return False
+    tree = _parsed(function.__code__.co_filename) if whose(function.__code__.co_filename) == "user" else None
+    defined = None if tree is None else _defined(tree, function)
+    inner = {"self": getattr(called, "__self__", None)}
+    return defined is not None and _keeps_rows(defined.body, ChainMap(inner, function.__globals__), depth + 1)
+
+
+def _look_up(node: ast.expr, names: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any object of the user's
+    """Return what a name or an attribute stands for; properties and their like are not run."""
     if isinstance(node, ast.Name):
-        return frame.f_locals.get(node.id, frame.f_globals.get(node.id))
-    if isinstance(node, ast.Attribute):
-        owner = _value(node.value, frame)
-        return None if owner is None else getattr(type(owner), node.attr, None)
-    return None
+        return names.get(node.id)
+    if not isinstance(node, ast.Attribute):
+        return None
+    owner = _look_up(node.value, names)
+    found = getattr(owner, "__dict__", {}).get(node.attr)
+    if found is not None or owner is None:
+        return found
+    method = inspect.getattr_static(type(owner), node.attr, None)
+    return method.__get__(owner) if isinstance(method, FunctionType) else None
 
 
-# ------------------------------------------------------------------------------------------ enumerate
+def _is_number_of(node: ast.expr, names: Mapping[str, Any]) -> bool:
+    """Whether an expression is a number, a text or a model, which no batch can be made of."""
+    if isinstance(node, (ast.Constant, ast.JoinedStr, ast.Compare)):
+        return True
+    if isinstance(node, (ast.Tuple, ast.List)):
+        return all(_is_number_of(n, names) for n in node.elts)
+    if isinstance(node, ast.BinOp):
+        return _is_number_of(node.left, names) and _is_number_of(node.right, names)
+    if isinstance(node, ast.Call):
+        return _name(node.func) in ("item", "float", "int", "len", "size", "numel", "round", "format", "state_dict")
+    value = _look_up(node, names)
+    return value is not None and _are_numbers(value)
 
 
-_enumerate = builtins.enumerate
-
-
-class _Kind(type):
-    def __instancecheck__(cls, value: object) -> bool:
-        return isinstance(value, _enumerate) or super().__instancecheck__(value)
-
-
-class Enumerate(metaclass=_Kind):
-    """``enumerate`` for the user's code: its count goes on by the batches that are left out as well."""
-
-    left_out = 0
-    """Batches that were left out so far, of all loaders."""
-
-    def __new__(cls, iterable: Iterable[Any], start: int = 0) -> Any:  # noqa: ANN401 - or Python's own
-        import sys
-
-        if whose(sys._getframe(1).f_code.co_filename) != "user":
-            return _enumerate(iterable, start)
-        return super().__new__(cls)
-
-    def __init__(self, iterable: Iterable[Any], start: int = 0) -> None:
-        self._iterator = iter(iterable)
-        self._index = start
-
-    def __iter__(self) -> Enumerate:
-        return self
-
-    def __next__(self) -> tuple[int, Any]:
-        before = Enumerate.left_out
-        item = next(self._iterator)
-        index = self._index + Enumerate.left_out - before
-        self._index = index + 1
-        return index, item
+def _are_numbers(value: object) -> bool:
+    """Whether a value holds no rows; of containers the latest items are looked at."""
+    if isinstance(value, Tensor):
+        return value.dim() == 0
+    if isinstance(value, Mapping):
+        return all(map(_are_numbers, list(value.values())[-4:]))
+    if isinstance(value, (list, tuple, set, deque)):
+        return all(map(_are_numbers, list(value)[-4:]))
+    return isinstance(value, (int, float, complex, str, nn.Module)) or value is None

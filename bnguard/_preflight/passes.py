@@ -107,6 +107,7 @@ class SeenLoader:
         made: how many loaders were made before it.
         passes: over it, in their order.
         recent: its latest batches.
+        incomplete: whether its data may be made of batches of which some were left out.
         rows: why batches of one size need not have as many rows in the model, None as long as nothing says so.
         batch_type: of its batches.
 
@@ -117,6 +118,7 @@ class SeenLoader:
     made: int = 0
     passes: list[Pass] = field(default_factory=list)
     recent: deque[Batch] = field(default_factory=lambda: deque(maxlen=64))
+    incomplete: bool = False
     rows: str | None = None
     batch_type: type = object
 
@@ -144,6 +146,7 @@ class Pass:
         left_out: batches that it did not get.
         examined: whether the script's loop was looked at.
         counts: why the script may do something else at a batch that is left out, or end before.
+        gathers: whether the script keeps rows of the batches.
         unproved: why what was left out may matter.
         asks: how often the script has asked for a batch.
         ahead: how many batches more than it uses it has asked for.
@@ -164,6 +167,7 @@ class Pass:
         self.left_out = 0
         self.examined = False
         self.counts: str | None = None
+        self.gathers = False
         self.unproved: str | None = None
         self.asks = 0
         self.ahead: int | None = None
@@ -200,6 +204,11 @@ class Pass:
     def fetches_ahead(self) -> bool:
         """Whether batches are fetched before the one at hand is used, or on a thread of their own."""
         return bool(self.ahead) or self.thread != threading.get_ident()
+
+    @property
+    def only_gathers(self) -> bool:
+        """Whether its loop is over and has kept rows, and no thread hands them on as batches."""
+        return self.ended and self.gathers and not self.fetches_ahead
 
     @property
     def current(self) -> Batch | None:

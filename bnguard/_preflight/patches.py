@@ -23,7 +23,7 @@ from bnguard import _private_torch as private
 from bnguard._errors import BnguardError
 from bnguard._facts.models import SourceLine
 from bnguard._preflight import outcome
-from bnguard._preflight.loops import Enumerate
+from bnguard._preflight.batches import Enumerate
 from bnguard._preflight.outcome import Settings, Stop
 from bnguard._preflight.passes import Pass, SeenLoader
 from bnguard._preflight.recorder import Call, Recorder

@@ -18,7 +18,7 @@ from bnguard import _private_torch as private
 from bnguard._facts.models import Mode, SourceLine
 from bnguard._models.inputs import map_tensors
 from bnguard._preflight import loops
-from bnguard._preflight.batches import CollatedInputs, Kind, RecordedInputs, storage_of, tensors_in
+from bnguard._preflight.batches import CollatedInputs, Enumerate, Kind, RecordedInputs, storage_of, tensors_in
 from bnguard._preflight.outcome import MOST_REFUSALS, Settings, Stop
 from bnguard._preflight.passes import Batch, Clock, Pass, SeenLoader
 from bnguard._ranks import rank_and_world_size
@@ -45,6 +45,7 @@ class Use:
         recipes: the calls of a step.
         calls: how many there were.
         trains: whether one had gradients.
+        incomplete: whether it was given what may be made of batches of which some were left out.
 
     """
 
@@ -56,6 +57,7 @@ class Use:
     recipes: list[Recipe] = field(default_factory=list)
     calls: int = 0
     trains: bool = False
+    incomplete: bool = False
     known_values: dict[tuple[int, int, int], tuple[int, ...]] = field(default_factory=dict)
 
     def ran(self, call: Call) -> None:
@@ -149,7 +151,7 @@ class Recorder:
         self.in_thread: BaseException | None = None
         self._give_up = give_up
         self._refusals = 0
-        self._made: WeakKeyDictionary[DataLoader[Any], tuple[int, SourceLine | None]] = WeakKeyDictionary()
+        self._made: WeakKeyDictionary[DataLoader[Any], tuple[int, SourceLine | None, bool]] = WeakKeyDictionary()
         self._batches = 0
         self._steps = 0
         self._since_asked = 0
@@ -182,12 +184,18 @@ class Recorder:
     def made(self, loader: DataLoader[Any], source: SourceLine | None) -> None:
         """Note a new loader; only one that is iterated is kept alive."""
         if not self.closed:
-            self._made[loader] = (len(self._made), source)
+            known = any(x.dataset is loader.dataset for x in self._made)
+            self._made[loader] = (len(self._made), source, self.rows_are_missing and not known)
 
     def untouched(self) -> list[tuple[DataLoader[Any], SourceLine | None]]:
         """Return the loaders that the script still holds and has not iterated."""
         seen = {id(s.loader) for s in self.loaders}
-        return [(x, source) for x, (_, source) in self._made.items() if id(x) not in seen]
+        return [(x, source) for x, (_, source, _) in self._made.items() if id(x) not in seen]
+
+    @property
+    def rows_are_missing(self) -> bool:
+        """Whether the script has gathered rows of batches of which some were left out."""
+        return any(p.gathers and p.left_out for s in self.loaders for p in s.passes)
 
     def begun(self, loader: DataLoader[Any]) -> Pass:
         """Note a new pass over a loader, or stop where nothing new is to be expected of it in the time."""
@@ -213,6 +221,7 @@ class Recorder:
             self.stop("the time for looking further was used (--budget)")
         if not run.examined and (run.steps is None or run.given):
             run.counts = loops.doubt(sys._getframe(1), iterator)
+            run.gathers = loops.gathers(sys._getframe(1))
             run.examined = True
 
     def gave(self, run: Pass, batch: object, place: Batch, kind: Kind) -> None:
@@ -225,7 +234,7 @@ class Recorder:
         place.remember(batch, kind, self._batches)
         run.give(place, kind)
         run.record.batch_type = type(batch)
-        loops.Enumerate.left_out += run.left_out - before
+        Enumerate.left_out += run.left_out - before
         if len(run.given) == 1 and run.may_leave_out:
             self._look_at_rows()
 
@@ -251,8 +260,8 @@ class Recorder:
         """Return what is known of a loader."""
         known = next((s for s in self.loaders if s.loader is loader), None)
         if known is None:
-            made, source = self._made.get(loader, (-1, None))  # -1: made before we looked, or unpickled
-            known = SeenLoader(loader, source, made)
+            made, source, incomplete = self._made.get(loader, (-1, None, False))  # -1: before we looked, or unpickled
+            known = SeenLoader(loader, source, made, incomplete=incomplete)
             self.loaders.append(known)
             self.loaders.sort(key=lambda s: s.made)
             self.on_new()
@@ -276,8 +285,13 @@ class Recorder:
             self._calling = batch.run.record
             if self._chosen_rows & {storage_of(t) for t in tensors}:
                 self._calling.rows = "the data decide how many rows the model gets (a mask in the loop?)"
+        if batch is not None and batch.run.only_gathers and not batch.holds({storage_of(t) for t in tensors}):
+            batch = None  # these rows are what the script has made of all of its batches
         use = self._use(model, batch)
         use.calls += 1
+        use.incomplete = (batch is None and model.training and self.rows_are_missing) or (
+            batch is not None and batch.run.record.incomplete
+        )
         self.clock.begin()
         if torch.is_grad_enabled() and model.training and any(p.requires_grad for p in model.parameters()):
             self.trained = use.trains = True

@@ -28,14 +28,16 @@ def code_of(cause: str) -> str | None:
 def of_failure(diagnosed: Diagnosis, cause: str, *, model: str | None, loader: str | None, at: str) -> Finding:
     """Return what a failure at run time comes to.
 
-    ``cause`` says what failed and why in one clause, ``at`` where in the run it happened.
+    ``cause`` says what failed and why in one clause, ``at`` where in the run it happened. Where no DataLoader gave the
+    batch, what changes one is no way out.
     """
     assert diagnosed.code is not None
+    fitting = [r for r in diagnosed.remedies if loader is not None or remedies.REMEDIES[r.kind].fits != "tail"]
     return Finding(
         diagnosed.code,
         Severity.ERROR,
         f"{cause}, in {at}",
-        remedies=diagnosed.remedies[:1],
+        remedies=tuple(fitting[:1]),
         model=model,
         layer=diagnosed.layer,
         loader=loader,

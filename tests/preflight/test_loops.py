@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from bnguard._preflight.loops import Enumerate, doubt
+from bnguard._preflight.batches import Enumerate
+from bnguard._preflight.loops import doubt, gathers
 
 PLAIN = {
     "loop": "for x in loader: pass",
@@ -37,17 +38,45 @@ COUNTING = {
     "and": "for i, x in enumerate(loader): i % 3 == 0 and evaluate(x)",
     "in_a_function": "n = 0\ndef one(x):\n    global n\n    n += 1\n    if n > 9: sys.exit()\nfor x in loader: one(x)",
 }
+GATHERING = {
+    "appends": "kept = []\nfor x in loader: kept.append(torch.ones(2))",
+    "comprehension": "kept = [torch.ones(2) for x in loader]",
+    "list": "kept = list(loader)",
+    "dict": "kept = {}\nfor x in loader: kept[x] = torch.ones(2)",
+    "adds_a_list": "kept = []\nfor x in loader: kept += [torch.ones(2)]",
+    "joins": "kept = torch.ones(0)\nfor x in loader: kept = torch.cat([kept, torch.ones(2)])",
+    "in_a_function": "kept = []\ndef keep(x): kept.append(torch.ones(2))\nfor x in loader: keep(x)",
+    "in_an_object": "class K:\n    kept = []\n    def keep(self, x): self.kept.append(torch.ones(2))\n"
+    "k = K()\nfor x in loader: k.keep(x)",
+    "pushes": "for x in loader: memory.push(x, torch.ones(2))",
+    "writes": "for x in loader: file.write(str(x))",
+}
+KEEPING_NUMBERS = {
+    "losses": "losses = []\nfor x in loader: losses.append(x.item())",
+    "losses_as_tensors": "losses = []\nfor x in loader: losses.append(torch.tensor(0.5))",
+    "history": "history = {}\nfor x in loader: history[x] = 0.5",
+    "rows_of_numbers": "rows = []\nfor x in loader: rows.append((x.item(), 0.5, 'train'))",
+    "meter": "for x in loader: memory.update(x.item(), len(x))",
+    "counts": "n = 0\nfor x in loader: n += len(x)",
+    "sums": "kept = torch.zeros(2)\nfor x in loader: kept += torch.ones(2)",
+    "generator": "total = sum(x.item() for x in loader)",
+    "averaged_model": "ema = torch.nn.Linear(1, 1)\nfor x in loader: memory.update(ema)",
+    "log": "for x in loader: file.write(f'{x}')",
+    "nothing": "for x in loader: pass",
+}
 HEAD = """import itertools, math, sys, time
 from unittest.mock import MagicMock
-opt, evaluate, stopping = MagicMock(), MagicMock(), False
+import torch
+opt, evaluate, stopping, memory, file = MagicMock(), MagicMock(), False, MagicMock(), MagicMock()
 """
 
 
 class Loader:
-    """Asks about the loop at its first batch, as a recorder does."""
+    """Asks about the loop at its first batch, and once one was used about what is kept, as a recorder does."""
 
     def __init__(self) -> None:
         self.said: str | None = "never asked"
+        self.gathers = False
         self.left = 4
 
     def __iter__(self) -> Iterator[int]:
@@ -56,6 +85,8 @@ class Loader:
     def __next__(self) -> int:
         if self.said == "never asked":
             self.said = doubt(sys._getframe(1), self)
+        elif self.left == 3:
+            self.gathers = gathers(sys._getframe(1))
         self.left -= 1
         if self.left <= 0:
             self.left = 4
@@ -71,25 +102,35 @@ class Item(int):
         return int(self)
 
 
-def said_of(code: str, folder: Path) -> str | None:
+def looped(code: str, folder: Path) -> Loader:
     file = folder / "train.py"
     file.write_text(HEAD + code + "\n", encoding="utf-8")
     loader = Loader()
     scope: dict[str, Any] = {"loader": loader, "__name__": "__main__"}
     exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), scope)
-    return loader.said
+    return loader
 
 
 @pytest.mark.parametrize("name", sorted(PLAIN))
 def test_loops_that_take_what_comes(name: str, tmp_path: Path) -> None:
-    assert said_of(PLAIN[name], tmp_path) is None
+    assert looped(PLAIN[name], tmp_path).said is None
 
 
 @pytest.mark.parametrize("name", sorted(COUNTING))
 def test_loops_that_count(name: str, tmp_path: Path) -> None:
-    said = said_of(COUNTING[name], tmp_path)
+    said = looped(COUNTING[name], tmp_path).said
     assert said is not None
     assert said.startswith("the script")
+
+
+@pytest.mark.parametrize("name", sorted(GATHERING))
+def test_loops_that_gather_rows(name: str, tmp_path: Path) -> None:
+    assert looped(GATHERING[name], tmp_path).gathers
+
+
+@pytest.mark.parametrize("name", sorted(KEEPING_NUMBERS))
+def test_loops_that_keep_numbers(name: str, tmp_path: Path) -> None:
+    assert not looped(KEEPING_NUMBERS[name], tmp_path).gathers
 
 
 def test_enumerate_counts_what_was_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,14 +167,14 @@ def test_a_mount_that_overlayfs_refuses_is_put_back_by_the_journal(
 ) -> None:
     """Overlays are stacked twice at most."""
     mounted(tmp_path / "ram", "tmpfs", "tmpfs")
-    for name in ("low", "up", "work", "up2", "work2"):
+    for name in ("low", "up", "tmp", "up2", "tmp2"):
         (tmp_path / "ram" / name).mkdir()
     (tmp_path / "ram/low/file").write_text("there")
-    layers = "lowerdir={low},upperdir={ram}/up,workdir={ram}/work"
+    layers = "lowerdir={low},upperdir={ram}/up,workdir={ram}/tmp"
     mounted(
         tmp_path / "once", "overlay", "overlay", "-o", layers.format(low=tmp_path / "ram/low", ram=tmp_path / "ram")
     )
-    layers = "lowerdir={low},upperdir={ram}/up2,workdir={ram}/work2"
+    layers = "lowerdir={low},upperdir={ram}/up2,workdir={ram}/tmp2"
     mounted(cwd / "disk", "overlay", "overlay", "-o", layers.format(low=tmp_path / "once", ram=tmp_path / "ram"))
     script = write(cwd, BELOW)
     ran = run(script, cwd, way="overlay")

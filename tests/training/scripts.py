@@ -20,6 +20,8 @@ LONG = "loader = DataLoader(data(1201), 8, shuffle=True)\n"
 NINE = "loader = DataLoader(data(9), 4)\n"
 MASKED = "X[:, 0] = X[:, 0].abs(); X[720:728, 0] = -1; X[723, 0] = 1\nloader = DataLoader(data(1200), 8)\n"
 
+GATHERED = "kept = []\nfor x, y in DataLoader(data(1201), 7): kept.append(x)\n"
+
 SCRIPTS: dict[str, str] = {
     # short epochs
     "plain": NINE + "for x, y in loader: fit(x, y)\n",
@@ -93,6 +95,16 @@ SCRIPTS: dict[str, str] = {
     "long_endless": "class E(Sampler):\n    def __init__(s): pass\n    def __iter__(s):\n"
     "        while True: yield from range(1200)\nloader = DataLoader(data(1200), 8, sampler=E())\n"
     "for i, (x, y) in enumerate(loader):\n    fit(x, y)\n    if i == 120: break\n",
+    # rows of a long epoch are gathered, and trained on: those of the batches left out would be missing
+    "gathered": GATHERED + "for (x,) in DataLoader(TensorDataset(torch.cat(kept)), 8): fit(x, Y[:len(x)])\n",
+    "gathered_even": GATHERED + "for (x,) in DataLoader(TensorDataset(torch.cat(kept)), 29): fit(x, Y[:len(x)])\n",
+    "gathered_in_a_list": "rows = []\nfor x, y in DataLoader(data(1201), 7): rows.extend(zip(x, y))\n"
+    "for i in range(0, 1201, 8): fit(*map(torch.stack, zip(*rows[i:i + 8])))\n",
+    "gathered_by_value": "kept = torch.cat([x[x[:, 0] > 0] for x, y in DataLoader(data(1201), 7)])\n"
+    "for (x,) in DataLoader(TensorDataset(kept), len(kept) - 1): fit(x, Y[:len(x)])\n",
+    "gathered_losses": "losses = []\nfor x, y in DataLoader(data(1200), 8): fit(x, y); losses.append(x.mean().item())\n"
+    + LONG
+    + "for x, y in loader: fit(x, y)\n",
 }
 
 UNKNOWN: dict[str, str] = {
@@ -101,5 +113,7 @@ UNKNOWN: dict[str, str] = {
     "next": SCRIPTS["long_next"],
     "collate": SCRIPTS["long_collate"],
     "validates_inside": SCRIPTS["long_validates_inside"],
+    "gathered": GATHERED
+    + "loader = DataLoader(TensorDataset(torch.cat(kept)), 8)\nfor (x,) in loader: fit(x, Y[:len(x)])\n",
 }
 """Scripts for which the time does not do, with a budget of nothing: no answer may be given."""
