@@ -1,4 +1,4 @@
-"""Every way out that bnguard proposes, once: what it does, where it fits, its price, its proof, what carries it out.
+"""Every way out that bnguard proposes, once: what it does, where it fits, its price, what carries it out.
 
 Rules, suggestions, diagnoses and repairs take their advice from here, and bind it to the case at hand: to the names
 that the script uses, and to numbers that were computed for it. No torch in here.
@@ -28,8 +28,6 @@ class Remedy:
         price: what it costs, a clause; '' where that goes without saying.
         function: the dotted name of the function that carries it out, None where there is none.
         code: the line of Python that does it, where that is no call of ``function``.
-        command: the command that carries it out in a file, None where there is none.
-        proof: how bnguard knows that it works, None where it cannot know.
 
     """
 
@@ -39,8 +37,6 @@ class Remedy:
     price: str = ""
     function: str | None = None
     code: str | None = None
-    command: str | None = None
-    proof: str | None = None
 
     def for_case(self, does: str | None = None, *, price: str | None = None, name: str = "", more: str = "") -> Advice:
         """Return the remedy as advice for one case.
@@ -88,14 +84,7 @@ class Advice:
         return {"kind": self.kind, "does": self.does, "price": self.price, "call": self.call}
 
 
-def loader_variable(name: str) -> str:
-    """Return what the user's code may call the loader: its name if it looks like one, and not like a key of a dict."""
-    return name if name.isidentifier() and name.lower().endswith(("loader", "dl")) else "loader"
-
-
 _NOTHING_LOST = "nothing is lost"
-_PLANNED = "the epoch is planned again for every rank, worker and replica"
-_VERIFIED = "the changed model is run on one sample, or all is taken back"
 
 # ------------------------------------------------------------------------------------------ of a loader
 
@@ -105,8 +94,6 @@ MERGE_TAIL = Remedy(
     "tail",
     _NOTHING_LOST,
     "bnguard.repair.merge_tail",
-    command="bnguard fix",
-    proof=_PLANNED,
 )
 BALANCE = Remedy(
     "balance",
@@ -114,24 +101,20 @@ BALANCE = Remedy(
     "tail",
     _NOTHING_LOST,
     "bnguard.repair.balance",
-    proof=_PLANNED,
 )
 BATCH_SIZE = Remedy(
     "batch-size",
     "choose another batch size, whose tail and pieces hold two samples or more",
     "tail",
     "which must be chosen anew when the dataset grows",
-    proof=_PLANNED,
 )
-DROP_LAST = Remedy(
-    "drop-last", "set drop_last=True", "tail", "which loses the tail's samples in every epoch", proof=_PLANNED
-)
+DROP_LAST = Remedy("drop-last", "set drop_last=True", "tail", "which loses the tail's samples in every epoch")
 KEEP_TAIL = Remedy("keep-tail", "set drop_last=False, or choose a smaller batch size", "tail")
 LARGER_BATCHES = Remedy("larger-batches", "raise batch_size to 2 or more", "every-batch")
 MORE_SAMPLES = Remedy("more-samples", "give this loader at least two samples", "tail")
-FEWER_REPLICAS = Remedy("replicas", "use fewer replicas", "piece", _NOTHING_LOST, proof=_PLANNED)
-FEWER_WORKERS = Remedy("workers", "use another number of workers", "piece", _NOTHING_LOST, proof=_PLANNED)
-WORLD_SIZE = Remedy("world-size", "train on another number of ranks", "piece", proof=_PLANNED)
+FEWER_REPLICAS = Remedy("replicas", "use fewer replicas", "piece", _NOTHING_LOST)
+FEWER_WORKERS = Remedy("workers", "use another number of workers", "piece", _NOTHING_LOST)
+WORLD_SIZE = Remedy("world-size", "train on another number of ranks", "piece")
 SYNC_BATCHNORM = Remedy(
     "sync-batchnorm",
     "convert the model with SyncBatchNorm.convert_sync_batchnorm, which counts the samples of all ranks",
@@ -148,7 +131,6 @@ ALLOW_SINGLE_SAMPLE = Remedy(
     "layer",
     "which do not follow the data there",
     "bnguard.repair.allow_single_sample",
-    proof=_VERIFIED,
 )
 FREEZE = Remedy(
     "freeze",
@@ -156,7 +138,6 @@ FREEZE = Remedy(
     "every-batch",
     "which does not follow new data",
     "bnguard.repair.freeze",
-    proof=_VERIFIED,
 )
 GROUP_NORM = Remedy(
     "group-norm",
@@ -164,11 +145,8 @@ GROUP_NORM = Remedy(
     "every-batch",
     "which needs training anew",
     "bnguard.repair.to_group_norm",
-    proof=_VERIFIED,
 )
-LARGER_INPUT = Remedy(
-    "larger-input", "give the layer more positions: a larger input", "layer", proof="traced at that size"
-)
+LARGER_INPUT = Remedy("larger-input", "give the layer more positions: a larger input", "layer")
 KEEP_BATCH_DIMENSION = Remedy(
     "keep-batch-dimension",
     "write x.flatten(1) for x.squeeze(), or name its dimensions: without them it drops every dimension of size 1, the "
@@ -238,7 +216,6 @@ WITHOUT_CUDNN = Remedy(
     "run this layer without cuDNN",
     "cuda",
     code="with torch.backends.cudnn.flags(enabled=False): …",
-    proof="the failed call was repeated so, and succeeded",
 )
 
 REMEDIES: dict[str, Remedy] = {r.kind: r for r in list(globals().values()) if isinstance(r, Remedy)}

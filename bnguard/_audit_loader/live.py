@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -14,7 +15,6 @@ from bnguard._audit_loader.one_loader import Inspected, Inspection, inspect
 from bnguard._audit_loader.suggest import suggest
 from bnguard._errors import TargetError, UsageError
 from bnguard._facts.findings import Report
-from bnguard._remedies import loader_variable
 from bnguard._rules import judge_loaders
 
 if TYPE_CHECKING:
@@ -27,7 +27,10 @@ _INNER = ("loader", "dataloader", "base_dataloader", "data_loader")
 
 
 class LiveRequest(NamedTuple):
-    """What was asked about live loaders; the setup's batch size and workers are the loaders' own."""
+    """What was asked about live loaders; the setup's batch size and workers are the loaders' own.
+
+    ``variable`` is what the script calls the one loader, where that was seen.
+    """
 
     setup: Setup
     names: tuple[str, ...] = ()
@@ -35,6 +38,7 @@ class LiveRequest(NamedTuple):
     mode: Mode | None = None
     counting: bool = False
     progress: Callable[[int], None] | None = None
+    variable: str | None = None
 
 
 def audit_live(loader: object, request: LiveRequest) -> Report:
@@ -51,10 +55,10 @@ def audit_live(loader: object, request: LiveRequest) -> Report:
     for name, one in _named(loader, request):
         mode = request.mode or mode_of(name, request.eval_names)
         inspected.append(inspect(one, Inspection(name, mode, request.setup, request.counting, request.progress)))
+    if request.variable is not None:
+        inspected = [it._replace(fact=replace(it.fact, variable=request.variable)) for it in inspected]
     facts = tuple(it.fact for it in inspected)
-    suggested = tuple(
-        way for it in inspected if it.setup for way in suggest(it.fact, it.setup, loader_variable(it.fact.name))
-    )
+    suggested = tuple(way for it in inspected if it.setup for way in suggest(it.fact, it.setup, it.fact.name_in_code))
     return Report(
         command="audit-loader",
         loaders=facts,

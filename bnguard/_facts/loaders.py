@@ -129,6 +129,7 @@ class LoaderFact:
             dispatcher), so that ``batch_size`` counts all of them.
         part: of a split dataset, where several sizes of the dataset are audited; '' where it is not split.
         dataset: that size; None where a dataset of one size is audited.
+        variable: what the script calls it, None if not known.
 
     """
 
@@ -152,6 +153,14 @@ class LoaderFact:
     divided: bool = False
     part: str = ""
     dataset: int | None = None
+    variable: str | None = None
+
+    @property
+    def name_in_code(self) -> str:
+        """What a line to paste calls it: what the script does; else its name, unless that may be the key of a dict."""
+        if self.variable is not None:
+            return self.variable
+        return self.name if self.name.isidentifier() and self.name.lower().endswith(("loader", "dl")) else "loader"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the loader as JSON-ready values."""

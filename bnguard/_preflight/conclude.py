@@ -19,6 +19,7 @@ from bnguard._facts.diagnosis import Diagnosis, headline
 from bnguard._facts.findings import Finding, Report, Severity
 from bnguard._facts.forecasts import ForecastFact, SizeFact
 from bnguard._facts.loaders import LoaderFact, Suggestion
+from bnguard._facts.models import Mode
 from bnguard._forecast.join import Feed, foresee
 from bnguard._forecast.report import Forecast, report_on
 from bnguard._models.layers import find_layers
@@ -214,8 +215,9 @@ class _Told:
             return None
         trains = any(u.mode == "train" for u in self.recorder.uses if u.loader is record)
         replicas = max((_replicas(u.model) for u in self.recorder.uses if u.loader is record), default=1)
+        mode: Mode = "train" if trains else "eval"
         request = LiveRequest(
-            Setup(1, replicas=replicas), names=(self.loaders[record],), mode="train" if trains else "eval"
+            Setup(1, replicas=replicas), (self.loaders[record],), (), mode, variable=self.names.variable(record.loader)
         )
         try:
             found = audit_live(_stand_in(record) or record.loader, request)

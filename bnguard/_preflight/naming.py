@@ -46,6 +46,11 @@ class Names:
         """Return the name of an object, None where nobody in sight holds it."""
         return self._names.get(id(value))
 
+    def variable(self, value: object) -> str | None:
+        """Return that name where it is one that a line of Python may hold as it stands."""
+        name = self.of(value)
+        return name if name is not None and name.isidentifier() else None
+
 
 def distinct(names: Iterable[str]) -> list[str]:
     """Return the names with those that are alike numbered: ``loader``, ``loader 2``."""

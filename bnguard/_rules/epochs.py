@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from bnguard import _remedies as remedies
 from bnguard._facts.findings import Finding, Severity
 from bnguard._facts.loaders import LoaderFact
-from bnguard._remedies import loader_variable
 from bnguard._rules.registry import Example, Rule
 from bnguard._rules.single_sample import (
     finding_of,
@@ -88,7 +87,7 @@ def _check_large_loss(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
         loss = "an epoch never shows" if fact.mode == "train" else "the evaluation leaves out"
         cause = f"{loss} {fact.unused:,} of {samples_text(fact.samples)} ({share:.1%})"
         does = "balance the batches instead of dropping the last one"
-        yield finding_of(fact, rule, cause, remedies.BALANCE.for_case(does, name=loader_variable(fact.name)))
+        yield finding_of(fact, rule, cause, remedies.BALANCE.for_case(does, name=fact.name_in_code))
 
 
 RULES: list[Rule] = [

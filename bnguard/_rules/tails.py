@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from bnguard import _remedies as remedies
 from bnguard._facts.findings import Finding, Severity
 from bnguard._facts.loaders import LoaderFact
-from bnguard._remedies import Advice, loader_variable
+from bnguard._remedies import Advice
 from bnguard._rules.registry import Example, Rule
 from bnguard._rules.single_sample import (
     arithmetic_of,
@@ -53,7 +53,7 @@ def _for_a_tail(fact: LoaderFact) -> tuple[Advice, ...]:
     if len({s.ranks for s in fact.streams}) > 1:
         does = "choose a batch size that leaves no lone sample, or let the last round be filled up"
         return (remedies.BATCH_SIZE.for_case(does, price=""),)
-    return (remedies.MERGE_TAIL.for_case(name=loader_variable(fact.name)),)
+    return (remedies.MERGE_TAIL.for_case(name=fact.name_in_code),)
 
 
 def _check_eval_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
@@ -72,9 +72,7 @@ def _check_worker_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     many = f"workers {single.worker} to {last} each end" if last != single.worker else f"worker {single.worker} ends"
     cause = f"{many} with a batch of 1 sample, first at step {single.step:,} of {single.steps:,}"
     cause += f" ({fact.workers:,} worker{'s' * (fact.workers != 1)}, each with batches of its own)"
-    merge = remedies.MERGE_TAIL.for_case(
-        "merge it into the batch before it, in each worker", name=loader_variable(fact.name)
-    )
+    merge = remedies.MERGE_TAIL.for_case("merge it into the batch before it, in each worker", name=fact.name_in_code)
     yield finding_of(fact, rule, cause, merge, severity=gravity_of(fact, rule))
 
 
@@ -88,7 +86,7 @@ def _check_small_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
         if tail > 1 and tail * _SMALL_TAIL < full:
             cause = f"the tail batch holds {tail:,} samples, the others {full:,}: its statistics are noisier"
             does = "balance the batches if the last step of an epoch is unstable"
-            yield finding_of(fact, rule, cause, remedies.BALANCE.for_case(does, name=loader_variable(fact.name)))
+            yield finding_of(fact, rule, cause, remedies.BALANCE.for_case(does, name=fact.name_in_code))
             return
 
 

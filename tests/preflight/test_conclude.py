@@ -222,3 +222,25 @@ def test_an_error_of_one_rank_counts_unless_another_says_more() -> None:
     with pytest.raises(BnguardError, match="rank 1: connection closed"):
         merged([Outcome(report(FINE), 0), broken])
     assert merged([Outcome(report(LATER, severity=Severity.ERROR), 0), broken]).forecasts == (LATER,)
+
+
+def test_the_lines_to_paste_are_in_the_names_of_the_script() -> None:
+    def loop() -> None:
+        batches, model = data(5), net()
+        train(model, batches)
+
+    found = report_on(loop)
+    (error,) = (f for f in found.findings if f.severity is Severity.ERROR)
+    lines = {advice.call for advice in error.remedies} | {way.call for way in found.suggestions if way.call}
+    assert "batches = bnguard.repair.merge_tail(batches)" in lines
+    assert not any("loader" in line for line in lines if line), lines
+
+
+def test_where_no_loader_gave_the_batch_none_is_to_be_changed() -> None:
+    def loop() -> None:
+        model = net()
+        model(torch.randn(1, 3)).sum().backward()
+
+    (error,) = (f for f in report_on(loop).findings if f.severity is Severity.ERROR)
+    assert error.remedies
+    assert not any("loader" in advice.text for advice in error.remedies)
