@@ -137,15 +137,12 @@ def _no_size_of_its_own(models: Table, fed: Collection[str]) -> None:
 
 
 def _codes(table: Table, key: str, values: Iterable[str]) -> tuple[str, ...]:
-    codes = tuple(part.strip().upper() for value in values for part in value.split(",") if part.strip())
-    if codes:
-        from bnguard._rules import CATALOGUE
+    from bnguard._rules import CATALOGUE
 
-        try:
-            CATALOGUE.require_prefixes(codes)
-        except UsageError as error:
-            raise table.wrong(f": {error.message}", error.hint, key=key) from error
-    return codes
+    try:
+        return CATALOGUE.prefixes(values)
+    except UsageError as error:
+        raise table.wrong(f": {error.message}", error.hint, key=key) from error
 
 
 OWN_FILE = "bnguard.toml"

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from bnguard._audit_loader.sharding import LAWS
 from bnguard._audit_loader.sharding.workers import WORKER_SHARDINGS
+from bnguard._facts.findings import FAIL_ON
 from bnguard._facts.models import Mode
 
 
@@ -38,6 +39,7 @@ class ModelEntry(_Entry):
         settings: constructor arguments; a table within is one namespace.
         stubs: packages to stand in for.
         args: ``sys.argv[1:]`` of the target's file.
+        allow_unknown: whether a training loader of which nothing can be said is fine.
 
     """
 
@@ -51,6 +53,7 @@ class ModelEntry(_Entry):
     settings: Mapping[str, Any] = field(default_factory=dict)
     stubs: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
+    allow_unknown: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,7 @@ TOP = {
     "scripts": TABLE,
     "select": TEXTS,
     "ignore": TEXTS,
-    "fail-on": one_of("error", "warning", "never"),
+    "fail-on": one_of(*FAIL_ON),
 }
 
 MODEL = {
@@ -199,6 +202,7 @@ MODEL = {
     "set": TABLE,
     "stub": TEXTS,
     "args": _LIST,
+    "allow-unknown": _SWITCH,
 }
 
 FOR_NUMBERS = {

@@ -106,7 +106,7 @@ def _forecast(entry: ModelEntry, loaders: list[Any]) -> list[Forecast]:
     ) as models:
         for model in models:
             found += shared.of(replace(model, target=_name(entry, model.target)))
-    return found
+    return [f._replace(fact=replace(f.fact, allow_unknown=entry.allow_unknown)) for f in found]
 
 
 def _scanned(entry: ModelEntry) -> list[ModelFact]:
@@ -155,7 +155,6 @@ def _script(entry: ScriptEntry) -> Done:
         report = preflight(entry.program, entry.args, module=entry.module, budget=entry.budget, timeout=entry.timeout)
     except BnguardError as error:
         return Done(problems=(problem(entry.entry, error),))
-    unknown = [f for f in report.forecasts if f.stops is None and f.mode == "train" and not entry.allow_unknown]
-    hint = "budget gives it more time; allow-unknown = true takes that for an answer"
-    problems = tuple(Problem(entry.entry, f"not known of {f.loader}: {f.unknown}", hint) for f in unknown)
-    return Done(script=report, name=entry.name, problems=problems)
+    if entry.allow_unknown:
+        report = replace(report, forecasts=[replace(f, allow_unknown=True) for f in report.forecasts])
+    return Done(script=report, name=entry.name)

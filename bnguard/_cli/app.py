@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(argv: list[str]) -> int:
     """Run one command and return its exit code; what stands after ``--`` becomes the scanned file's arguments."""
-    before, _, after = _partition(argv)
+    before, after = _partition(argv)
     try:
         result = application(before)(args=before, prog_name="bnguard", standalone_mode=False, obj=after)
     except BnguardError as error:
@@ -91,11 +91,11 @@ def run(argv: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _partition(argv: list[str]) -> tuple[list[str], bool, list[str]]:
+def _partition(argv: list[str]) -> tuple[list[str], list[str]]:
     if "--" not in argv or argv[0] in PASS_THROUGH:
-        return argv, False, []
+        return argv, []
     at = argv.index("--")
-    return argv[:at], True, argv[at + 1 :]
+    return argv[:at], argv[at + 1 :]
 
 
 def show_error(error: BnguardError) -> None:

@@ -38,16 +38,17 @@ def report_options(
     quiet: bool,
 ) -> ReportOptions:
     """Check the shared options and return them as one object, or raise UsageError."""
-    if fail_on not in ("error", "warning", "never"):
-        raise UsageError(f"--fail-on {fail_on!r} is not known", hint="one of error, warning, never")
-    chosen, dropped = codes(select), codes(ignore)
-    if chosen or dropped:
-        from bnguard._rules import CATALOGUE
+    from bnguard._facts.findings import FAIL_ON
 
-        CATALOGUE.require_prefixes((*chosen, *dropped))
+    if fail_on not in FAIL_ON:
+        raise UsageError(f"--fail-on {fail_on!r} is not known", hint=f"one of {', '.join(FAIL_ON)}")
+    chosen, dropped = _prefixes(select), _prefixes(ignore)
     return ReportOptions(destinations(fmt or (), output or ()), fail_on, chosen, dropped, quiet)
 
 
-def codes(values: list[str] | None) -> tuple[str, ...]:
-    """Split repeated and comma-separated codes: ``BN1,DL101`` → ``("BN1", "DL101")``."""
-    return tuple(part.strip().upper() for value in values or () for part in value.split(",") if part.strip())
+def _prefixes(values: list[str] | None) -> tuple[str, ...]:
+    if not values:
+        return ()
+    from bnguard._rules import CATALOGUE
+
+    return CATALOGUE.prefixes(values)

@@ -17,7 +17,6 @@ class Classified:
         cause: such as ``one-value-per-channel``, ``cudnn-not-supported`` or ``unknown``.
         code: the rule's code, ``RT101`` to ``RT104``, or None where the error is not about normalisation.
         status: the ``CUDNN_STATUS_…`` word of the text, or None.
-        reliable_place: whether the error comes from the call that the traceback shows; CUDA reports some later.
         shape: the input's shape, where the text says it.
 
     """
@@ -25,8 +24,12 @@ class Classified:
     cause: str
     code: str | None = None
     status: str | None = None
-    reliable_place: bool = True
     shape: tuple[int, ...] | None = None
+
+    @property
+    def reliable_place(self) -> bool:
+        """Whether the error comes from the call that the traceback shows; CUDA reports some later."""
+        return self.cause not in _DELAYED
 
     @property
     def of_cudnn(self) -> bool:
@@ -134,4 +137,4 @@ def classify(text: str, exception_type: str | None = None) -> Classified:
     else:
         words = f"{exception_type}: {text}" if exception_type else text
         cause = next((cause for cause, pattern in _TABLE if pattern.search(words)), "unknown")
-    return Classified(cause, code_of(cause), status[0] if status else None, cause not in _DELAYED, shape)
+    return Classified(cause, code_of(cause), status[0] if status else None, shape)

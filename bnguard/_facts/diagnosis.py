@@ -6,7 +6,7 @@ import textwrap
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from bnguard._facts.models import Mode, SourceLine
+from bnguard._facts.models import Mode, SourceLine, class_text
 from bnguard._remedies import Advice
 
 LocatedBy = Literal["traceback", "backward", "retrace", "text", "unknown"]
@@ -171,17 +171,10 @@ def headline(d: Diagnosis) -> str:
 
 def _description(d: Diagnosis) -> str:
     functional = d.layer_type == "functional"
-    kind = "a functional call" if functional else d.layer_type or "a layer"
-    if d.num_features is not None and not functional:
-        kind += f"({d.num_features})"
+    kind = class_text(d.layer_type or "a layer", d.num_features)
     also = f", also {', '.join(d.aliases)}" if d.aliases else ""
-    line = f", {'called' if functional else 'built'} at {_short(d.source)}" if d.source else ""
+    line = f", {'called' if functional else 'built'} at {d.source.short}" if d.source else ""
     return f" ({kind}{also}{line})"
-
-
-def _short(source: SourceLine) -> str:
-    """Return the line without the folders above an installed package."""
-    return f"{source.file.rpartition('site-packages/')[2]}:{source.line}"
 
 
 def _rows(d: Diagnosis) -> list[str]:

@@ -28,6 +28,10 @@ class Severity(IntEnum):
         return self.name.lower()
 
 
+FAIL_ON: dict[str, int] = {"error": Severity.ERROR, "warning": Severity.WARNING, "never": 99}
+"""From which severity on a command exits with 1, by the word that users give."""
+
+
 @dataclass(frozen=True)
 class Consequence:
     """What follows from a cause.
@@ -170,8 +174,9 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing of severity error was found, and all was looked at that should be."""
-        return self.worst < Severity.ERROR and not self.problems
+        """Whether no error was found, all was carried out, and no training loader is left not known."""
+        known = not any(f.unknown_in_training for f in self.forecasts)
+        return known and self.worst < Severity.ERROR and not self.problems
 
     @property
     def worst(self) -> int:

@@ -104,6 +104,7 @@ class ForecastFact:
         ground: what the answer rests on.
         assumption: what was assumed, where the ground is that.
         notes: what else the reader should know of how this was found.
+        allow_unknown: whether *not known* is answer enough to go on, as a user may say.
 
     """
 
@@ -127,6 +128,12 @@ class ForecastFact:
     ground: Ground = "shapes"
     assumption: str | None = None
     notes: tuple[str, ...] = ()
+    allow_unknown: bool = False
+
+    @property
+    def unknown_in_training(self) -> bool:
+        """Whether it is not known of a training loader whether it stops, and nobody has said that this will do."""
+        return self.mode == "train" and self.stops is None and not self.allow_unknown
 
     @property
     def layer(self) -> str | None:

@@ -6,12 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bnguard._facts.models import Mode, SourceLine
 
 Runs = tuple[tuple[int, int], ...]
 """Batch sizes in order, run-length encoded: ``(size, how many in a row)``."""
 
 TIMES = "\u00d7"
+
+
+def dimensions(shape: Iterable[int]) -> str:
+    """Return a shape as people write it: 1 x 512 x 7 x 7 with multiplication signs."""
+    return TIMES.join(map(str, shape))
 
 
 def runs_text(batches: Runs) -> str:

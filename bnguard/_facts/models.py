@@ -1,7 +1,6 @@
-"""What is true of a model or a loader, as plain frozen data: no torch object and no opinion in here.
+"""What is true of a model, as plain frozen data: no torch object and no opinion in here.
 
-Rules judge these, reporters show them. Everything is made in ``bnguard._scan`` and ``bnguard._audit_loader``. The facts
-of loaders live in ``bnguard._facts.loaders``, so that an audit of numbers need not build those of models.
+Rules judge these, reporters show them. They are made in ``bnguard._trace`` and ``bnguard._scan``.
 """
 
 from __future__ import annotations
@@ -29,9 +28,25 @@ class SourceLine:
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
 
+    @property
+    def short(self) -> str:
+        """The line without the folders above an installed package: these are the machine's, and no news."""
+        file = self.file.replace("\\", "/")
+        for folder in ("/site-packages/", "/dist-packages/"):
+            if folder in file:
+                return f"{file.rpartition(folder)[2]}:{self.line}"
+        return str(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the location as JSON-ready values."""
         return {"file": self.file, "line": self.line}
+
+
+def class_text(kind: str, num_features: int | None) -> str:
+    """Return a layer's class as ``BatchNorm1d(128)``; a call outside a normalisation layer has none."""
+    if kind == "functional":
+        return "functional call"
+    return f"{kind}({num_features})" if num_features else kind
 
 
 # ---------------------------------------------------------------------------------------- models

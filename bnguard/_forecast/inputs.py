@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from bnguard._audit_loader.follow import NoSampleError, Sample, first_sample
 from bnguard._audit_loader.summary import forward_sizes
 from bnguard._errors import BnguardError
-from bnguard._facts.loaders import TIMES, LoaderFact
+from bnguard._facts.loaders import LoaderFact, dimensions
 from bnguard._facts.models import InputFact, Mode
 from bnguard._forecast.outcomes import MOST_REAL_SAMPLES
 from bnguard._models.guess import parameters
@@ -30,11 +30,12 @@ IN_PYTHON = ("inputs=", "(3, 224, 224)")
 
 
 class ResolvedInputs(NamedTuple):
-    """A recipe and how it was found, or why there is none."""
+    """A recipe and how it was found, or why there is none; ``assumption`` says what was guessed of it."""
 
     inputs: Inputs | None
     notes: tuple[str, ...] = ()
     unknown: str | None = None
+    assumption: str | None = None
 
 
 class InputResolver:
@@ -97,7 +98,9 @@ class InputResolver:
         except BnguardError as refused:
             return ResolvedInputs(None, (self._give,), why or refused.message)
         if inputs is not None and error is None and not (why and inputs.source == "assumed"):
-            return ResolvedInputs(inputs, tuple(_notes(why, inputs.facts(1), inputs.source, self._word)))
+            notes = tuple(_notes(why, inputs.facts(1), inputs.source, self._word))
+            guessed = f"input {shown(inputs.facts(1))}" if inputs.source == "assumed" else None
+            return ResolvedInputs(inputs, notes, assumption=guessed)
         return ResolvedInputs(None, (self._give,), why or f"no input was found that it takes ({error})")
 
     def _own_inputs(self, model: TraceableModel, size: int) -> tuple[Inputs | None, str | None]:
@@ -111,11 +114,11 @@ class InputResolver:
         return inputs, trace.error_line
 
 
-def _notes(why: str | None, shown: tuple[InputFact, ...], source: str, word: str) -> Iterator[str]:
+def _notes(why: str | None, facts: tuple[InputFact, ...], source: str, word: str) -> Iterator[str]:
     if why:
         yield why
     how = f"assumed: no loader was there to ask; {word}… gives yours" if source == "assumed" else f"from {source}"
-    yield f"input {', '.join(map(words, shown))}, {how}"
+    yield f"input {shown(facts)}, {how}"
 
 
 def _sample_of(live: DataLoader[Any]) -> Sample | str:
@@ -334,8 +337,13 @@ def _moved(arguments: Arguments, device: str) -> Arguments:
     return moved
 
 
+def shown(facts: Iterable[InputFact]) -> str:
+    """Return several inputs as people write them."""
+    return ", ".join(map(words, facts))
+
+
 def words(fact: InputFact) -> str:
     """Return a tensor's name, shape without the batch dimension, and dtype, as people write them."""
     name = f"{fact.name}=" if fact.name else ""
-    shape = TIMES.join(map(str, fact.shape[1:])) or "one value"
+    shape = dimensions(fact.shape[1:]) or "one value"
     return f"{name}{shape}" + ("" if fact.dtype == "float32" else f" {fact.dtype}")

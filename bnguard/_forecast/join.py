@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from bnguard._audit_loader.summary import first_with, forward_sizes
 from bnguard._facts.forecasts import ForecastFact, SizeFact
-from bnguard._facts.loaders import BatchPlace, LoaderFact
+from bnguard._facts.loaders import BatchPlace, LoaderFact, dimensions
 from bnguard._facts.models import Mode, ModelFact
 from bnguard._forecast.outcomes import Outcomes
 from bnguard._forecast.report import Forecast
+from bnguard._models.guess import at_smallest
 from bnguard._models.inputs import Inputs
 from bnguard._rules.registry import and_others
 from bnguard._scan.scanner import model_fact
@@ -101,6 +102,7 @@ class Feed(NamedTuple):
         called: what is called on the model before the epoch; None leaves every module's flag as it is.
         notes: how the calls were found.
         unknown: why they were not.
+        assumption: what was guessed of them.
 
     """
 
@@ -109,6 +111,7 @@ class Feed(NamedTuple):
     called: Mode | None
     notes: tuple[str, ...] = ()
     unknown: str | None = None
+    assumption: str | None = None
 
 
 def foresee(model: TraceableModel, feeds: Iterable[Feed], device: str, progress: Progress) -> Iterator[Forecast]:
@@ -178,12 +181,31 @@ def _not_known(model: TraceableModel, feed: Feed) -> ForecastFact:
 def _foreseen(known: _TracedModel, feed: Feed) -> Forecast:
     model, outcomes = known.model, known.outcomes
     fact = join(model.target, feed.loader, outcomes.at)
+    if feed.assumption is not None:
+        fact = _assuming(feed.assumption, fact, outcomes, feed.calls)
     # where the epoch stops, or else at the smallest size that it brings
     size = fact.batch_size or min((s.batch_size for s in fact.sizes), default=None)
     seen = None if size is None else known.fact(size, feed.called, stops=fact.stops is True)
     notes = (*model.notes, *feed.notes, *fact.notes, *_layers_put_into_training(model, seen))
     fact = replace(fact, called=feed.called, notes=notes)
     return Forecast(fact, seen, two_hold=fact.stops is not True or outcomes.at(2).stops is False)
+
+
+def _assuming(assumption: str, fact: ForecastFact, outcomes: Outcomes, calls: Iterable[Inputs]) -> ForecastFact:
+    """Say what was guessed; where a smaller input than the guessed one would stop the epoch, both cases are told."""
+    fact = replace(fact, ground="assumed", assumption=assumption)
+    if fact.stops is not False:
+        return fact
+    for inputs in filter(None, map(at_smallest, calls)):
+        smaller = replace(outcomes, calls=(inputs,))
+        stopping = next((s for s in map(smaller.at, (s.batch_size for s in fact.sizes)) if s.stops), None)
+        if stopping is not None:
+            both = (
+                f"it does not stop with the assumed {assumption}, and stops at {stopping.label} with "
+                f"{dimensions(inputs.facts(1)[0].shape[1:])}, at batch size {stopping.batch_size:,}"
+            )
+            return replace(fact, stops=None, unknown=both)
+    return fact
 
 
 def _layers_put_into_training(model: TraceableModel, seen: ModelFact | None) -> Iterator[str]:

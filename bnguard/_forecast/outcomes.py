@@ -34,8 +34,8 @@ class Outcomes:
     calls: Sequence[Inputs]
     world_size: int
     progress: Progress
-    _known: dict[int, SizeFact] = field(default_factory=dict)
-    _traces: dict[tuple[int, int], Trace] = field(default_factory=dict)
+    _known: dict[int, SizeFact] = field(default_factory=dict, init=False)
+    _traces: dict[tuple[int, int], Trace] = field(default_factory=dict, init=False)
 
     def at(self, batch_size: int) -> SizeFact:
         """Return what the first call to stop does, else what all of them do together."""

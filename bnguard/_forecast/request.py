@@ -215,7 +215,7 @@ class ForecastSettings:
             model.tracer.set_mode(called)
             its = found.find(model, loader.fact, loader.live)
             calls = () if its.inputs is None else (its.inputs,)
-            yield Feed(loader.fact, calls, called, its.notes, its.unknown)
+            yield Feed(loader.fact, calls, called, its.notes, its.unknown, its.assumption)
 
 
 def forecast_calls(  # noqa: PLR0913 - what a recording knows

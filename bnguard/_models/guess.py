@@ -20,6 +20,8 @@ _IMAGE_SIZES = (224, 299, 64, 32, 28, 512, 256, 128, 96, 48, 16, 8)
 _SEQUENCE_LENGTHS = (1024, 128, 16, 2500)
 _VOLUMES = ((16, 112, 112), (32, 64, 64), (32, 32, 32), (16, 16, 16), (8, 8, 8))
 _MOST_GUESSES = 60
+_SMALLEST = 28
+"""Positions along one side of the smallest input that is trained on as it is (MNIST)."""
 
 _SIZE_NAMES = ("image_size", "img_size", "input_size", "input_resolution", "resolution")
 
@@ -46,6 +48,14 @@ def guesses(model: nn.Module) -> Iterator[Inputs]:
         yield SpecInputs((spec,) * count, "assumed")
     if count > 1:
         yield from _one_for_each(model, count)
+
+
+def at_smallest(inputs: Inputs) -> Inputs | None:
+    """Return a guessed input at the smallest size that is still usual; None where it is as small already."""
+    if not isinstance(inputs, SpecInputs):
+        return None
+    specs = tuple(replace(s, shape=(*s.shape[:1], *(min(n, _SMALLEST) for n in s.shape[1:]))) for s in inputs.specs)
+    return None if specs == inputs.specs else SpecInputs(specs, inputs.source)
 
 
 def as_wanted(model: nn.Module, inputs: Inputs) -> Inputs:

@@ -7,14 +7,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from bnguard._facts.findings import Severity
-from bnguard._report.words import counted, dimensions, named, number
+from bnguard._facts.loaders import dimensions
+from bnguard._report.words import counted, named, number
 from bnguard._rules import rule_of
+from bnguard._rules.registry import work_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bnguard._facts.findings import Finding, Report
     from bnguard._facts.forecasts import ForecastFact, SizeFact
+    from bnguard._facts.loaders import LoaderFact
     from bnguard._facts.models import LayerFact, ModelFact
 
 State = Literal["breaks", "unknown", "warns", "holds"]
@@ -57,10 +60,9 @@ def of_report(report: Report) -> list[Answer]:
 
     A check may hold hundreds of forecasts: there a model has one answer for all loaders on which it does not stop.
     """
-    gathered = report.command == "check"
-    shown = [f for f in report.forecasts if not gathered or f.stops is not False]
-    answers = [replace(_of_forecast(f), subject=f.model) for f in shown]
-    answers += _holding([f for f in report.forecasts if f.stops is False]) if gathered else []
+    shown = [f for f in report.forecasts if report.command != "check" or not _is_plain(f)]
+    answers = [of_forecast(f) for f in shown]
+    answers += _holding([f for f in report.forecasts if f not in shown])
     answers += beside_forecasts(report)
     answers += [Answer("warns", "not checked, see below", subject=p.entry) for p in report.problems]
     return sorted(answers, key=lambda a: get_args(State).index(a.state))
@@ -142,9 +144,18 @@ def counts(model: ModelFact) -> str:
 # ---------------------------------------------------------------------------------------- forecasts
 
 
-def _of_forecast(forecast: ForecastFact) -> Answer:
+def of_forecast(forecast: ForecastFact) -> Answer:
     """Answer whether and where an epoch of this loader stops; the sentence does not name the model."""
-    what = f"{'training' if forecast.mode == 'train' else 'evaluation'} on {forecast.loader}"
+    return replace(_of_forecast(forecast), subject=forecast.model)
+
+
+def _is_plain(forecast: ForecastFact) -> bool:
+    """Whether the forecast can be told in one breath with others: batches come, and none of them stops."""
+    return forecast.stops is False and bool(forecast.sizes)
+
+
+def _of_forecast(forecast: ForecastFact) -> Answer:
+    what = f"{work_of(forecast.mode)} on {forecast.loader}"
     if forecast.stops is None:
         return Answer("unknown", f"not known whether {what} stops: {forecast.unknown or ''}")
     if forecast.stops and forecast.at is not None:
@@ -168,12 +179,12 @@ def _ground(forecast: ForecastFact) -> str:
 
 
 def _holding(forecasts: Sequence[ForecastFact]) -> Iterator[Answer]:
-    """Yield one answer for each model on all loaders on which it does not stop."""
-    for model in dict.fromkeys(f.model for f in forecasts):
-        related = [f for f in forecasts if f.model == model]
+    """Yield one answer for each model on all loaders on which it does not stop for the same reason."""
+    for model, ground in dict.fromkeys((f.model, _ground(f)) for f in forecasts):
+        related = [f for f in forecasts if (f.model, _ground(f)) == (model, ground)]
         sizes = sorted({s.batch_size for f in related for s in f.sizes}, reverse=True)
-        because = f": no layer fails at batch size{'s' * (len(sizes) > 1)} {_sizes_text(sizes)}" if sizes else ""
-        yield Answer("holds", f"does not stop on {', '.join(f.loader for f in related)}{because}", subject=model)
+        because = f"no layer fails at batch size{'s' * (len(sizes) > 1)} {_sizes_text(sizes)}{ground}"
+        yield Answer("holds", f"does not stop on {', '.join(f.loader for f in related)}: {because}", subject=model)
 
 
 def _sizes_text(sizes: Sequence[int]) -> str:
@@ -217,12 +228,19 @@ def of_loaders(report: Report) -> Answer:
         return Answer("unknown", sentence, subject=named([fact.name for fact in unknown]))
     if warnings:
         return _found("warns", warnings, report)
-    smallest = min((fact.smallest for fact in report.loaders if fact.smallest), default=0)
-    hidden = [fact.name for fact in report.loaders if fact.first_single and fact.mode == "train"]
-    if hidden:  # the finding was ignored; the fact remains
+    return _without_findings(report.loaders)
+
+
+def _without_findings(loaders: Sequence[LoaderFact]) -> Answer:
+    """Answer from the facts alone: a finding may have been ignored, what it says remains."""
+    smallest = min((fact.smallest for fact in loaders if fact.smallest), default=0)
+    if not smallest:
+        return Answer("warns", "no batch at all", subject=named([fact.name for fact in loaders]))
+    hidden = [fact.name for fact in loaders if fact.first_single and fact.mode == "train"]
+    if hidden:
         sentence = "a batch of one sample comes in training, though no finding shows it"
         return Answer("warns", sentence, subject=named(hidden))
-    single = [fact.name for fact in report.loaders if fact.first_single]
+    single = [fact.name for fact in loaders if fact.first_single]
     if single:
         return Answer("holds", "batches of one sample, safe after model.eval()", subject=named(single))
     return Answer("holds", f"no batch of one sample; the smallest holds {smallest:,}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bnguard._errors import UsageError
+from bnguard._facts.findings import FAIL_ON
 from bnguard._report import stdout
 from bnguard._report.formats import FORMATS, Context, format_of, reporter
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from bnguard._facts.findings import Report
 
-_THRESHOLDS = {"error": 3, "warning": 2, "never": 99}
 _STDOUT = Path("-")
 
 
@@ -43,15 +43,14 @@ class ReportOptions:
 def emit(report: Report, options: ReportOptions) -> int:
     """Render the report wherever the options say, every format from the same findings, and return the exit code.
 
-    That is 2 where something could not be carried out, 1 where a finding reaches ``fail_on``, else 0. The files are
-    written before anything is printed, each whole or not at all; companions of a format come last.
+    The files are written before anything is printed, each whole or not at all; companions of a format come last.
 
     Raises:
         UsageError: a file or stdout cannot be written.
 
     """
     shown = report.filtered(options.select, options.ignore)
-    code = 2 if shown.problems else int(shown.worst >= _THRESHOLDS[options.fail_on])
+    code = _exit_code(shown, options.fail_on)
     context = Context(shown, code, options.quiet)
     files = [place for place in options.destinations if place.output is not None]
     texts = [reporter(place.format).render(context) for place in files]
@@ -63,6 +62,15 @@ def emit(report: Report, options: ReportOptions) -> int:
     for place in _companions(options.destinations):
         _write(place, reporter(place.format).render(context))
     return code
+
+
+def _exit_code(report: Report, fail_on: str) -> int:
+    """Return 2 where something could not be carried out, or nothing was found and a training loader is not known."""
+    if report.problems:
+        return 2
+    if report.worst >= FAIL_ON[fail_on]:
+        return 1
+    return 2 if any(f.unknown_in_training for f in report.forecasts) else 0
 
 
 def render_as(name: str, report: Report, exit_code: int | None = None, *, quiet: bool = False, width: int = 100) -> str:

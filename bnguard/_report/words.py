@@ -6,14 +6,14 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from bnguard._facts.findings import Severity
-from bnguard._facts.loaders import TIMES
+from bnguard._facts.loaders import dimensions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from bnguard._facts.findings import Report
     from bnguard._facts.loaders import LoaderFact, Stream
-    from bnguard._facts.models import ModelFact, SourceLine
+    from bnguard._facts.models import ModelFact
     from bnguard._rules import Rule
 
 HOW_TO_GIVE_INPUTS = (
@@ -37,11 +37,6 @@ def totals(report: Report) -> str:
     return f"{text}, {len(report.problems):,} not carried out" if report.problems else text
 
 
-def dimensions(shape: Iterable[int]) -> str:
-    """Return a shape as people write it: 1 x 512 x 7 x 7 with multiplication signs."""
-    return TIMES.join(map(str, shape))
-
-
 def paragraphs(text: str) -> list[str]:
     """Return the paragraphs of an indented text, each as one line."""
     return [" ".join(p.split()) for p in textwrap.dedent(text).strip().split("\n\n")]
@@ -62,15 +57,6 @@ def examples_of(rule: Rule) -> list[tuple[str, str]]:
     """Return the wrong and the right example of a rule, each with its title."""
     both = (("Wrong", rule.example.wrong), ("Right", rule.example.right))
     return [(title, textwrap.dedent(code).strip()) for title, code in both]
-
-
-def short_place(place: SourceLine) -> str:
-    """Name a file of an installed package by what follows ``site-packages``: the rest is the machine's, not news."""
-    file = place.file.replace("\\", "/")
-    for folder in ("/site-packages/", "/dist-packages/"):
-        if folder in file:
-            return f"{file.rpartition(folder)[2]}:{place.line}"
-    return str(place)
 
 
 # ---------------------------------------------------------------------------------------- models

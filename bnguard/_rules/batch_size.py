@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from bnguard import _remedies as remedies
 from bnguard._facts.findings import Finding, Severity
-from bnguard._facts.loaders import TIMES
-from bnguard._facts.models import THIN_VALUES, LayerFact, ModelFact
+from bnguard._facts.loaders import dimensions
+from bnguard._facts.models import THIN_VALUES, LayerFact, Mode, ModelFact
 from bnguard._facts.norm_kinds import BATCH
 from bnguard._remedies import Advice
-from bnguard._rules.registry import Example, Rule, and_others, layer_and_class
+from bnguard._rules.registry import Example, Rule, and_others, layer_and_class, work_of
 
 SINGLE_SAMPLE = "BN102"
 """The code that other rules refer to where a single sample runs."""
@@ -33,11 +33,8 @@ def _what(layer: LayerFact) -> str:
     return layer_and_class(layer.label, layer.type, layer.num_features)
 
 
-def _shape(shape: Sequence[int]) -> str:
-    return TIMES.join(map(str, shape))
-
-
 def _fails(model: ModelFact, rule: Rule) -> Iterator[Finding]:
+    work = work_of(model.mode)
     failing = [x for x in model.failing if x.norm.crosses_samples and any(c.raises for c in x.calls)]
     for layer in failing:
         call = next(c for c in layer.calls if c.raises)
@@ -45,16 +42,16 @@ def _fails(model: ModelFact, rule: Rule) -> Iterator[Finding]:
         yield rule.about(
             model,
             layer,
-            f"gets {_shape(call.shape)} at batch size {model.batch_size}: one value per channel has no variance, so "
-            "the forward raises ValueError",
-            *(_ways_out(layer) if first or len(failing) == 1 else ()),
+            f"gets {dimensions(call.shape)} at batch size {model.batch_size}: one value per channel has no variance, "
+            "so the forward raises ValueError",
+            *(_ways_out(layer, model.mode) if first or len(failing) == 1 else ()),
             subject=_what(layer),
-            consequence="training stops here first" if first else "fails as well",
+            consequence=f"{work} stops here first" if first else "fails as well",
         )
 
 
-def _ways_out(layer: LayerFact) -> Iterator[Advice]:
-    if layer.min_batch_size:
+def _ways_out(layer: LayerFact, mode: Mode) -> Iterator[Advice]:
+    if layer.min_batch_size and mode == "train":
         yield remedies.MERGE_TAIL.for_case(
             f"merge a tail into the batch before it, so that no training batch holds fewer than {layer.min_batch_size} "
             "samples",
@@ -62,7 +59,7 @@ def _ways_out(layer: LayerFact) -> Iterator[Advice]:
         )
     if layer.larger_input:
         yield remedies.LARGER_INPUT.for_case(
-            f"give an input of {_shape(layer.larger_input[1:])}, where this layer sees more than one pixel"
+            f"give an input of {dimensions(layer.larger_input[1:])}, where this layer sees more than one pixel"
         )
     helps = remedies.ALLOW_SINGLE_SAMPLE.kind in layer.norm.remedies
     if helps and layer.track_running_stats and layer.type != "functional":
@@ -123,7 +120,6 @@ def _untracked(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     if not layers:
         return
     raises = model.mode == "eval" and any(x.verdict == "fails" for x in layers)
-    raises = raises or any(c.values_per_channel == c.shape[0] for x in layers for c in x.calls)
     after = "the forward raises at batch size 1 there" if raises else "a prediction depends on its whole batch"
     yield rule.about(
         model,

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from bnguard import _remedies as remedies
 from bnguard._facts.findings import Finding, Severity
-from bnguard._facts.loaders import TIMES
-from bnguard._facts.models import LayerFact, ModelFact
+from bnguard._facts.loaders import dimensions
+from bnguard._facts.models import LayerFact, ModelFact, NormCall
 from bnguard._facts.norm_kinds import BATCH, KINDS
 from bnguard._remedies import Advice
-from bnguard._rules.registry import CONV_NET, IMAGES, Example, Rule, and_others
+from bnguard._rules.registry import CONV_NET, IMAGES, Example, Rule, subject_of
 
 _KERAS_MOMENTUM = 0.9
 """From here on a momentum reads like Keras' share to keep, not PyTorch's share to take in."""
@@ -18,10 +18,6 @@ _KERAS_MOMENTUM = 0.9
 
 def _batch(model: ModelFact) -> Iterable[LayerFact]:
     return (x for x in model.layers if x.norm is BATCH)
-
-
-def _subject(layers: Sequence[LayerFact]) -> str:
-    return f"{layers[0].label}{and_others(layers)}"
 
 
 def _momentum(model: ModelFact, rule: Rule) -> Iterator[Finding]:
@@ -44,7 +40,7 @@ def _momentum(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             remedies.MOMENTUM.for_case(
                 f"if {momentum:g} was copied from Keras or TensorFlow, PyTorch's value is momentum={meant:g}"
             ),
-            subject=_subject(layers),
+            subject=subject_of(layers),
         )
 
 
@@ -61,7 +57,7 @@ def _half_frozen(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             "has requires_grad=False on weight and bias, but is in training mode: its running statistics still move "
             "with every batch",
             remedies.FREEZE.for_case("freeze it for good", price="", more=f", only={_only(moving)}"),
-            subject=_subject(moving),
+            subject=subject_of(moving),
         )
     if still:
         yield rule.about(
@@ -70,16 +66,21 @@ def _half_frozen(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             "stays in eval mode under model.train(), so that its running statistics are frozen, but its weight and "
             "bias still learn",
             remedies.FREEZE_AFFINE.for_case(),
-            subject=_subject(still),
+            subject=subject_of(still),
             severity=Severity.NOTE,
         )
 
 
+def _is_mixed(call: NormCall) -> bool:
+    """Whether a call is rejected with parameters of another dtype; without parameters nothing is mixed."""
+    return bool(call.rejected) and call.param_dtype not in (None, call.dtype)
+
+
 def _dtype_mix(model: ModelFact, rule: Rule) -> Iterator[Finding]:
-    layers = [x for x in model.layers if any(c.rejected and c.dtype != c.param_dtype for c in x.calls)]
+    layers = [x for x in model.layers if x.eps > 0 and any(map(_is_mixed, x.calls))]
     if layers:
         first = min(layers, key=lambda x: x.order or 0)
-        call = next(c for c in first.calls if c.rejected)
+        call = next(filter(_is_mixed, first.calls))
         yield rule.about(
             model,
             first,
@@ -89,7 +90,7 @@ def _dtype_mix(model: ModelFact, rule: Rule) -> Iterator[Finding]:
                 f"convert the layer with the rest of the model, or the input to {call.param_dtype}; under autocast "
                 "leave the model in float32"
             ),
-            subject=f"{first.label}{and_others(layers)}",
+            subject=subject_of(layers, first),
         )
 
 
@@ -103,7 +104,7 @@ def _eps(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             refused[0],
             f"has eps={refused[0].eps:g}: training divides by a variance that may be 0, and {who}",
             remedies.EPS.for_case(),
-            subject=_subject(refused),
+            subject=subject_of(refused),
             severity=rule.severity if stops else Severity.WARNING,
         )
     small = [x for x in _batch(model) if any(c.eps_avoids_cudnn for c in x.calls)]
@@ -113,7 +114,7 @@ def _eps(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             small[0],
             f"has eps={small[0].eps:g}, below this cuDNN's minimum: on a GPU PyTorch uses its own kernel instead",
             remedies.EPS.for_case("correct as it is; eps=1e-5 brings cuDNN back"),
-            subject=_subject(small),
+            subject=subject_of(small),
             severity=Severity.NOTE,
         )
 
@@ -135,10 +136,9 @@ def _replacement(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             yield rule.about(
                 model,
                 raising[0],
-                f"gets {TIMES.join(map(str, call.shape))}: one value per statistic, so the forward raises "
-                f"ValueError{always}",
+                f"gets {dimensions(call.shape)}: one value per statistic, so the forward raises ValueError{always}",
                 _more_values(raising[0]),
-                subject=f"{_subject(raising)} ({kind.title})",
+                subject=f"{subject_of(raising)} ({kind.title})",
                 severity=Severity.ERROR,
             )
         if silent:
@@ -147,17 +147,20 @@ def _replacement(model: ModelFact, rule: Rule) -> Iterator[Finding]:
                 silent[0],
                 "normalises one value per statistic: nothing raises, but its output is its bias, whatever the input",
                 _more_values(silent[0]),
-                subject=f"{_subject(silent)} ({kind.title})",
+                subject=f"{subject_of(silent)} ({kind.title})",
                 severity=Severity.WARNING,
             )
 
 
 def _more_values(layer: LayerFact) -> Advice:
-    helps = remedies.FEWER_GROUPS.kind in layer.norm.remedies
-    if helps and layer.num_features and layer.num_groups and layer.num_features > 1:
-        groups = max((g for g in range(1, layer.num_features // 2 + 1) if layer.num_features % g == 0), default=1)
-        return remedies.FEWER_GROUPS.for_case(f"at most {groups} groups leave at least two values in each of them here")
-    return remedies.FEWER_GROUPS.for_case()
+    if remedies.FEWER_GROUPS.kind in layer.norm.remedies:
+        if layer.num_features and layer.num_groups and layer.num_features > 1:
+            groups = max((g for g in range(1, layer.num_features // 2 + 1) if layer.num_features % g == 0), default=1)
+            return remedies.FEWER_GROUPS.for_case(
+                f"at most {groups} groups leave at least two values in each of them here"
+            )
+        return remedies.FEWER_GROUPS.for_case()
+    return remedies.LARGER_INPUT.for_case("normalise before the map shrinks to one pixel, or give a larger input")
 
 
 RULES: list[Rule] = [
@@ -259,7 +262,7 @@ RULES: list[Rule] = [
         shrinks to one pixel.
         """,
         needs="calls",
-        remedies=(remedies.FEWER_GROUPS,),
+        remedies=(remedies.FEWER_GROUPS, remedies.LARGER_INPUT),
         covered_by="stop-at-the-layer",
         example=Example(
             wrong="model = nn.Sequential(nn.Conv2d(3, 4, 8), nn.GroupNorm(4, 4))\nx = torch.randn(1, 3, 8, 8)",

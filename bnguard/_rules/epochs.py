@@ -73,10 +73,12 @@ def _check_no_batch(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
             remedies.MORE_SAMPLES.for_case("give this part at least two samples"),
         )
         return
-    size = f", fewer than batch_size={fact.batch_size:,} with drop_last=True" if fact.batch_size else ""
+    why, way = ", and its sampler gives none", remedies.MORE_SAMPLES.for_case("give each rank two samples or more")
+    if fact.batch_size and fact.drop_last:
+        why, way = f", fewer than batch_size={fact.batch_size:,} with drop_last=True", remedies.KEEP_TAIL.for_case()
     if fact.world_size > 1:
-        size += f" on each of {fact.world_size:,} ranks"
-    yield finding_of(fact, rule, f"no batch at all: {samples_text(fact.samples)}{size}", remedies.KEEP_TAIL.for_case())
+        why += f" on each of {fact.world_size:,} ranks"
+    yield finding_of(fact, rule, f"no batch at all: {samples_text(fact.samples)}{why}", way)
 
 
 def _check_large_loss(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
@@ -86,8 +88,11 @@ def _check_large_loss(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
     if share >= _LARGE_SHARE:
         loss = "an epoch never shows" if fact.mode == "train" else "the evaluation leaves out"
         cause = f"{loss} {fact.unused:,} of {samples_text(fact.samples)} ({share:.1%})"
-        does = "balance the batches instead of dropping the last one"
-        yield finding_of(fact, rule, cause, remedies.BALANCE.for_case(does, name=fact.name_in_code))
+        way = remedies.BATCH_SIZE.for_case("choose a batch size that leaves out less", price="")
+        if fact.drop_last and not fact.workers:
+            does = "balance the batches instead of dropping the last one"
+            way = remedies.BALANCE.for_case(does, name=fact.name_in_code)
+        yield finding_of(fact, rule, cause, way)
 
 
 RULES: list[Rule] = [

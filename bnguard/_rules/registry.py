@@ -12,7 +12,7 @@ from bnguard._facts.findings import Consequence, Finding, Severity
 if TYPE_CHECKING:
     from bnguard._facts.forecasts import ForecastFact
     from bnguard._facts.loaders import LoaderFact
-    from bnguard._facts.models import LayerFact, ModelFact
+    from bnguard._facts.models import LayerFact, Mode, ModelFact
     from bnguard._remedies import Advice, Remedy
 
 ModelCheck = Callable[["ModelFact", "Rule"], Iterable[Finding]]
@@ -156,11 +156,18 @@ class Catalogue:
         hint = did_you_mean(wanted, words) or "`bnguard rules` lists them all"
         raise UsageError(f"there is no rule {wanted!r}", hint=hint)
 
-    def require_prefixes(self, prefixes: Iterable[str]) -> None:
-        """Raise UsageError for the first prefix that matches no rule (a typing error would hide findings)."""
-        for prefix in prefixes:
+    def prefixes(self, values: Iterable[str]) -> tuple[str, ...]:
+        """Split repeated and comma-separated prefixes of codes: ``BN1,dl101`` → ``("BN1", "DL101")``.
+
+        Raises:
+            UsageError: one of them matches no rule: a typing error would hide findings.
+
+        """
+        found = tuple(part.strip().upper() for value in values for part in value.split(",") if part.strip())
+        for prefix in found:
             if not any(code.startswith(prefix) for code in self._rules):
                 raise UsageError(f"no rule code starts with {prefix!r}", hint="`bnguard rules` lists the codes")
+        return found
 
     def judge(self, models: Iterable[ModelFact] = (), loaders: Iterable[LoaderFact] = ()) -> tuple[Finding, ...]:
         """Return what every rule says of these facts, worst first within a model or loader."""
@@ -215,12 +222,23 @@ def _worst_first(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda f: -f.severity)
 
 
+def work_of(mode: Mode) -> str:
+    """Return what stops in this mode."""
+    return "training" if mode == "train" else "evaluation"
+
+
 def and_others(layers: Sized) -> str:
     """Return `` (and 4 more)`` for five layers of which the first is named, nothing for one."""
     return f" (and {len(layers) - 1} more)" if len(layers) > 1 else ""
 
 
+def subject_of(layers: Sequence[LayerFact], first: LayerFact | None = None) -> str:
+    """Return ``head.2 (and 4 more)``: the layer that is named, by default the first one, and how many others."""
+    return f"{(first or layers[0]).label}{and_others(layers)}"
+
+
 def layer_and_class(label: str, kind: str | None, num_features: int | None) -> str:
-    """Return a layer as ``head.2 (BatchNorm1d(128))``; a functional call has the name of its function."""
-    size = f"({num_features})" if num_features else ""
-    return f"{label} (F.batch_norm)" if kind == "functional" else f"{label} ({kind}{size})"
+    """Return a layer as ``head.2 (BatchNorm1d(128))``."""
+    from bnguard._facts.models import class_text  # an audit of numbers does without the facts of models
+
+    return f"{label} ({class_text(kind or 'a layer', num_features)})"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from bnguard import _remedies as remedies
 from bnguard._facts.findings import Finding, Severity
 from bnguard._facts.models import LayerFact, ModelFact, StatisticsFact
-from bnguard._rules.registry import CONV_NET, IMAGES, Example, Rule, and_others
+from bnguard._rules.registry import CONV_NET, IMAGES, Example, Rule, subject_of
 
 _COLLAPSED_SHARE = 0.1
 """From this share of collapsed channels on, it is no longer a dead channel or two."""
@@ -28,7 +28,7 @@ def _nonfinite(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             f"has running statistics that are NaN, infinite or negative in variance in {count} of {first.num_features} "
             "channels",
             remedies.RESET_STATISTICS.for_case(),
-            subject=f"{first.label}{and_others(layers)}",
+            subject=subject_of(layers, first),
             consequence="in eval mode their outputs are NaN or worthless",
         )
 
@@ -43,7 +43,7 @@ def _never_updated(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             "is used in eval mode, but its running statistics were never updated: mean 0 and variance 1 stand where "
             "the data's should",
             remedies.LOAD_STATISTICS.for_case(),
-            subject=f"{used[0].label}{and_others(used)}",
+            subject=subject_of(used),
         )
 
 
@@ -59,7 +59,7 @@ def _collapsed(model: ModelFact, rule: Rule) -> Iterator[Finding]:
             "single samples or of dead inputs",
             remedies.LARGER_BATCHES.for_case("train with batches of at least two samples"),
             remedies.RESET_STATISTICS.for_case("start the averages anew with reset_running_stats()"),
-            subject=f"{worst.label}{and_others(layers)}",
+            subject=subject_of(layers, worst),
         )
 
 

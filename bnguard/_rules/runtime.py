@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bnguard import _remedies as remedies
 from bnguard._facts.findings import Consequence, Finding, Severity
 from bnguard._facts.models import SourceLine
-from bnguard._rules.registry import Example, Rule, layer_and_class
+from bnguard._rules.registry import Example, Rule, layer_and_class, work_of
 
 if TYPE_CHECKING:
     from bnguard._facts.diagnosis import Diagnosis
@@ -68,9 +68,9 @@ def _foreseen(loader: LoaderFact, forecast: ForecastFact, rule: Rule) -> Iterato
     yield Finding(
         rule.code,
         rule.severity,
-        f"{layer_and_class(at.label, at.layer_type, at.num_features)} refuses its input at step {forecast.step} of "
-        f"{forecast.steps} ({at.message})",
-        consequence=Consequence(f"{'training' if loader.mode == 'train' else 'evaluation'} stops", joint=": "),
+        f"{layer_and_class(at.label, at.layer_type, at.num_features)} refuses its input at "
+        f"{forecast.place} ({at.message})",
+        consequence=Consequence(f"{work_of(loader.mode)} stops", joint=": "),
         remedies=(remedies.BATCH_DIMENSION.for_case(), remedies.CHANNELS_SECOND.for_case()),
         model=forecast.model,
         layer=at.layer,

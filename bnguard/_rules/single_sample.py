@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bnguard._facts.findings import Consequence, Finding, Severity
 from bnguard._facts.loaders import TIMES, LoaderFact
 from bnguard._remedies import KEEP_BATCH_DIMENSION, TRACK_STATISTICS, Advice
-from bnguard._rules.registry import ForecastCheck, LoaderCheck, Rule, layer_and_class
+from bnguard._rules.registry import ForecastCheck, LoaderCheck, Rule, layer_and_class, work_of
 
 if TYPE_CHECKING:
     from bnguard._facts.forecasts import ForecastFact, SizeFact
@@ -136,6 +136,8 @@ def _in_view(finding: Finding, loader: LoaderFact, forecast: ForecastFact) -> Fi
         return finding
     if one.stops and not forecast.stops:  # whether that batch comes is not known
         return finding
+    if forecast.stops is None and forecast.ground == "assumed":  # it holds with the guessed input, not with every one
+        return replace(finding, severity=Severity.WARNING, model=forecast.model)
     if not one.stops:
         return _holds(finding, loader, forecast, one)
     if single is not None and (single.step, single.rank) != (forecast.step, forecast.rank):
@@ -146,7 +148,7 @@ def _in_view(finding: Finding, loader: LoaderFact, forecast: ForecastFact) -> Fi
 
 def _fails(finding: Finding, loader: LoaderFact, forecast: ForecastFact, one: SizeFact) -> Finding:
     layer = layer_and_class(one.label, one.layer_type, one.num_features)
-    end = f"{'training' if loader.mode == 'train' else 'evaluation'} stops"
+    end = f"{work_of(loader.mode)} stops"
     more = len(one.failing) - 1
     if more > 0:
         end += f" ({more:,} more layer{'s' * (more > 1)} would fail there as well)"

@@ -85,8 +85,10 @@ def _check_small_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
         full, tail = stream.batches[0][0], stream.batches[-1][0]
         if tail > 1 and tail * _SMALL_TAIL < full:
             cause = f"the tail batch holds {tail:,} samples, the others {full:,}: its statistics are noisier"
-            does = "balance the batches if the last step of an epoch is unstable"
-            yield finding_of(fact, rule, cause, remedies.BALANCE.for_case(does, name=fact.name_in_code))
+            unstable = "if the last step of an epoch is unstable"
+            balance = remedies.BALANCE.for_case(f"balance the batches {unstable}", name=fact.name_in_code)
+            other = remedies.BATCH_SIZE.for_case(f"choose another batch size {unstable}", price="")
+            yield finding_of(fact, rule, cause, other if fact.workers else balance)
             return
 
 

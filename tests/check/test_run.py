@@ -17,6 +17,7 @@ from rich.console import Console
 from torch import nn
 
 import bnguard
+from bnguard._cli.app import run
 from bnguard._errors import BnguardError, ConfigError, UsageError
 from bnguard._facts.findings import Finding, Problem, Report, Severity
 from bnguard._report.formats.console import draw
@@ -288,3 +289,13 @@ def test_a_real_script_beside_a_model(tmp_path: Path):
     assert "Expected more than 1 value per channel" in real.stderr
     assert [(p.entry, bool(p.hint)) for p in report.problems] == [("scripts.none", True)]
     assert [x.name for x in report.loaders] == ["n", "of5.train_loader", "of6.train_loader"]
+
+
+@pytest.mark.parametrize(("more", "code"), [("", 2), ("allow-unknown = true\n", 0)])
+def test_a_training_loader_that_is_not_known_makes_the_exit_code(tmp_path: Path, more: str, code: int, capsys):
+    file = tmp_path / "bnguard.toml"
+    file.write_text(
+        f'[models.net]\ntarget = "torchvision.models:resnet18"\n{more}[loaders.train]\nn = 9\nbatch-size = 8\n'
+    )
+    assert run(["check", "--config", str(file), "--jobs", "1"]) == code
+    assert "? net: not known whether training on train stops" in capsys.readouterr().out

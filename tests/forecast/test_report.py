@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from forecast import nets
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -133,3 +135,23 @@ def test_no_batch_is_no_stop_and_an_error_of_the_loader():
     report = bnguard.forecast(nets.cnn(), DataLoader(range(5), 8, drop_last=True))
     assert (report.forecasts[0].stops, report.forecasts[0].steps) == (False, 0)
     assert [f.code for f in report.findings] == ["DL105"]
+
+
+def test_what_rests_on_a_guessed_input_says_so_and_promises_nothing_that_a_smaller_one_breaks():
+    numbers = {"n": 9, "batch_size": 8}
+    sure, unsure = bnguard.forecast([nets.spatial(), torchvision.models.resnet18()], numbers).forecasts
+    assert (sure.stops, sure.ground, sure.assumption) == (False, "assumed", "input 3×8×8")
+    assert (unsure.stops, unsure.ground, unsure.assumption) == (None, "assumed", "input 3×224×224")
+    assert "does not stop with the assumed input 3×224×224" in (unsure.unknown or "")
+    assert "stops at layer4.0.bn1 with 3×28×28, at batch size 1" in (unsure.unknown or "")
+    given = bnguard.forecast(torchvision.models.resnet18(), numbers, inputs=(3, 224, 224))
+    assert (given.forecasts[0].stops, given.forecasts[0].ground, given.ok) == (False, "shapes", True)
+
+
+def test_not_known_of_a_training_loader_is_not_ok():
+    report = bnguard.forecast(torchvision.models.resnet18(), {"n": 9, "batch_size": 8})
+    assert not report.ok
+    (finding,) = (f for f in report.findings if f.code == "DL101")
+    assert (finding.severity, finding.consequence) == (Severity.WARNING, None)
+    excused = dataclasses.replace(report.forecasts[0], allow_unknown=True)
+    assert dataclasses.replace(report, forecasts=[excused]).ok

@@ -9,8 +9,9 @@ from report.examples import sample
 
 import bnguard
 from bnguard._facts.findings import Report, Severity
+from bnguard._facts.forecasts import SizeFact
 from bnguard._facts.loaders import LoaderFact
-from bnguard._report.answers import MOST_LOADERS, beside_forecasts, of_loaders
+from bnguard._report.answers import MOST_LOADERS, beside_forecasts, of_loaders, of_report
 from bnguard._report.pictures import ranges_of
 
 
@@ -57,3 +58,18 @@ def test_a_range_has_a_cell_for_every_size() -> None:
     unknown = replace(report.loaders[3], unknown="it has no length")
     (only,) = ranges_of(replace(report, loaders=(breaks, fine, unknown)))
     assert (only.part, only.low, only.cells) == ("", 9, ("breaks", "fine", "refused", "unknown"))
+
+
+def test_an_epoch_without_a_batch_gets_no_tick_where_its_finding_was_ignored() -> None:
+    report = bnguard.audit_loader(n=5, batch_size=8, drop_last=True).filtered((), ("DL105",))
+    assert (of_loaders(report).state, of_loaders(report).sentence) == ("warns", "no batch at all")
+
+
+def test_what_a_forecast_rests_on_is_said_in_a_gathered_answer_too() -> None:
+    forecast = sample().forecasts[0]
+    holds = replace(forecast, stops=False, at=None, unknown=None, sizes=(SizeFact(8, stops=False),))
+    guessed = replace(holds, loader="b", ground="assumed", assumption="input 3×8×8")
+    empty = replace(holds, loader="c", sizes=())
+    said = [a.sentence for a in of_report(Report("check", forecasts=(holds, guessed, empty)))]
+    assert any("(assumed: input 3×8×8)" in sentence for sentence in said)
+    assert any("gives no batch" in sentence for sentence in said)

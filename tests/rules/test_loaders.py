@@ -137,3 +137,26 @@ def test_every_rule_explains_itself():
         assert rule.summary
         assert len(rule.why.split()) > 30
         assert len(rule.fix.split()) > 15
+
+
+def only(code: str, fact: LoaderFact):
+    (finding,) = (f for f in CATALOGUE.judge(loaders=[fact]) if f.code == code)
+    return finding
+
+
+def test_a_sampler_that_gives_none_is_not_told_to_keep_its_tail() -> None:
+    (fact,) = bnguard.audit_loader(n=3, batch_size=2, world_size=4, sampler_drop_last=True).loaders
+    assert (fact.steps, fact.drop_last) == (0, False)
+    finding = only("DL105", fact)
+    assert "its sampler gives none on each of 4 ranks" in finding.message
+    assert [advice.kind for advice in finding.remedies] == ["more-samples"]
+
+
+def test_balance_is_offered_where_it_takes_the_loader() -> None:
+    """Batches are spread anew over what drop_last leaves out; a sampler's own loss and a worker's batches stay."""
+    (dropped,) = bnguard.audit_loader(n=9, batch_size=8, drop_last=True).loaders
+    assert [a.kind for a in only("DL108", dropped).remedies] == ["balance"]
+    (cut,) = bnguard.audit_loader(n=7, batch_size=2, world_size=4, sampler_drop_last=True).loaders
+    assert [a.kind for a in only("DL108", cut).remedies] == ["batch-size"]
+    (streamed,) = bnguard.audit_loader(n=68, batch_size=32, iterable=True, workers=2, shard="ceil").loaders
+    assert [a.kind for a in only("DL107", streamed).remedies] == ["batch-size"]

@@ -280,3 +280,37 @@ def test_the_catalogue_is_whole() -> None:
         assert len(rule.fix.split()) > 5
         checks = [c for c in (rule.check_model, rule.check_loader) if c is not None]
         assert len(checks) == (0 if rule.code.startswith("RT") else 1)
+
+
+def findings_of(model: nn.Module, **options: object) -> dict[str, Finding]:
+    return {f.code: f for f in bnguard.scan(model, (3, 8, 8), **options).findings}
+
+
+def test_an_evaluation_that_stops_is_not_called_training() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 8), nn.BatchNorm2d(4, track_running_stats=False))
+    finding = findings_of(model, mode="eval")["BN101"]
+    assert "evaluation stops here first" in finding.message
+    assert "merge-tail" not in [advice.kind for advice in finding.remedies]
+
+
+def test_what_is_rejected_for_another_reason_is_no_mix_of_dtypes() -> None:
+    found = findings_of(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, eps=0.0, affine=False)), batch_size=4)
+    assert "BN204" in found
+    assert "BN203" not in found
+
+
+def test_instance_norm_has_no_groups_to_choose() -> None:
+    finding = findings_of(nn.Sequential(nn.Conv2d(3, 4, 8), nn.InstanceNorm2d(4)))["BN205"]
+    assert [advice.kind for advice in finding.remedies] == ["larger-input"]
+
+
+def test_a_functional_call_is_called_so_whatever_its_function() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.instance_norm(self.conv(x))
+
+    assert "(functional call)" in findings_of(Net())["BN205"].message or "F.batch_norm" not in str(findings_of(Net()))

@@ -13,7 +13,7 @@ from bnguard._facts.findings import Finding, Report, Severity
 from bnguard._report.characters import visible
 from bnguard._report.formats import Companion, Context
 from bnguard._report.places import FileLocation, Places
-from bnguard._report.words import named, number, short_place, totals
+from bnguard._report.words import named, number, totals
 from bnguard._rules import rule_of
 
 COMPANION = Companion("summary", "GITHUB_STEP_SUMMARY")
@@ -73,7 +73,7 @@ def _listed(report: Report) -> Iterator[str]:
         return
     yield f"::group::bnguard: {totals(report)}"
     for finding in report.findings[:_MOST_LISTED]:
-        where = f" ({visible(short_place(finding.location))})" if finding.location else ""
+        where = f" ({visible(finding.location.short)})" if finding.location else ""
         yield _inert(f"{finding.severity.label} {finding.code} {visible(finding.message)}{where}")
     if len(report.findings) > _MOST_LISTED:
         yield f"and {len(report.findings) - _MOST_LISTED:,} more"

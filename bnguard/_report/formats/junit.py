@@ -13,7 +13,6 @@ from xml.etree import ElementTree as ET
 
 from bnguard._facts.findings import Severity
 from bnguard._report.characters import visible, xml_text
-from bnguard._report.words import short_place
 from bnguard._rules import CATALOGUE, rule_of
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ def _errors(case: _Case) -> Sequence[Finding]:
 
 
 def _paragraph(finding: Finding) -> str:
-    place = f"{visible(short_place(finding.location))}: " if finding.location else ""
+    place = f"{visible(finding.location.short)}: " if finding.location else ""
     text = f"{place}{finding.severity.label} {finding.code}: {visible(finding.message)}"
     return f"{text}\n    fix: {visible(finding.fix)}" if finding.fix else text
 

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from bnguard._facts.loaders import runs_text
 from bnguard._report.characters import unicode_text
 from bnguard._report.places import FileLocation, Places
-from bnguard._report.words import advice_of, paragraphs, short_place
+from bnguard._report.words import advice_of, paragraphs
 from bnguard._rules import CATALOGUE
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _location(finding: Finding, place: FileLocation | None) -> dict[str, Any]:
     location: dict[str, Any] = {"physicalLocation": _physical(place)}
     if finding.location and (place is None or place.line is None):
         # of a file elsewhere on this machine the name is enough
-        location["message"] = _message(f"built at {_without_folders(short_place(finding.location))}")
+        location["message"] = _message(f"built at {_without_folders(finding.location.short)}")
     logical = _logical(finding)
     if logical:
         location["logicalLocations"] = [logical]

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from bnguard._facts.findings import Severity
 from bnguard._report import answers
 from bnguard._report.characters import visible
-from bnguard._report.words import short_place, totals
+from bnguard._report.words import totals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bnguard._facts.findings import Finding, Report
-    from bnguard._facts.forecasts import ForecastFact
     from bnguard._report.formats import Context
 
 ENDINGS = (".md",)
@@ -41,22 +40,11 @@ def render(context: Context) -> str:
 def _answers(report: Report) -> Iterator[str]:
     for problem in report.problems[:_MOST_ROWS]:
         yield f"- ❗ **{_cell(problem.entry)}** could not be checked: {_cell(problem.error)}"
-    yield from map(_forecast, report.forecasts[:_MOST_ROWS])
-    for answer in answers.beside_forecasts(report)[:_MOST_ROWS]:
+    of_forecasts = [answers.of_forecast(f) for f in report.forecasts[:_MOST_ROWS]]
+    for answer in (*of_forecasts, *answers.beside_forecasts(report)[:_MOST_ROWS]):
         subject = f"**{_cell(answer.subject)}**: " if answer.subject else ""
         layer = f"**{_cell(answer.layer)}**" if answer.layer is not None else ""
         yield f"- {_MARKS[answer.state]} {subject}{_cell(answer.before)}{layer}{_cell(answer.after)}"
-
-
-def _forecast(forecast: ForecastFact) -> str:
-    pair = f"**{_cell(forecast.model)}** on **{_cell(forecast.loader)}**"
-    if forecast.stops is None:
-        return f"- ❔ {pair}: not known ({_cell(forecast.unknown or '')})"
-    if not forecast.stops:
-        return f"- ✅ {pair} does not stop"
-    layer = _cell(forecast.at.label) if forecast.at else "?"
-    error = _cell(forecast.error or "an error")
-    return f"- 🛑 {pair} stops{f' at {forecast.place}' if forecast.place else ''}: {error} in **{layer}**"
 
 
 def _table(report: Report) -> Iterator[str]:
@@ -72,7 +60,7 @@ def _table(report: Report) -> Iterator[str]:
 
 def _row(finding: Finding) -> str:
     where = finding.layer or finding.loader or finding.model or ""
-    place = f"<br>{_cell(short_place(finding.location))}" if finding.location else ""
+    place = f"<br>{_cell(finding.location.short)}" if finding.location else ""
     fix = f"<br>→ {_cell(finding.fix)}" if finding.fix else ""
     what = f"{_cell(finding.message)}{fix}"
     return f"| {_ICONS[finding.severity]} | {_cell(finding.code)} | {_cell(where)}{place} | {what} |"

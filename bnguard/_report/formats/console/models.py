@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.text import Text
 from rich.tree import Tree
 
+from bnguard._facts.models import class_text
 from bnguard._report import answers, words
 from bnguard._report.formats.console.page import Page
 from bnguard._report.formats.console.symbols import VERDICT_STYLE, Symbols
@@ -131,8 +132,7 @@ def _branch(path: str, node: Branch) -> Text:
 
 
 def _leaf(name: str, layer: LayerFact, model: ModelFact) -> Text:
-    width = f"({layer.num_features})" if layer.num_features else ""
-    text = Text.assemble(name, (f"  {layer.type}{width}", "dim"))
+    text = Text.assemble(name, (f"  {class_text(layer.type, layer.num_features)}", "dim"))
     values = layer.fewest_values
     if values is not None:
         text.append(f"  {number(values, 'value')}", style="dim")

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bnguard._report.formats.console.symbols import SEVERITY_STYLE, STATE_STYLE, Symbols
-from bnguard._report.words import named, short_place
+from bnguard._report.words import named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -124,7 +124,7 @@ class Page:
         if self.several_models and finding.model and finding.layer is not None:
             yield f"in {finding.model}"
         if finding.location is not None:
-            yield f"built at {short_place(finding.location)}"
+            yield f"built at {finding.location.short}"
 
 
 def _by_rule(findings: Iterable[Finding]) -> Iterator[list[Finding]]:

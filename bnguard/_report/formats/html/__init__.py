@@ -15,7 +15,7 @@ from bnguard._report import answers, pictures, words
 from bnguard._report.characters import visible
 from bnguard._report.formats.html import epoch, plot
 from bnguard._report.formats.html.tree import rows
-from bnguard._report.words import advice_of, paragraphs, short_place
+from bnguard._report.words import advice_of, paragraphs
 from bnguard._rules import rule_of
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def _items(findings: Sequence[Finding], anchors: _Anchors, *, several: bool) -> 
         yield _Item(
             message=finding.message,
             model=finding.model if several else None,
-            place=short_place(finding.location) if finding.location else None,
+            place=finding.location.short if finding.location else None,
             fix=finding.fix if finding.fix != before else None,
             anchor=anchors.get((finding.model, finding.layer)),
         )

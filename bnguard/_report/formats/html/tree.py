@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
-from bnguard._facts.models import LayerFact, ModelFact, StatisticsFact, Verdict
+from bnguard._facts.loaders import dimensions
+from bnguard._facts.models import LayerFact, ModelFact, StatisticsFact, Verdict, class_text
 from bnguard._report.pictures import Branch, shortened, tree_of
-from bnguard._report.words import dimensions, short_place
 
 _DEEPEST = 24
 """Branches below are not nested further: browsers stop nesting somewhere, and phones have no room."""
@@ -111,10 +111,10 @@ def _leaf(name: str, layer: LayerFact, model: ModelFact, anchors: Mapping[str, s
     return Leaf(
         name=name,
         verdict=layer.verdict,
-        type=f"{layer.type}({layer.num_features})" if layer.num_features else layer.type,
+        type=class_text(layer.type, layer.num_features),
         values=layer.fewest_values,
         shape=dimensions(layer.calls[0].shape) if layer.calls else "",
-        place=short_place(layer.source) if layer.source else "",
+        place=layer.source.short if layer.source else "",
         remarks=tuple(_remarks(layer, model)),
         first=layer.verdict == "fails" and layer.name == model.first_failure,
         anchor=anchors.get(layer.name, ""),
