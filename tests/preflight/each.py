@@ -57,8 +57,7 @@ def attempt(
     program: Sequence[str], settings: Settings, deadline: float, timeout: float, *, keep: bool
 ) -> tuple[list[outcome.Outcome], dict[str, Any]]:
     folder = tempfile.mkdtemp()
-    told = [str(settings.budget), str(settings.deadline), "whole" if settings.whole else "kinds"]
-    apart(lambda: child.main([folder, *told, *program]))
+    apart(lambda: child.main([folder, settings.as_text(), *program]))
     return outcome.read(Path(folder)), {}
 
 
