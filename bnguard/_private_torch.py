@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -321,6 +321,19 @@ def loader_with(loader: Any, **parts: Any) -> Any:  # noqa: ANN401 - a DataLoade
     if "_iterator" in vars(other):
         vars(other)["_iterator"] = None
     return other
+
+
+@contextmanager
+def as_worker(number: int, workers: int, dataset: Any) -> Iterator[None]:  # noqa: ANN401 - any dataset
+    """Let ``get_worker_info`` answer as in this worker of a DataLoader."""
+    from torch.utils.data._utils import worker
+
+    info = getattr(worker, "_worker_info", None)
+    worker._worker_info = worker.WorkerInfo(id=number, num_workers=workers, seed=number, dataset=dataset)
+    try:
+        yield
+    finally:
+        worker._worker_info = info
 
 
 RUN_HOOKS = ("_call_impl", "_wrapped_call_impl", "__call__")

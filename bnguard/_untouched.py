@@ -48,6 +48,20 @@ def random_states_kept() -> Iterator[None]:
         yield
 
 
+def seed_random_numbers(seed: int) -> None:
+    """Let Python, NumPy and torch (on the CPU) draw other numbers; within ``random_states_kept``."""
+    import random
+
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
+    random.seed(seed)
+    if numpy is not None:
+        numpy.random.seed(seed)
+    if torch is not None:
+        torch.default_generator.manual_seed(
+            seed
+        )  # torch.manual_seed would seed the GPUs too, and those are not put back
+
+
 def random_states() -> tuple[object, ...]:
     """Return something that differs when a random number was drawn by Python, NumPy or torch."""
     import random

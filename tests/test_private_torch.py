@@ -37,6 +37,16 @@ def test_tensors_without_memory(empty) -> None:
     assert private.has_values(torch.zeros(1))
 
 
+def test_a_process_plays_a_worker() -> None:
+    from torch.utils.data import get_worker_info
+
+    with private.as_worker(1, 3, [7]):
+        info = get_worker_info()
+        assert info is not None
+        assert (info.id, info.num_workers, info.dataset) == (1, 3, [7])
+    assert get_worker_info() is None
+
+
 def test_the_backend_is_asked_outside_of_modes_where_they_can_be_left(empty) -> None:
     from torch.utils._python_dispatch import TorchDispatchMode
 

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, default_colla
 
 from bnguard._audit_loader.plan import runs
 from bnguard._errors import BnguardError, UserCodeError
-from bnguard._untouched import random_states_kept
+from bnguard._untouched import random_states_kept, seed_random_numbers
 from bnguard._usercode import one_line, user_traceback
 
 if TYPE_CHECKING:
@@ -24,6 +24,12 @@ MOST_BATCHES = 1_000_000
 
 MOST_SECONDS = 30.0
 """… and no longer than this."""
+
+MOST_COPIES, ENOUGH_DRAWS = 16, 256
+"""Of an epoch that may be drawn at random so many are looked at, or fewer that hold so many draws."""
+
+MOST_DATASETS = 64
+"""Of a ConcatDataset so many parts are looked at."""
 
 _PASSES = 3
 """Epochs that are looked at where one is short, since a sampler that shuffles may vary its sizes."""
@@ -49,14 +55,29 @@ def _private_copy(sampler: object, dataset: object) -> Any:  # noqa: ANN401 - th
     """
     shared: dict[int, object] = {id(dataset): dataset}
     _share_datasets(sampler, shared, depth=4)
-    return _deep_copy(sampler, dict(shared))
+    return deep_copy(sampler, dict(shared))
 
 
-def _deep_copy(value: Any, shared: dict[int, object]) -> Any:  # noqa: ANN401 - the type of what is copied
+def deep_copy(value: Any, shared: dict[int, object]) -> Any:  # noqa: ANN401 - the type of what is copied
+    """Return a copy in which these objects, by their ``id``, are the same ones.
+
+    Raises:
+        CannotCopyError: if a part of it refuses.
+
+    """
     try:
         return copy.deepcopy(value, shared)
     except Exception as error:
         raise CannotCopyError(one_line(error)) from error
+
+
+def shared_datasets(loader: DataLoader[Any]) -> dict[int, object]:
+    """Return, for ``deep_copy``, the map-style datasets of a loader: what they hold may be as large as the memory."""
+    shared: dict[int, object] = {}
+    for sampler in (loader.sampler, loader.batch_sampler):
+        _share_datasets(sampler, shared, depth=4)
+    shared[id(loader.dataset)] = loader.dataset
+    return {key: data for key, data in shared.items() if not isinstance(data, IterableDataset)}
 
 
 def _share_datasets(owner: object, shared: dict[int, object], depth: int) -> None:
@@ -94,6 +115,23 @@ def follow(
             if not items or items * passes > MOST_BATCHES // 10 or not seen[-1].ended:
                 break
         return seen if seen[-1].sizes or len(seen) == 1 else seen[:-1]
+
+
+def follow_again(sampler: object, dataset: object, measure: Callable[[Any], int], first: Seen) -> list[Runs]:
+    """Return the sizes of the first epoch of further copies, each of which draws other random numbers.
+
+    Where they are those of ``first`` nothing in this epoch is drawn at random. The shorter an epoch is, the more
+    copies are asked: what is rarely drawn must not be missed.
+    """
+    items = sum(count for _, count in first.sizes)
+    if isinstance(sampler, (list, tuple, range)) or not items or items > MOST_BATCHES // 10 or not first.ended:
+        return []
+    found: list[Runs] = []
+    with random_states_kept():
+        for seed in range(max(1, min(MOST_COPIES, ENOUGH_DRAWS // items))):
+            seed_random_numbers(seed)
+            found.append(_one_pass(_private_copy(sampler, dataset), measure, None).sizes)
+    return found
 
 
 def _one_pass(copied: Iterable[Any], measure: Callable[[Any], int], progress: Callable[[int], None] | None) -> Seen:
@@ -134,7 +172,7 @@ def count_items(dataset: object, progress: Callable[[int], None] | None) -> tupl
 
     """
     with random_states_kept():
-        seen = _one_pass(_deep_copy(dataset, {}), lambda _item: 1, progress)
+        seen = _one_pass(deep_copy(dataset, {}), lambda _item: 1, progress)
     return sum(count for _, count in seen.sizes), seen.ended
 
 
@@ -184,7 +222,7 @@ def first_sample(loader: DataLoader[Any]) -> Sample:
 def _item(loader: DataLoader[Any]) -> Any:  # noqa: ANN401 - any item
     dataset: Any = loader.dataset
     if isinstance(dataset, IterableDataset):
-        return next(iter(_deep_copy(dataset, {})))
+        return next(iter(deep_copy(dataset, {})))
     index = _first_index(loader)
     fetch = getattr(dataset, "__getitems__", None)  # DataLoader prefers it, and so may the dataset's author
     return fetch([index])[0] if fetch else dataset[index]
@@ -209,23 +247,46 @@ def notes_on(loader: DataLoader[Any]) -> Iterator[str]:
 def _on_collate(collate: Any) -> Iterator[str]:  # noqa: ANN401 - any callable
     if collate in (default_collate, default_convert):
         return
-    module = getattr(collate, "__module__", None) or type(collate).__module__
-    if module.startswith("torch_geometric"):
+    if of_graphs(collate):
         yield "sizes count graphs: a BatchNorm over nodes sees more values, one after pooling sees these"
         return
     name = getattr(collate, "__name__", type(collate).__name__)
     yield f"the collate function {name} may drop or join samples; the plan counts what it is given"
 
 
-def _on_getitems(dataset: Any) -> Iterator[str]:  # noqa: ANN401 - any dataset
-    """Look through torch's own Subset and ConcatDataset for a ``__getitems__`` of the user's."""
-    for _ in range(8):
-        if not type(dataset).__module__.startswith("torch.utils.data"):
-            break
-        dataset = getattr(dataset, "dataset", None) or next(iter(getattr(dataset, "datasets", [])), None)
-    module = type(dataset).__module__
-    if hasattr(type(dataset), "__getitems__") and not module.startswith(("torch.utils.data", "datasets.")):
-        yield f"{type(dataset).__name__}.__getitems__ fetches whole batches and may change their size"
+def of_graphs(collate: object) -> bool:
+    """Whether this is PyTorch Geometric's collate function, which keeps every graph."""
+    module = getattr(collate, "__module__", None) or type(collate).__module__
+    return module.startswith("torch_geometric")
+
+
+def _on_getitems(dataset: object) -> Iterator[str]:
+    name = fetches_lists(dataset)
+    if name is not None:
+        yield f"{name}.__getitems__ fetches whole batches and may change their size"
+
+
+def fetches_lists(dataset: object) -> str | None:
+    """Return the class of the user's that fetches whole batches, looked for in torch's own Subset and ConcatDataset."""
+    for data in datasets_in(dataset):
+        module = type(data).__module__
+        if hasattr(type(data), "__getitems__") and not module.startswith(("torch.utils.data", "datasets.")):
+            return type(data).__name__
+    return None
+
+
+def datasets_in(dataset: Any) -> list[Any]:  # noqa: ANN401 - any dataset
+    """Return the datasets that hold the samples, within torch's own Subset and ConcatDataset."""
+    found: list[Any] = []
+    held = [dataset]
+    while held and len(found) < MOST_DATASETS:
+        one = held.pop(0)
+        own = type(one).__module__.startswith("torch.utils.data")
+        inside = [getattr(one, "dataset", None), *getattr(one, "datasets", ())] if own else []
+        inside = [data for data in inside if data is not None]
+        held += inside
+        found += [] if inside else [one]
+    return found
 
 
 def _on_iteration(loader: DataLoader[Any]) -> Iterator[str]:

@@ -70,7 +70,12 @@ def audit_live(loader: object, request: LiveRequest) -> Report:
 
 def live_loaders(value: object) -> list[tuple[str, DataLoader[Any]]]:
     """Return every DataLoader in the value, in the order of an audit, under the name it has of itself."""
-    return list(_loaders(value, ""))
+    return [(name, loader) for name, loader, _ in _loaders(value, "")]
+
+
+def live_holders(value: object) -> list[Any]:
+    """Return what gives the batches of each of these loaders: a wrapper around it, or the loader itself."""
+    return [holder for _, _, holder in _loaders(value, "")]
 
 
 def _named(loader: object, request: LiveRequest) -> list[tuple[str, DataLoader[Any]]]:
@@ -93,10 +98,10 @@ def _named(loader: object, request: LiveRequest) -> list[tuple[str, DataLoader[A
     return [(name, one) for name, (_, one) in zip(names, found, strict=True)]
 
 
-def _loaders(value: object, name: str) -> Iterator[tuple[str, DataLoader[Any]]]:
-    """Yield every DataLoader in nested dicts, lists and tuples; other things in them are passed over."""
+def _loaders(value: object, name: str) -> Iterator[tuple[str, DataLoader[Any], Any]]:
+    """Yield every DataLoader in nested dicts, lists and tuples, and what holds it; other things are passed over."""
     if isinstance(value, DataLoader):
-        yield name or "loader", value
+        yield name or "loader", value, value
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from _loaders(item, f"{name}.{key}" if name else str(key))
@@ -106,7 +111,7 @@ def _loaders(value: object, name: str) -> Iterator[tuple[str, DataLoader[Any]]]:
     else:
         inner = next((v for k in _INNER if isinstance(v := getattr(value, k, None), DataLoader)), None)
         if inner is not None:
-            yield name or "loader", inner
+            yield name or "loader", inner, value
 
 
 def _no_loader(value: object) -> TargetError:

@@ -16,7 +16,16 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from bnguard._audit_loader.follow import MOST_BATCHES, CannotCopyError, Seen, count_items, follow, notes_on, user_error
+from bnguard._audit_loader.follow import (
+    MOST_BATCHES,
+    CannotCopyError,
+    Seen,
+    count_items,
+    follow,
+    follow_again,
+    notes_on,
+    user_error,
+)
 from bnguard._audit_loader.numbers import check_setup
 from bnguard._audit_loader.plan import EpochPlan, Setup
 from bnguard._audit_loader.sharding import Recognised, behaves_as, is_from, recognise
@@ -128,6 +137,8 @@ def _plain(loader: DataLoader[Any], sampler: Any, setup: Setup, request: Inspect
     if shard is not None and shard.setup is not None:
         return Inspected(describe(request.name, request.mode, len(shard.inner), shard.setup), shard.setup)
     try:
+        if not yields_its_length(sampler) and not behaves_as(sampler, (BatchSampler,)):
+            return _of_own_length(loader, sampler, setup, request, shard)
         length = _length(loader, sampler, request)
     except CannotCopyError as error:
         why = f"the {type(sampler).__name__} cannot be copied ({error}), and following it would use it up"
@@ -137,6 +148,46 @@ def _plain(loader: DataLoader[Any], sampler: Any, setup: Setup, request: Inspect
     notes = ["the sampler yields lists of indices: each becomes one item of a batch (meant as batch_sampler=?)"]
     fact = describe(request.name, request.mode, length, setup, notes if isinstance(sampler, BatchSampler) else ())
     return Inspected(fact, setup)
+
+
+def _of_own_length(
+    loader: DataLoader[Any],
+    sampler: Any,  # noqa: ANN401 - any iterable
+    setup: Setup,
+    request: Inspection,
+    shard: Recognised | None,
+) -> Inspected:
+    """Plan what a sampler of the user's yields; its length may be another one in every epoch."""
+    passes = follow(sampler, loader.dataset, lambda _index: 1, request.progress)
+    if not passes[0].ended:
+        raise _endless(request.name, "sampler")
+    again = follow_again(sampler, loader.dataset, lambda _index: 1, passes[0])
+    setup = setup if shard is None else setup.on_ranks(1)
+    lengths = [sum(count for _, count in sizes) for sizes in (*(seen.sizes for seen in passes), *again)]
+    facts = [describe(request.name, request.mode, length, setup) for length in lengths]
+    if len(set(lengths)) == 1:
+        return Inspected(facts[0], setup) if shard is None else Inspected(_of_rank(shard, facts[0]))
+    # the epoch that breaks is the one to show
+    shown = next((fact for fact in facts if fact.first_single), facts[0])
+    looked_at = [fact.streams[0].batches if fact.streams else () for fact in facts]
+    fact = _varying(shown, looked_at[: len(passes)], looked_at[len(passes) :], sampler)
+    return Inspected(fact if shard is None else _of_rank(shard, fact))
+
+
+def _varying(fact: LoaderFact, epochs: list[Runs], again: list[Runs], sampler: object) -> LoaderFact:
+    """Say which of its first epochs is which, or what is drawn at random: the sizes, or their order alone."""
+    name = type(sampler).__name__
+    if any(_tally(sizes) != _tally(epochs[0]) for sizes in again):
+        note = f"the batch sizes of {name} are drawn at random; {len(epochs) + len(again)} epochs were looked at"
+        return noted(replace(fact, varies=True), note)
+    if any(sizes != epochs[0] for sizes in again):
+        note = f"{name} draws the order of its batches at random: every epoch has these, at other steps"
+        return noted(replace(fact, ordered=False), note)
+    if len({_tally(sizes) for sizes in epochs}) > 1:
+        note = f"the batch sizes of {name} vary from epoch to epoch; {len(epochs)} were looked at"
+        return noted(replace(fact, epochs=tuple(epochs)), note)
+    note = f"sizes as {name} yields them; if it shuffles, another epoch may order them differently"
+    return noted(replace(fact, epochs=tuple(epochs) if len(set(epochs)) > 1 else ()), note)
 
 
 def _of_rank(shard: Recognised, fact: LoaderFact) -> LoaderFact:
@@ -166,10 +217,10 @@ def _length(loader: DataLoader[Any], sampler: Any, request: Inspection) -> int: 
         length = _length(loader, sampler.sampler, request)
         full, rest = divmod(length, int(sampler.batch_size))
         return full if sampler.drop_last or not rest else full + 1
-    seen = follow(sampler, loader.dataset, lambda _index: 1, request.progress)
-    if not seen[0].ended:
+    passes = follow(sampler, loader.dataset, lambda _index: 1, request.progress, passes=1)
+    if not passes[0].ended:
         raise _endless(request.name, "sampler")
-    return sum(count for _, count in seen[0].sizes)
+    return sum(count for _, count in passes[0].sizes)
 
 
 def _followed(
@@ -188,6 +239,7 @@ def _followed(
     bare = _bare(loader, request, batch_size=None, drop_last=False, world_size=world)
     try:
         passes = follow(batches, loader.dataset, _size, request.progress)
+        again = follow_again(batches, loader.dataset, _size, passes[0])
     except CannotCopyError as error:
         why = f"the {type(batches).__name__} cannot be copied ({error}), and following it would use it up"
         return Inspected(replace(bare, unknown=why))
@@ -196,7 +248,9 @@ def _followed(
         raise _endless(request.name, "batch_sampler")
     stream = Stream((rank, rank), seen.sizes)
     fact = summarise(replace(bare, samples=stream.total), EpochPlan((stream,), 0))
-    fact = replace(fact, unused=None, notes=_followed_notes(batches, passes))
+    fact = replace(fact, unused=None)
+    if not isinstance(batches, (list, tuple)):
+        fact = _varying(fact, [each.sizes for each in passes], again, batches)
     if not seen.ended:
         why = f"only the first {stream.steps:,} batches of a longer epoch were looked at"
         fact = replace(fact, unknown=why, samples=None, steps=None)
@@ -208,16 +262,6 @@ def _followed(
 def _worst(passes: list[Seen]) -> Seen:
     """Return the first epoch that holds a batch of one, else the first."""
     return next((seen for seen in passes if any(size == 1 for size, _ in seen.sizes)), passes[0])
-
-
-def _followed_notes(batches: object, passes: list[Seen]) -> tuple[str, ...]:
-    if isinstance(batches, (list, tuple)):
-        return ()
-    kinds = {_tally(seen.sizes) for seen in passes}
-    name = type(batches).__name__
-    if len(kinds) > 1:
-        return (f"the batch sizes of {name} vary from epoch to epoch; {len(passes)} were looked at",)
-    return (f"sizes as {name} yields them; if it shuffles, another epoch may order them differently",)
 
 
 def _tally(sizes: Runs) -> frozenset[tuple[int, int]]:

@@ -68,18 +68,22 @@ class _Bench:
             self._audits[entry.name] = known
             return [OneLoader(fact, None) for fact in known.facts]
         try:
-            audit, lives = _live(entry)
+            audit, loaders = _live(entry, read=self._job.model is not None)
         except BnguardError as error:
             self._problems.append(problem(entry.entry, error))
             return []
         self._audits[entry.name] = audit
-        return list(map(OneLoader, audit.facts, lives))
+        return loaders
 
 
-def _live(entry: LoaderEntry) -> tuple[Audit, list[Any]]:
-    """Load and audit a live loader, or several in a dict; return them too."""
+def _live(entry: LoaderEntry, *, read: bool) -> tuple[Audit, list[Any]]:
+    """Load and audit a live loader, or several in a dict; return them too.
+
+    Where a model is fed they are read, if their samplers alone do not say what comes.
+    """
     from bnguard._audit_loader import audit_loader
     from bnguard._audit_loader.live import live_loaders
+    from bnguard._forecast.request import OneLoader, with_read
     from bnguard._targets import load_object
 
     assert entry.target is not None, "loaders by numbers are audited before"
@@ -90,7 +94,11 @@ def _live(entry: LoaderEntry) -> tuple[Audit, list[Any]]:
         if len(lives) == 1 and "names" not in options:
             options["name"] = entry.name
         report = audit_loader(loaded, **options)
-    return under_name(entry, report.loaders, report.suggestions), lives
+    if not read:
+        return under_name(entry, report.loaders, report.suggestions), list(map(OneLoader, report.loaders, lives))
+    found = with_read(loaded, report.loaders, report.suggestions, streams=bool(options.get("count")), progress=_silent)
+    audit = under_name(entry, tuple(one.fact for one in found.each), found.suggestions)
+    return audit, [one._replace(fact=fact) for one, fact in zip(found.each, audit.facts, strict=True)]
 
 
 def _forecast(entry: ModelEntry, loaders: list[Any]) -> list[Forecast]:

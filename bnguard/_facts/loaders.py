@@ -137,6 +137,9 @@ class LoaderFact:
         part: of a split dataset, where several sizes of the dataset are audited; '' where it is not split.
         dataset: that size; None where a dataset of one size is audited.
         variable: what the script calls it, None if not known.
+        epochs: the batches of its first epochs, where a sampler of the user's makes them differ; else empty.
+        ordered: whether the order of the batches is known, and not drawn at random in every epoch.
+        varies: whether the very sizes are drawn at random, so that the streams are those of one epoch of many.
 
     """
 
@@ -161,6 +164,9 @@ class LoaderFact:
     part: str = ""
     dataset: int | None = None
     variable: str | None = None
+    epochs: tuple[Runs, ...] = ()
+    ordered: bool = True
+    varies: bool = False
 
     @property
     def name_in_code(self) -> str:

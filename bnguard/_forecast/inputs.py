@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -178,12 +178,22 @@ def selections(batch: Any, wanted: Wanted) -> Iterator[Select]:  # noqa: ANN401 
         yield from _of_sequence(batch, wanted)
     else:
         yield _whole
-        if not isinstance(batch, Tensor) and wanted.required and all(hasattr(batch, n) for n in wanted.required):
+        if isinstance(batch, Tensor):
+            return
+        if wanted.required and all(hasattr(batch, n) for n in wanted.required):
             yield lambda b: ((), {n: getattr(b, n) for n in wanted.required})
+        count = max(1, len(wanted.required))
+        if len(_tensors_of(batch)) >= count:
+            yield lambda b: (_tensors_of(b)[:count], {})
 
 
 def _whole(batch: Any) -> Arguments:  # noqa: ANN401 - whatever a collate function makes
     return (batch,), {}
+
+
+def _tensors_of(batch: object) -> tuple[Tensor, ...]:
+    """Return the attributes of an object that are tensors, in the order in which they were set."""
+    return tuple(value for value in getattr(batch, "__dict__", {}).values() if isinstance(value, Tensor))
 
 
 def _first(count: int) -> Select:
@@ -241,7 +251,7 @@ class SampledInputs:
     @property
     def needs_values(self) -> bool:
         """Whether the arguments hold objects, such as graphs, whose tensors cannot be reached."""
-        return any(map(_is_opaque, self._values()))
+        return any(map(is_opaque, self._values()))
 
     def make(self, batch_size: int, device: str) -> Arguments:
         """Return shapes on ``meta``; on the CPU what the collate function makes of the repeated sample."""
@@ -259,9 +269,7 @@ class SampledInputs:
 
     def shown(self) -> str:
         """Return the input without its batch dimension, as people write it."""
-        shapes = [words(fact) for fact in self.facts(1)]
-        opaque = [f"a {type(v).__name__}" for v in self._values() if _is_opaque(v)]
-        return ", ".join(shapes or opaque or ["no tensor"]) + self.how
+        return shown_inputs(self.facts(1), self._values()) + self.how
 
     def _values(self) -> tuple[Any, ...]:
         args, kwargs = self._end(1)
@@ -279,11 +287,16 @@ class SampledInputs:
 
 
 def _ways_to_call(model: nn.Module, sample: Sample) -> Iterator[list[SampledInputs]]:
-    """Yield lists of inputs to try, the plainest list first: as they are, as the model's dtype, flattened.
+    """Yield lists of inputs to try, the plainest list first."""
+    for ways in ways_to_call(model, sample.batch(1)):
+        yield [SampledInputs(sample, *way) for way in ways]
+
+
+def ways_to_call(model: nn.Module, batch: object) -> Iterator[list[tuple[Select, Change, str]]]:
+    """Yield lists of what can be given of a batch and how it is changed: not, to the model's dtype, flattened.
 
     The latter two stand for what training loops do to a batch: ``x.float()``, ``x.view(len(x), -1)``.
     """
-    batch = sample.batch(1)
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     word = str(dtype).removeprefix("torch.")
     ways = tuple(selections(batch, Wanted.by(model.forward)))
@@ -292,7 +305,7 @@ def _ways_to_call(model: nn.Module, sample: Sample) -> Iterator[list[SampledInpu
         (partial(_cast, dtype=dtype), f", taken as {word}"),
         (partial(_flat, dtype=dtype), ", flattened"),
     ):
-        yield [SampledInputs(sample, way, change, how) for way in ways]
+        yield [(way, change, how) for way in ways]
 
 
 def _as_it_is(tensor: Tensor) -> Tensor:
@@ -313,7 +326,7 @@ def _grown(one: Any, two: Any, size: int) -> Any:  # noqa: ANN401 - any nesting 
     if isinstance(one, Tensor) and isinstance(two, Tensor) and one.dim() == two.dim():
         shape = [a + (b - a) * (size - 1) for a, b in zip(one.shape, two.shape, strict=True)]
         return torch.empty(shape, dtype=one.dtype, device="meta")
-    if type(one) is not type(two) or _is_opaque(one):
+    if type(one) is not type(two) or is_opaque(one):
         raise _OtherStructureError
     if isinstance(one, Mapping) and one.keys() == two.keys():
         return {k: _grown(v, two[k], size) for k, v in one.items()}
@@ -325,10 +338,16 @@ def _grown(one: Any, two: Any, size: int) -> Any:  # noqa: ANN401 - any nesting 
     return one
 
 
-def _is_opaque(value: object) -> bool:
+def is_opaque(value: object) -> bool:
     """Whether this is an object of a class of its own, such as a batch of graphs."""
     plain = (Tensor, Mapping, tuple, list, str, bytes, int, float, complex, type(None))
     return not isinstance(value, plain)
+
+
+def shown_inputs(facts: Sequence[InputFact], values: Sequence[object]) -> str:
+    """Return tensors as people write them, else the objects that hold them."""
+    opaque = [f"a {type(v).__name__}" for v in values if is_opaque(v)]
+    return ", ".join([words(fact) for fact in facts] or opaque or ["no tensor"])
 
 
 def _moved(arguments: Arguments, device: str) -> Arguments:

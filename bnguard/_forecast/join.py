@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from bnguard._audit_loader.summary import first_with, forward_sizes
+from bnguard._audit_loader.plan import EpochPlan
+from bnguard._audit_loader.summary import first_with, forward_sizes, summarise
 from bnguard._facts.forecasts import ForecastFact, SizeFact
-from bnguard._facts.loaders import BatchPlace, LoaderFact, dimensions
+from bnguard._facts.loaders import BatchPlace, LoaderFact, Stream, dimensions
 from bnguard._facts.models import Mode, ModelFact
 from bnguard._forecast.outcomes import Outcomes
 from bnguard._forecast.report import Forecast
@@ -28,9 +29,13 @@ def join(model: str, loader: LoaderFact, at: Callable[[int], SizeFact]) -> Forec
 
     ``at`` says what the model's forward does at a batch size; it is asked once for each size of the epoch.
     """
+    if loader.epochs:
+        return _epoch_by_epoch(model, loader, at)
     known = sorted({n for s in loader.streams for n in forward_sizes(s) if n}, reverse=True)
     sizes = tuple(map(at, known))
     fact = ForecastFact(model, loader.name, loader.mode, stops=False, steps=loader.steps, sizes=sizes)
+    if loader.varies:
+        return _drawn_at_random(fact, loader, at)
     failing = _first(loader, (s for s in sizes if s.stops))
     not_known = _first(loader, (s for s in sizes if s.stops is None))
     if failing is not None:
@@ -42,6 +47,24 @@ def join(model: str, loader: LoaderFact, at: Callable[[int], SizeFact]) -> Forec
     return replace(fact, stops=None, unknown=loader.unknown) if loader.streams else _without_length(fact, loader, at)
 
 
+def _epoch_by_epoch(model: str, loader: LoaderFact, at: Callable[[int], SizeFact]) -> ForecastFact:
+    """Judge a loader whose first epochs differ: the first of them that stops, else the first one."""
+    plain = replace(loader, epochs=())
+    ranks = loader.streams[0].ranks if loader.streams else (0, 0)
+    plans = (EpochPlan((Stream(ranks, batches),), 0) for batches in loader.epochs)
+    facts = [replace(join(model, summarise(plain, plan), at), epoch=number) for number, plan in enumerate(plans, 1)]
+    decided = next((i for i, fact in enumerate(facts) if fact.stops is not False), None)
+    # what is not known of a later epoch is no word on the first
+    return facts[decided] if decided is not None and (decided == 0 or facts[decided].stops) else facts[0]
+
+
+def _drawn_at_random(fact: ForecastFact, loader: LoaderFact, at: Callable[[int], SizeFact]) -> ForecastFact:
+    """Judge a loader whose sizes were seen to vary at random by every size that it can have."""
+    why = f"{loader.name} draws the sizes of its batches at random"
+    most = max((size.batch_size for size in fact.sizes), default=0)
+    return at_any_size(replace(fact, stops=None, unknown=loader.unknown or why), loader, range(most, 0, -1), at)
+
+
 def _first(loader: LoaderFact, sizes: Iterable[SizeFact]) -> BatchPlace | None:
     return first_with({s.batch_size for s in sizes}, loader.streams, loader.micro_batches, loader.replicas)
 
@@ -49,12 +72,14 @@ def _first(loader: LoaderFact, sizes: Iterable[SizeFact]) -> BatchPlace | None:
 def _stopping(fact: ForecastFact, loader: LoaderFact, place: BatchPlace, not_known: BatchPlace | None) -> ForecastFact:
     stream = next(s for s in loader.streams if s.ranks[0] == place.rank)
     notes = fact.notes
+    if not loader.ordered:
+        notes = (*notes, "the order of the batches is drawn at random: it stops at the first of this size, at any step")
     if not_known is not None and (not_known.step, not_known.rank) < (place.step, place.rank):
         notes = (*notes, f"it may stop before that: {_why_not_known(fact, not_known)}")
     return replace(
         fact,
         stops=True,
-        step=place.step,
+        step=place.step if loader.ordered else None,
         steps=place.steps,
         batch_size=place.piece,
         rank=place.rank,
@@ -76,21 +101,43 @@ def _why_not_known(fact: ForecastFact, place: BatchPlace) -> str:
 def _without_length(fact: ForecastFact, loader: LoaderFact, at: Callable[[int], SizeFact]) -> ForecastFact:
     """Judge a loader whose plan is not known by the sizes that its batches can have at all."""
     most = loader.batch_size
-    alone = loader.replicas == 1 and loader.micro_batches == 1
     unknown = replace(fact, stops=None, unknown=loader.unknown)
-    if most is None or not alone or most > _MOST_POSSIBLE:
+    if most is None:
         return unknown
-    possible = tuple(at(n) for n in ((most,) if loader.drop_last else range(most, 0, -1)))
+    return at_any_size(unknown, loader, (most,) if loader.drop_last else range(most, 0, -1), at)
+
+
+def at_any_size(
+    unknown: ForecastFact, loader: LoaderFact, sizes: Sequence[int], at: Callable[[int], SizeFact]
+) -> ForecastFact:
+    """Judge a loader that may bring any of these sizes, the largest first."""
+    alone = loader.replicas == 1 and loader.micro_batches == 1
+    if not sizes or not alone or sizes[0] > _MOST_POSSIBLE:
+        return unknown
+    possible = tuple(map(at, sizes))
     failing = [s for s in possible if s.stops]
     if all(s.stops is False for s in possible):
-        span = f"{most:,}" if len(possible) == 1 else f"1 to {most:,}"
-        note = f"the plan is not known ({loader.unknown}), and no layer fails at any size it can have ({span})"
-        return replace(fact, stops=False, sizes=possible, notes=(note,))
+        span = f"{sizes[0]:,}" if len(possible) == 1 else f"1 to {sizes[0]:,}"
+        note = f"the plan is not known ({unknown.unknown}), and no layer fails at any size it can have ({span})"
+        return replace(unknown, stops=False, unknown=None, sizes=possible, notes=(note,))
     if failing:
         at_sizes = ", ".join(f"{s.batch_size:,}" for s in failing[-3:])
         note = f"a batch of {at_sizes}, if one comes, stops at {failing[-1].label}"
-        unknown = replace(unknown, notes=(note,))
+        unknown = replace(unknown, notes=(*unknown.notes, note))
     return replace(unknown, sizes=possible)
+
+
+class Judged(Protocol):
+    """What was read of a loader."""
+
+    def __call__(self, model: str, at: Callable[[Inputs, int], SizeFact]) -> tuple[ForecastFact, Inputs | None]:
+        """Return where the epoch stops, and the call that decides it.
+
+        Args:
+            model: its target.
+            at: what the model does when it is called so at this batch size.
+
+        """
 
 
 class Feed(NamedTuple):
@@ -103,6 +150,7 @@ class Feed(NamedTuple):
         notes: how the calls were found.
         unknown: why they were not.
         assumption: what was guessed of them.
+        judged: judges the batches that were read, where the plan does not say which come.
 
     """
 
@@ -112,6 +160,7 @@ class Feed(NamedTuple):
     notes: tuple[str, ...] = ()
     unknown: str | None = None
     assumption: str | None = None
+    judged: Judged | None = None
 
 
 def foresee(model: TraceableModel, feeds: Iterable[Feed], device: str, progress: Progress) -> Iterator[Forecast]:
@@ -127,7 +176,9 @@ def foresee(model: TraceableModel, feeds: Iterable[Feed], device: str, progress:
     known: dict[object, _TracedModel] = {}
     for feed in feeds:
         model.tracer.set_mode(feed.called)
-        if feed.calls or feed.loader.steps == 0:  # where no batch comes, nothing need be known of the model
+        if feed.judged is not None:
+            yield _judged(model, feed, device, progress)
+        elif feed.calls or feed.loader.steps == 0:  # where no batch comes, nothing need be known of the model
             # feeds that call the model in the same way share what is known: each size is traced once for all of them
             alike = (tuple(map(id, feed.calls)), feed.called, feed.loader.world_size)
             if alike not in known:
@@ -178,11 +229,32 @@ def _not_known(model: TraceableModel, feed: Feed) -> ForecastFact:
     )
 
 
+def _judged(model: TraceableModel, feed: Feed, device: str, progress: Progress) -> Forecast:
+    """Return the forecast of batches that were read; each kind of them is a call of its own."""
+    assert feed.judged is not None
+    known: dict[int, _TracedModel] = {}
+
+    def traced(inputs: Inputs) -> _TracedModel:
+        if id(inputs) not in known:
+            outcomes = Outcomes(model, (inputs,), feed.loader.world_size, progress)
+            known[id(inputs)] = _TracedModel(model, outcomes, device)
+        return known[id(inputs)]
+
+    fact, deciding = feed.judged(model.target, lambda inputs, size: traced(inputs).outcomes.at(size))
+    if deciding is None:
+        return Forecast(replace(fact, called=feed.called, notes=(*model.notes, *feed.notes, *fact.notes)), None, False)
+    return _with_model(traced(deciding), feed, fact)
+
+
 def _foreseen(known: _TracedModel, feed: Feed) -> Forecast:
-    model, outcomes = known.model, known.outcomes
-    fact = join(model.target, feed.loader, outcomes.at)
+    fact = join(known.model.target, feed.loader, known.outcomes.at)
     if feed.assumption is not None:
-        fact = _assuming(feed.assumption, fact, outcomes, feed.calls)
+        fact = _assuming(feed.assumption, fact, known.outcomes, feed.calls)
+    return _with_model(known, feed, fact)
+
+
+def _with_model(known: _TracedModel, feed: Feed, fact: ForecastFact) -> Forecast:
+    model, outcomes = known.model, known.outcomes
     # where the epoch stops, or else at the smallest size that it brings
     size = fact.batch_size or min((s.batch_size for s in fact.sizes), default=None)
     seen = None if size is None else known.fact(size, feed.called, stops=fact.stops is True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,14 +14,18 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from bnguard._audit_loader import audit_loader
-from bnguard._audit_loader.live import LiveRequest, audit_live, live_loaders
+from bnguard._audit_loader.live import LiveRequest, audit_live, live_holders, live_loaders
+from bnguard._audit_loader.names import mode_of
 from bnguard._audit_loader.plan import Setup
+from bnguard._audit_loader.reading import Reading, is_own_loader, read, why_read
 from bnguard._errors import UsageError, did_you_mean
 from bnguard._facts.findings import Report
 from bnguard._facts.loaders import LoaderFact, Suggestion
 from bnguard._facts.models import Mode
+from bnguard._forecast.batch_inputs import way_of_calling
 from bnguard._forecast.inputs import IN_PYTHON, InputResolver
 from bnguard._forecast.join import Feed, foresee
+from bnguard._forecast.read import as_read, feed_of, planned_kinds
 from bnguard._forecast.report import Forecast, report_on
 from bnguard._models.guess import as_wanted
 from bnguard._models.inputs import Inputs, as_recipe
@@ -96,11 +101,13 @@ def forecast(  # noqa: PLR0913 - what scan and audit_loader can be told
     several: list[Any] = list(model) if isinstance(model, (list, tuple)) else [model]
     if not several:
         raise UsageError("there is no model to forecast", hint="give a model or a target")
+    tell = progress or (lambda _: None)
     with untouched_process():
         loaders = audited(
             loader,
             argv=argv,
             stubs=stubs,
+            progress=tell,
             world_size=world_size,
             sharding=sharding,
             replicas=_replicas(several) if replicas is None else replicas,
@@ -111,7 +118,7 @@ def forecast(  # noqa: PLR0913 - what scan and audit_loader can be told
             mode=mode,
             count=count,
         )
-        shared = ForecastSettings(as_recipe(inputs), loaders.each, keep_modes, device, progress or (lambda _: None))
+        shared = ForecastSettings(as_recipe(inputs), loaders.each, keep_modes, device, tell)
         found: list[Forecast] = []
         for one in several:
             refuse_checkpoint(one)
@@ -133,10 +140,11 @@ def refuse_checkpoint(model: object) -> None:
 
 
 class OneLoader(NamedTuple):
-    """A loader as audited, and itself; None where it is given by numbers."""
+    """A loader as audited, itself (None where it is given by numbers), and what was read of it, where it had to be."""
 
     fact: LoaderFact
     live: DataLoader[Any] | None
+    reading: Reading | None = None
 
 
 class Audited(NamedTuple):
@@ -146,7 +154,14 @@ class Audited(NamedTuple):
     suggestions: Sequence[Suggestion]
 
 
-def audited(loader: object, *, argv: Sequence[str], stubs: Sequence[str], **options: Any) -> Audited:  # noqa: ANN401
+def audited(
+    loader: object,
+    *,
+    argv: Sequence[str],
+    stubs: Sequence[str],
+    progress: Progress,
+    **options: Any,  # noqa: ANN401 - of audit_loader
+) -> Audited:
     """Audit what the ``loader`` argument stands for.
 
     Raises:
@@ -158,9 +173,65 @@ def audited(loader: object, *, argv: Sequence[str], stubs: Sequence[str], **opti
             loader = load_object(loader, argv=argv, stubs=stubs)
     if isinstance(loader, Mapping) and not live_loaders(loader) and {"n", "batch_size"} & set(loader):
         return _numbers(loader, options)
+    if is_own_loader(loader):
+        return Audited(
+            (_read(OneLoader(_unplanned(loader, options), None), loader, streams=True, progress=progress),), ()
+        )
     report = audit_loader(loader, **options)
-    lives = (live for _, live in live_loaders(loader))
-    return Audited(tuple(map(OneLoader, report.loaders, lives)), report.suggestions)
+    return with_read(loader, report.loaders, report.suggestions, streams=options["count"], progress=progress)
+
+
+def with_read(
+    loader: object,
+    facts: Sequence[LoaderFact],
+    suggestions: Sequence[Suggestion],
+    *,
+    streams: bool,
+    progress: Progress,
+) -> Audited:
+    """Return audited loaders, each of which was read where its plan alone does not say what comes.
+
+    Args:
+        loader: as given: what holds them.
+        facts: of the audit.
+        suggestions: of the audit; those for batches that do not come are left out.
+        streams: whether an IterableDataset may be read that does not say how long it is.
+        progress: told before a loader is read.
+
+    """
+    each = map(OneLoader, facts, (live for _, live in live_loaders(loader)))
+    found = tuple(map(partial(_read, streams=streams, progress=progress), each, live_holders(loader)))
+    other = {one.fact.name for one, planned in zip(found, facts, strict=True) if one.fact is not planned}
+    return Audited(found, [way for way in suggestions if way.loader not in other])
+
+
+def _unplanned(loader: object, options: Mapping[str, Any]) -> LoaderFact:
+    """Return the fact of a loader class of the user's, of which nothing is known before it is read."""
+    name = next(iter(options["names"] or ()), "loader")
+    mode: Mode = options["mode"] or mode_of(name, options["eval_names"])
+    why = f"a {type(loader).__name__} is no DataLoader: what it gives is known by reading it alone"
+    return LoaderFact(
+        name,
+        mode,
+        samples=None,
+        batch_size=None,
+        drop_last=False,
+        streams=(),
+        unknown=why,
+        replicas=options["replicas"],
+        micro_batches=options["micro_batches"],
+    )
+
+
+def _read(one: OneLoader, holder: object, *, streams: bool, progress: Progress) -> OneLoader:
+    """Read the loader where its sampler alone does not say what comes; the fact is then what came."""
+    why = why_read(holder, streams=streams)
+    if why is None:
+        return one
+    progress(f"{one.fact.name}: {why}; reading an epoch of it …")
+    reading = read(holder, why)
+    planned = planned_kinds(reading, one.fact) is not None
+    return OneLoader(one.fact if planned else as_read(one.fact, reading), one.live, reading)
 
 
 def _numbers(numbers: Mapping[str, Any], options: dict[str, Any]) -> Audited:
@@ -209,10 +280,13 @@ class ForecastSettings:
             if loader.fact.steps == 0:
                 yield Feed(loader.fact, (), called)
                 continue
+            model.tracer.set_mode(called)
+            if loader.reading is not None:
+                yield feed_of(loader.fact, loader.reading, given, called, partial(way_of_calling, model, self.progress))
+                continue
             if given:
                 yield Feed(loader.fact, given, called)
                 continue
-            model.tracer.set_mode(called)
             its = found.find(model, loader.fact, loader.live)
             calls = () if its.inputs is None else (its.inputs,)
             yield Feed(loader.fact, calls, called, its.notes, its.unknown, its.assumption)

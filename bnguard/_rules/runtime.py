@@ -73,7 +73,7 @@ def _foreseen(loader: LoaderFact, forecast: ForecastFact, rule: Rule) -> Iterato
         rule.code,
         rule.severity,
         f"{layer_and_class(at.label, at.layer_type, at.num_features)} refuses its input at "
-        f"{forecast.place} ({at.message})",
+        f"{forecast.place or 'any step'} ({at.message})",
         consequence=Consequence(f"{work_of(loader.mode)} stops", joint=": "),
         remedies=(remedies.BATCH_DIMENSION.for_case(), remedies.CHANNELS_SECOND.for_case()),
         model=forecast.model,

@@ -140,7 +140,8 @@ def _in_view(finding: Finding, loader: LoaderFact, forecast: ForecastFact) -> Fi
         return replace(finding, severity=Severity.WARNING, model=forecast.model)
     if not one.stops:
         return _holds(finding, loader, forecast, one)
-    if single is not None and (single.step, single.rank) != (forecast.step, forecast.rank):
+    elsewhere = single is not None and (single.step, single.rank) != (forecast.step, forecast.rank)
+    if elsewhere and forecast.place is not None:
         after = Consequence(f"it does not come to that, as the epoch stops at step {forecast.step:,}")
         return replace(finding, severity=Severity.NOTE, consequence=after, remedies=(), model=forecast.model)
     return _fails(finding, loader, forecast, one)

@@ -328,6 +328,40 @@ def test_sizes_that_vary_between_epochs_are_said_to():
     assert fact.first_single is not None  # the epoch that breaks is the one to show
 
 
+class Drawn:
+    """A batch sampler that a function makes anew in each epoch."""
+
+    def __init__(self, make) -> None:
+        self.make, self.epoch = make, 0
+
+    def __iter__(self):
+        self.epoch += 1
+        return iter(self.make(self.epoch))
+
+
+def test_which_epoch_has_which_batches():
+    fact = one(DataLoader(Untouchable(9), batch_sampler=Drawn(lambda e: [[0] * 3] * e)))
+    assert fact.epochs == (((3, 1),), ((3, 2),), ((3, 3),))
+    assert (fact.varies, fact.ordered) == (False, True)
+    lengths = one(DataLoader(Untouchable(9), 4, sampler=Drawn(lambda e: range(8 + e))))
+    assert lengths.epochs == (((4, 2), (1, 1)), ((4, 2), (2, 1)), ((4, 2), (3, 1)))
+    assert lengths.first_single is not None
+    assert one(DataLoader(Untouchable(9), batch_sampler=[[1], [2, 3]])).epochs == ()
+
+
+def test_what_is_drawn_at_random():
+    batches = [[0] * n for n in (4, 3, 2, 1)]
+    order = one(DataLoader(Untouchable(9), batch_sampler=Drawn(lambda _: random.sample(batches, 4))))
+    assert (order.varies, order.ordered) == (False, False)
+    sizes = one(DataLoader(Untouchable(9), batch_sampler=Drawn(lambda _: [[0] * random.randint(1, 9)])))
+    assert (sizes.varies, sizes.ordered) == (True, True)
+    assert any("drawn at random" in note for note in sizes.notes)
+    lengths = one(DataLoader(Untouchable(9), 4, sampler=Drawn(lambda _: range(random.randint(1, 9)))))
+    assert lengths.varies
+    seeded = one(DataLoader(Untouchable(9), batch_sampler=Drawn(lambda e: random.Random(e).sample(batches, 4))))
+    assert (seeded.varies, seeded.ordered, len(seeded.epochs)) == (False, True, 3)
+
+
 def test_an_endless_batch_sampler(monkeypatch: pytest.MonkeyPatch):
     class Endless:
         def __iter__(self):
