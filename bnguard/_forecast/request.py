@@ -68,10 +68,12 @@ def forecast(  # noqa: PLR0913 - what scan and audit_loader can be told
 
     Args:
         model: an ``nn.Module`` or a target, or several, as ``bnguard.scan`` takes them.
-        loader: a DataLoader, or a list or dict of them; or text such as ``"train.py:make_loaders()"``; or a dict of
-            the numbers that ``bnguard.audit_loader`` takes, ``dict(n=9, batch_size=8)``.
+        loader: a DataLoader, or a list or dict of them; or any object that gives batches each time it is iterated; or
+            text such as ``"train.py:make_loaders()"``; or a dict of the numbers that ``bnguard.audit_loader`` takes,
+            ``dict(n=9, batch_size=8)``.
         inputs: as ``bnguard.scan`` takes them. None takes the shapes of the loader's first sample: one is fetched
-            then, in this process, and the forecast's notes say so.
+            then, in this process, and the forecast's notes say so. Where the sampler alone does not say how many rows
+            come (a collate function of the user's, a stream with a length …) an epoch is read.
         mode: ``train`` or ``eval`` for every loader; None goes by their names, as ``audit_loader`` does.
         keep_modes: leave the training flag of every module as it is for training loaders, as a loop does that never
             calls ``model.train()``.
