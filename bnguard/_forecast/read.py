@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from bnguard._audit_loader.plan import EpochPlan, runs
@@ -244,6 +245,8 @@ def feed_of(
     """
     notes = tuple(words_on(reading, loader.name))
     planned = planned_kinds(reading, loader)
+    if planned is not None:
+        loader = _of_known_sizes(loader, planned)
     if given:
         if planned is not None and all(kind.rows == size for size, kind in planned.items()):
             return Feed(loader, given, called, notes)
@@ -262,6 +265,12 @@ def feed_of(
     of = {kind: replace(found, batches={kind.rows: batch}) for kind, batch in reading.batches.items()}
     calls = ReadInputs(of, narrowed(list(of.values())), harmless)
     return Feed(loader, (), called, notes, judged=judged(loader, reading, calls))
+
+
+def _of_known_sizes(loader: LoaderFact, planned: Mapping[int, Kind]) -> LoaderFact:
+    """Leave out epochs with sizes that were not read: what becomes of those is not for the sampler to say."""
+    known = takewhile(lambda batches: all(size in planned for size, _ in batches), loader.epochs)
+    return replace(loader, epochs=tuple(known))
 
 
 def _by_the_sampler(loader: LoaderFact) -> Iterator[str]:

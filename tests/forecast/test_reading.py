@@ -282,6 +282,12 @@ def test_a_sampler_that_changes_from_epoch_to_epoch():
     assert (fact.stops, fact.epoch, fact.step) == (True, 2, 2)
 
 
+def test_a_later_epoch_brings_sizes_that_were_not_read():
+    growing = lambda: Own(lambda e: [[0] * 7] if e == 1 else [[0] * 7, [1]])  # noqa: E731
+    assert one(mlp(), DataLoader(Rows(9), batch_sampler=growing())).epoch == 2
+    assert one(mlp(), SkipsOnes(Rows(9), batch_sampler=growing())).stops is False
+
+
 def test_a_sampler_whose_order_is_drawn():
     sizes = [[0, 1, 2], [3], [4, 5, 6], [7, 8]]
     loader = DataLoader(Rows(9), batch_sampler=Own(lambda _: random.sample(sizes, 4)))
