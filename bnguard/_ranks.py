@@ -5,9 +5,13 @@ from __future__ import annotations
 import atexit
 import hashlib
 import os
+import shutil
+import stat
+import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,18 +60,126 @@ def is_local_leader() -> bool:
     return rank() is None or os.environ.get("LOCAL_RANK", str(rank())) == "0"
 
 
-def common_folder() -> Path | None:
-    """Return a folder, made if need be, for the processes of this training on this machine; None where there is none.
+# ------------------------------------------------------------------ a folder for the ranks of a training on one machine
 
-    The local leader removes it.
+_FOLDER = "rank-"
+"""What the name of each rank's folder begins with."""
+
+_HERE = "here"
+"""The file in it that names the process, as long as that is there."""
+
+_TICK = 0.02
+
+
+@contextmanager
+def own_folder() -> Iterator[Path | None]:
+    """Yield a folder of this rank's own, beside those of the others on this machine; None where it has no such place.
+
+    All of them are in one folder. The local leader removes it when it leaves, and asks first whether the others have
+    left (``wait_for_others``). Whoever finds it gone has nobody to tell anything.
     """
-    path = _common_path() if rank() is not None else None
+    common = _common_folder() if rank() is not None else None
+    if common is None:
+        yield None
+        return
+    own = _move_in(common)
+    try:
+        yield own
+    finally:
+        (own / _HERE).unlink(missing_ok=True)
+        if is_local_leader():
+            shutil.rmtree(common, ignore_errors=True)
+
+
+def _move_in(common: Path) -> Path:
+    """Make this rank's folder, which nobody sees before it names its process."""
+    own, made = common / f"{_FOLDER}{rank()}", common / f".{_FOLDER}{rank()}"
+    for left in (own, made):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    made.mkdir(mode=0o700)
+    (made / _HERE).write_text(str(os.getpid()), encoding="ascii")
+    return made.rename(own)
+
+
+def others(folder: Path) -> list[Path]:
+    """Return the folders of the other ranks that have come; none beside a folder that ``own_folder`` did not make."""
+    return [p for p in folder.parent.glob(f"{_FOLDER}*") if p != folder] if folder.name.startswith(_FOLDER) else []
+
+
+def wait_for_others(folder: Path, patience: float) -> int:
+    """Wait until the other ranks on this machine have come and left.
+
+    Args:
+        folder: from ``own_folder``.
+        patience: seconds for those that have not come; those that have are waited for as long as they live.
+
+    Returns:
+        How many have not come.
+
+    """
+    end = time.monotonic() + patience
+    while True:
+        missing = processes_here() - 1 - len(others(folder))
+        if (missing <= 0 or time.monotonic() > end) and not any(map(_is_occupied, others(folder))):
+            return max(missing, 0)
+        time.sleep(_TICK)
+
+
+def _is_occupied(folder: Path) -> bool:
+    """Whether its process is there; on Windows only the file can be asked."""
+    try:
+        process = int((folder / _HERE).read_text(encoding="ascii"))
+        if os.name != "nt":
+            os.kill(process, 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return True
+
+
+def _common_folder() -> Path | None:
+    """Return the folder for all, made if need be; None where there is none that is this user's alone.
+
+    Its path can be foreseen, so another user may have put something in its place.
+    """
+    path = _common_path()
     if path is None:
         return None
-    folder = path.with_name(f"{path.name}.d")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    is_own = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
-    return folder if is_own else None  # what lies in another user's folder is not read
+    path = path.with_name(f"{path.name}.d")
+    try:
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        wrong = _why_not_private(path.lstat())
+    except OSError as error:
+        wrong = f"cannot be made ({error.strerror})"
+    if wrong is None:
+        return path
+    sys.stderr.write(f"bnguard: the ranks cannot meet in {path}, which {wrong}: each speaks for itself\n")
+    return None
+
+
+def _why_not_private(found: os.stat_result) -> str | None:
+    """Return why a folder is not this user's alone, None if it is; elsewhere than on POSIX its bits say nothing."""
+    if not stat.S_ISDIR(found.st_mode):
+        return "is no folder"
+    if not hasattr(os, "getuid"):
+        return None
+    if found.st_uid != os.getuid():
+        return "belongs to another user"
+    return "is open to other users" if found.st_mode & 0o077 else None
+
+
+def _common_path() -> Path | None:
+    """Return a path that all processes of this attempt on this machine come to: in torchrun's own folder, if any."""
+    errors = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if errors and Path(errors).parents[1].is_dir():
+        return Path(errors).parents[1] / "bnguard-report"
+    if "MASTER_PORT" not in os.environ:
+        return None
+    job = "/".join([*(os.environ.get(name, "") for name in _JOB), str(getattr(os, "getuid", int)())])
+    return Path(tempfile.gettempdir(), f"bnguard-report-{hashlib.sha256(job.encode()).hexdigest()[:16]}")
+
+
+# ----------------------------------------------------------------------------- of ranks that fail together one reports
 
 
 def claim_report() -> int | None:
@@ -89,17 +201,6 @@ def claim_report() -> int | None:
     except OSError:
         pass
     return None
-
-
-def _common_path() -> Path | None:
-    """Return a path that all processes of this attempt on this machine come to: in torchrun's own folder, if any."""
-    errors = os.environ.get("TORCHELASTIC_ERROR_FILE")
-    if errors and Path(errors).parents[1].is_dir():
-        return Path(errors).parents[1] / "bnguard-report"
-    if "MASTER_PORT" not in os.environ:
-        return None
-    job = "/".join([*(os.environ.get(name, "") for name in _JOB), str(getattr(os, "getuid", int)())])
-    return Path(tempfile.gettempdir(), f"bnguard-report-{hashlib.sha256(job.encode()).hexdigest()[:16]}")
 
 
 def _path_of_claim() -> Path | None:

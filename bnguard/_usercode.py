@@ -91,3 +91,8 @@ def one_line(error: BaseException) -> str:
     """Return ``Type: first line of the message``."""
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
+def is_failure(end: SystemExit) -> bool:
+    """Whether a program that ends so says that it has failed."""
+    return end.code not in (None, 0)

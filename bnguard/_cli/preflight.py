@@ -43,7 +43,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     The script's own output goes to stderr. Options of bnguard stand before the script.
     """
     from bnguard import _ranks as ranks
-    from bnguard._preflight.launch import preflight
+    from bnguard._preflight.launch import ELSEWHERE, preflight
     from bnguard._report.render import emit
 
     reporting = options.report_options(fmt, output, fail_on, select, ignore, quiet)
@@ -51,12 +51,11 @@ def command(  # noqa: PLR0913 - one parameter for each option
     if arguments[:1] == ["--"]:
         arguments = arguments[1:]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the script's processes are ended as well
-    speaks = ranks.is_local_leader()
-    tell = None if quiet or not speaks else lambda line: print(line, file=sys.stderr)
+    tell = None if quiet or not ranks.is_local_leader() else lambda line: print(line, file=sys.stderr)
     report = preflight(
         name, arguments, module=module, budget=budget, timeout=timeout, keep=keep, stubs=stubs or (), progress=tell
     )
-    if not speaks:
+    if report is ELSEWHERE:
         return 0
     if allow_unknown:
         report = replace(report, forecasts=[replace(f, allow_unknown=True) for f in report.forecasts])

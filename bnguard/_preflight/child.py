@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from bnguard._run import script
 from bnguard._run.script import Program
 from bnguard._stand_ins import standing_in
 from bnguard._stand_ins.packages import missing
-from bnguard._usercode import one_line, user_traceback
+from bnguard._usercode import is_failure, one_line, user_traceback
 
 if TYPE_CHECKING:
     from bnguard._preflight.naming import Names
@@ -69,6 +70,7 @@ def watch(program: Program, folder: Path, settings: Settings, *, spawned: bool =
 
     recorder, names = Recorder(settings, give_up), Names()
     recorder.on_new = lambda: look_around(recorder, names)
+    recorder.on_stop = lambda: outcome.tell_stop(folder)
     error: BaseException | None = None
     with watching(recorder) as stack:
         follow_processes(stack, recorder, folder, watch)
@@ -80,14 +82,22 @@ def watch(program: Program, folder: Path, settings: Settings, *, spawned: bool =
         except BaseException as raised:  # noqa: BLE001 - this is the outermost frame: it is told, or it leaves
             error = raised
         recorder.closed = True
+    at = time.time()
+    if isinstance(error, RuntimeError) and recorder.trained and outcome.was_left_alone(folder):
+        recorder.why = recorder.why or "another rank was stopped"  # and the error says that it does not answer
     result = _result(recorder, names, error, spawned=spawned)
     if isinstance(result, Report):
         result = replace(result, extra={**result.extra, "stood_in": [s._asdict() for s in stood_in]})
     if result is not None:
         misled = not settings.whole and _misled(recorder, error, result)
-        outcome.write(folder, Outcome(result, _rank(recorder), misled))
+        spare = isinstance(result, BnguardError) and not recorder.trained and _ended_well(error)
+        outcome.write(folder, Outcome(result, _rank(recorder), misled, spare, at))
     elif error is not None:
         raise error
+
+
+def _ended_well(error: BaseException | None) -> bool:
+    return error is None or (isinstance(error, SystemExit) and not is_failure(error))
 
 
 def _rank(recorder: Recorder) -> int | None:
@@ -145,7 +155,7 @@ def _raised(error: Exception, *, left_out: bool) -> BnguardError:
 
 
 def _never_trained(error: BaseException | None) -> BnguardError:
-    code = f" with exit code {error.code}" if isinstance(error, SystemExit) and error.code not in (None, 0) else ""
+    code = f" with exit code {error.code}" if isinstance(error, SystemExit) and is_failure(error) else ""
     return BnguardError(
         f"the script ended{code} without a training step",
         hint="give it the arguments with which it trains, after its name; a training in a program that it starts "

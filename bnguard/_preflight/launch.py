@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bnguard import _ranks as ranks
 from bnguard._errors import BnguardError, UsageError
 from bnguard._facts.findings import Report
 from bnguard._preflight import outcome
-from bnguard._preflight.outcome import Settings, merged
+from bnguard._preflight.outcome import Outcome, Settings, merged
 from bnguard._sandbox.box import Sandbox
 from bnguard._stand_ins import StandIns
 from bnguard._usercode import display_path
@@ -31,6 +31,12 @@ SHARE = 0.9
 """Of the timeout, after which a script is asked to end, so that what it has shown by then can be told."""
 
 _TICK = 0.02
+
+ELSEWHERE = Report("preflight")
+"""What a rank gets whose outcome is in the report of the one that speaks for its machine."""
+
+_End = Literal["by itself", "late", "after others"]
+"""How the script's process came to its end: the other two are ours."""
 
 
 def preflight(
@@ -65,7 +71,8 @@ def preflight(
 
     Returns:
         The report: ``forecasts``, one for each model and loader that were used together, ``models``, ``loaders``,
-        findings, and what was not reached.
+        findings, and what was not reached. Of several ranks the first one on each machine gets the report on all of
+        them, the others an empty one.
 
     Raises:
         BnguardError: the script is not there, raises by itself (``detail`` holds its traceback), never trains, or
@@ -84,44 +91,55 @@ def preflight(
     found, written = _attempt(program, settings, deadline, timeout, keep=keep)
     if any(o.misled for o in found) and ranks.rank() is None and time.time() < settings.deadline:
         found, written = _attempt(program, replace(settings, whole=True), deadline, timeout, keep=keep)
+    if not found:
+        return ELSEWHERE
     report = merged(found)
     return replace(report, extra={**report.extra, **written})
 
 
 def _attempt(
     program: Sequence[str], settings: Settings, deadline: float, timeout: float, *, keep: bool
-) -> tuple[list[outcome.Outcome], dict[str, Any]]:
+) -> tuple[list[Outcome], dict[str, Any]]:
     """Run the script once and return what its processes came to, and what they wrote, as further keys of the report.
 
-    Raises:
-        BnguardError: none of them has left an outcome.
-
+    Of several ranks on this machine one returns it all; the others leave theirs for it, and return nothing.
     """
     started = time.time()
-    with _meeting_place() as folder, _sandbox(folder, program, keep=keep) as sandbox:
+    with _place() as (folder, has_company), _sandbox(folder, program, has_company, keep=keep) as sandbox:
         command = [sys.executable, "-m", "bnguard._preflight", str(folder), settings.as_text(), *program]
         process = _start(*sandbox.command(command, {**os.environ, "BNGUARD_PREFLIGHT": "1"}))
         try:
-            late = _wait(process, folder, deadline, started)
+            end = _wait(process, folder, deadline, started)
         finally:
             _end(process)
-        found = _outcomes(folder, started, deadline)
-        # the rank that speaks for all has read ours and removed the folder
-        if (
-            not found and not folder.is_dir() and not ranks.is_local_leader()
-        ):  # who speaks for all has read ours and gone
-            found = [outcome.Outcome(Report("preflight"), ranks.rank())]
-    if not found:
-        raise _too_late(timeout) if late else _ended(process.returncode)
-    return found, _written(sandbox)
+        lost = [] if outcome.left(folder, started) else [_lost(folder, end, process.returncode, timeout)]
+        if has_company and not ranks.is_local_leader():
+            for one in lost:
+                outcome.write(folder, one)
+            return [], {}
+        if has_company:
+            lost += [_NEVER_CAME] * ranks.wait_for_others(folder, SECONDS_TO_END)
+        found = [o for place in (folder, *ranks.others(folder)) for o in outcome.read(place, started)]
+    return [*found, *lost], _written(sandbox)
 
 
-def _sandbox(folder: Path, program: Sequence[str], *, keep: bool) -> Sandbox:
+@contextmanager
+def _place() -> Iterator[tuple[Path, bool]]:
+    """Yield the folder for the outcomes of what is started here, and whether other ranks have theirs beside it."""
+    with ranks.own_folder() as own:
+        if own is not None:
+            yield own, True
+            return
+        with tempfile.TemporaryDirectory(prefix="bnguard-") as folder:
+            yield Path(folder), False
+
+
+def _sandbox(folder: Path, program: Sequence[str], has_company: bool, *, keep: bool) -> Sandbox:
     """Return what undoes the script's writing; ranks on one machine see each other's files and are undone together."""
-    common = folder if ranks.common_folder() is not None else None
+    common = folder.parent if has_company else None
     script = program[1] if program[0] == "script" else None
     leads = ranks.is_local_leader()
-    return Sandbox(Path.cwd(), script=script, keep=keep, shared=(folder,), joined=common, leads=leads)
+    return Sandbox(Path.cwd(), script=script, keep=keep, shared=(common or folder,), joined=common, leads=leads)
 
 
 def _written(sandbox: Sandbox) -> dict[str, Any]:
@@ -144,21 +162,19 @@ def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess
     )
 
 
-def _wait(process: subprocess.Popen[bytes], folder: Path, deadline: float, started: float) -> bool:
-    """Wait for the process to end; not much longer than until somebody has left an outcome, nor past the deadline.
-
-    Returns:
-        Whether it is still running.
-
-    """
+def _wait(process: subprocess.Popen[bytes], folder: Path, deadline: float, started: float) -> _End:
+    """Wait for the process to end; not much longer than until a rank has left an outcome, nor past the deadline."""
     told: float | None = None
-    while process.poll() is None and time.monotonic() < deadline:
-        if told is None and outcome.left(folder, started):
-            told = time.monotonic()
-        if told is not None and time.monotonic() > told + SECONDS_TO_END:
-            break
+    while process.poll() is None:
+        now = time.monotonic()
+        if told is None and any(outcome.left(place, started) for place in (folder, *ranks.others(folder))):
+            told = now
+        if now > deadline:
+            return "late"
+        if told is not None and now > told + SECONDS_TO_END:
+            return "after others"
         time.sleep(_TICK)
-    return process.poll() is None
+    return "by itself"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -177,36 +193,31 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-@contextmanager
-def _meeting_place() -> Iterator[Path]:
-    """Yield the folder for outcomes: a temporary one, or that of all ranks, which the last to need it removes."""
-    common = ranks.common_folder()
-    if common is None:
-        with tempfile.TemporaryDirectory(prefix="bnguard-") as folder:
-            yield Path(folder)
-        return
-    try:
-        yield common
-    finally:
-        if ranks.is_local_leader():
-            import shutil
+# ------------------------------------------------------------------------- in the place of an outcome that nobody left
 
-            shutil.rmtree(common, ignore_errors=True)
+_NEVER_CAME = Outcome(BnguardError("it never came to run the script on this machine"), spare=True)
 
 
-def _outcomes(folder: Path, started: float, deadline: float) -> list[outcome.Outcome]:
-    """Read the outcomes; the rank that speaks for all waits for those of the others, which come about now."""
-    wanted = ranks.processes_here() if ranks.is_local_leader() else 1
-    patience = min(deadline, time.monotonic() + SECONDS_TO_END)
-    while wanted > 1 and len(outcome.left(folder, started)) < wanted and time.monotonic() < patience:
-        time.sleep(_TICK)
-    return outcome.read(folder, started)
+def _lost(folder: Path, end: _End, code: int, timeout: float) -> Outcome:
+    """Return why the script's process has left no outcome."""
+    if end == "late":
+        return Outcome(_too_late(timeout), ranks.rank())
+    if end == "after others":
+        return Outcome(_after_others(), ranks.rank(), spare=outcome.was_left_alone(folder))
+    return Outcome(_ended(code), ranks.rank(), at=0.0)  # what other ranks had then is due to it
 
 
 def _too_late(timeout: float) -> BnguardError:
     return BnguardError(
         f"the script did not get as far as an answer within {timeout:g} seconds",
         hint="give it more time (--timeout SECONDS), or less to do before it trains",
+    )
+
+
+def _after_others() -> BnguardError:
+    return BnguardError(
+        f"it was ended without an answer, {SECONDS_TO_END:g} seconds after another rank had one",
+        hint="ranks are expected to train together; run preflight without the launcher to see this one by itself",
     )
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
+import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from bnguard import _ranks as ranks
 from bnguard._errors import BnguardError
 from bnguard._facts.findings import Finding, Report
 from bnguard._stand_ins import StandIns
@@ -66,12 +71,16 @@ class Outcome:
         result: the report, or why there is none.
         rank: None for the only or the main process.
         misled: whether the result may be due to the batches that were left out, so that a run without that is worth it.
+        spare: whether nothing is missing without it, where another rank has trained.
+        at: when, in seconds since the epoch of the clock. Of several errors the first is the cause of the others.
 
     """
 
     result: Result
     rank: int | None = None
     misled: bool = False
+    spare: bool = False
+    at: float = field(default_factory=time.time)
 
 
 def write(folder: Path, outcome: Outcome) -> None:
@@ -83,11 +92,9 @@ def write(folder: Path, outcome: Outcome) -> None:
     if isinstance(outcome.result, Report) and outcome.result.torch is not None:
         outcome = replace(outcome, result=replace(outcome.result, torch=str(outcome.result.torch)))
     place = folder / f"{'main' if outcome.rank is None else outcome.rank}-{os.getpid()}"
-    try:
+    with suppress(FileNotFoundError):
         place.write_bytes(pickle.dumps(outcome))
         place.rename(place.with_suffix(".outcome"))
-    except FileNotFoundError:
-        pass
 
 
 def left(folder: Path, since: float = 0.0) -> list[Path]:
@@ -98,10 +105,41 @@ def left(folder: Path, since: float = 0.0) -> list[Path]:
 def read(folder: Path, since: float = 0.0) -> list[Outcome]:
     """Return these outcomes, ranks in order, then the main process's.
 
-    Only processes that were started for this run write into the folder, which nobody else may enter.
+    The folder is this user's alone: a temporary one, or one whose owner and mode were looked at (``ranks.own_folder``).
+    Should that fail, a file can still ask for nothing but facts (``_Facts``).
     """
-    found = [pickle.loads(place.read_bytes()) for place in left(folder, since)]
+    found = [_Facts(io.BytesIO(place.read_bytes())).load() for place in left(folder, since)]
     return sorted(found, key=lambda o: (o.rank is None, o.rank or 0))
+
+
+class _Facts(pickle.Unpickler):
+    """Makes facts and our own errors, which do nothing when they are made, and refuses to look up anything else."""
+
+    _MODULES = ("bnguard._facts.", "bnguard._remedies", "bnguard._errors", __name__)
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - a class
+        """Return the class of this name, if it is one of them."""
+        if module.startswith(self._MODULES):
+            found = super().find_class(module, name)
+            is_fact = isinstance(found, type) and (is_dataclass(found) or issubclass(found, (Enum, BnguardError)))
+            if is_fact and found.__module__.startswith(self._MODULES):
+                return found
+        raise pickle.UnpicklingError(f"an outcome holds no {module}.{name}")
+
+
+# ------------------------------------------------------------------------------------ while it runs
+
+
+def tell_stop(folder: Path) -> None:
+    """Tell the other processes of the training that this one is about to be stopped: from then on it is mute."""
+    with suppress(FileNotFoundError):
+        (folder / f"{os.getpid()}.stopped").touch()
+
+
+def was_left_alone(folder: Path) -> bool:
+    """Whether another process was stopped, so that this one waits for it in vain, or gets an error for an answer."""
+    places = (folder, *ranks.others(folder))
+    return any(told.stem != str(os.getpid()) for place in places for told in place.glob("*.stopped"))
 
 
 # ------------------------------------------------------------------------------------ several ranks
@@ -115,16 +153,28 @@ def merged(outcomes: Sequence[Outcome]) -> Report:
 
     """
     reports = [o.result for o in outcomes if isinstance(o.result, Report)]
-    errors = [(o.rank, o.result) for o in outcomes if isinstance(o.result, BnguardError)]
-    if errors and not any(not r.ok for r in reports):
-        raise _of_rank(*errors[0])
-    return joined(reports)
+    failed = [o for o in outcomes if isinstance(o.result, BnguardError)]
+    counting = [o for o in failed if not (o.spare and reports)]
+    if counting and all(r.ok for r in reports):
+        raise _of_rank(min(counting, key=lambda o: o.at))
+    return _with_absent(joined(reports), [o for o in failed if o.spare])
 
 
-def _of_rank(rank: int | None, error: BnguardError) -> BnguardError:
-    if not rank:
+def _of_rank(outcome: Outcome) -> BnguardError:
+    error = outcome.result
+    assert isinstance(error, BnguardError)
+    if not outcome.rank:
         return error
-    return type(error)(f"rank {rank}: {error.message}", hint=error.hint, detail=error.detail)
+    return type(error)(f"rank {outcome.rank}: {error.message}", hint=error.hint, detail=error.detail)
+
+
+def _with_absent(report: Report, absent: Sequence[Outcome]) -> Report:
+    """Name the ranks that trained nothing among what was not reached."""
+    if not absent:
+        return report
+    what = ["another rank" if o.rank is None else f"rank {o.rank}" for o in absent]
+    entries = [{"what": w, "why": str(o.result)} for w, o in zip(what, absent, strict=True)]
+    return replace(report, extra={**report.extra, "not_reached": [*report.extra.get("not_reached", ()), *entries]})
 
 
 def joined(reports: Sequence[Report]) -> Report:

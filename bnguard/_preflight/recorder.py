@@ -129,6 +129,7 @@ class Recorder:
         closed: whether it takes no more notice: what runs from now on is the forecast's.
         relayed: whether the stop is due to a process of the script's that has an outcome.
         on_new: is called when a loader or model is first used, while the script's frames are there.
+        on_stop: is called before the stop is first raised.
         raised: the exceptions that came out of a forward, each with the call; the script may have caught them.
         latest: the last call of a root.
         in_thread: the first exception that has ended a thread.
@@ -145,6 +146,7 @@ class Recorder:
         self.relayed = False
         self.closed = False
         self.on_new: Callable[[], object] = lambda: None
+        self.on_stop: Callable[[], object] = lambda: None
         self.raised: list[tuple[Exception, Call]] = []
         self.latest: Call | None = None
         self.in_thread: BaseException | None = None
@@ -167,6 +169,7 @@ class Recorder:
         """Raise the stop; each time that the script goes on, again, until there is no use in it."""
         if self.why is None:
             self.why = why
+            self.on_stop()
         self._refusals += 1
         if self._refusals > MOST_REFUSALS and self._give_up is not None:
             self._give_up()

@@ -20,6 +20,7 @@ from bnguard._sandbox import listing, overlay, undo
 from bnguard._sandbox.child import SITECUSTOMIZE, VARIABLE
 from bnguard._sandbox.journal import lstat
 from bnguard._sandbox.undo import Line, What
+from bnguard._whole_file import write_whole
 
 Way = Literal["overlay", "journal"]
 
@@ -131,10 +132,10 @@ class Sandbox:
             folder for folder in _usual_folders() if os.access(folder, os.R_OK | os.W_OK) and os.listdir(folder)
         ]
         self._plan = {"folders": [*folders, *writable], "listed": len(folders), "shared": self._shared}
-        (state / "way.json").write_text('{"way": "journal", "covered": {}, "through": []}', encoding="utf-8")
+        _write(state / "way.json", '{"way": "journal", "covered": {}, "through": []}')
         package = str(Path(__file__).parents[2])
         text = SITECUSTOMIZE.format(here=str(state / "site"), package=package)
-        (state / "site" / "sitecustomize.py").write_text(text, encoding="utf-8")
+        _write(state / "site" / "sitecustomize.py", text)
         return self
 
     def __exit__(
@@ -147,7 +148,7 @@ class Sandbox:
         assert self._state is not None, "a sandbox is entered first"
         state = str(self._state)
         self._plan["folders"] += _named_in(argv, self._cwd)
-        (self._state / "plan.json").write_text(json.dumps(self._plan), encoding="utf-8")
+        _write(self._state / "plan.json", json.dumps(self._plan))
         environment = {**env, **{name: value.format(state=state) for name, value in TRACKERS_OFF.items()}}
         if self._keep:
             return list(argv), environment
@@ -268,6 +269,11 @@ class Sandbox:
             if not any(_alive(int(entry.name)) for entry in (state / "here").iterdir()):
                 return
             time.sleep(0.02)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that a process of another one that is joined may be reading."""
+    write_whole(path, text.encode())
 
 
 def _program(command: str) -> str:
