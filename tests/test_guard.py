@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
+import inspect
+import io
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -114,7 +118,7 @@ def test_a_failing_diagnosis_leaves_the_error_alone(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(guard_module, "diagnose", broken)
+    monkeypatch.setattr(guard_module, "find_failure", broken)
     with pytest.raises(ValueError, match="Expected") as caught, bnguard.guard():
         models.Deep()(LONE)
     assert not hasattr(caught.value, "bnguard")
@@ -172,6 +176,162 @@ def test_as_a_decorator_of_a_coroutine() -> None:
     with pytest.raises(ValueError, match="Expected") as caught:
         asyncio.run(train())
     assert caught.value.bnguard.layer == "blocks.0.norm"
+
+
+class Steps:
+    """What generators of both kinds do with a model, each resume written down."""
+
+    def __init__(self) -> None:
+        self.model = models.Deep()
+        self.met: list[object] = []
+
+    def plain(self, *sizes: int):
+        """Yield."""
+        try:
+            for size in sizes:
+                try:
+                    self.met.append((yield self.model(torch.randn(size, 4)).shape[0]))
+                except KeyError as thrown:
+                    self.met.append(thrown)
+            return "end"
+        finally:
+            self.met.append("closed")
+
+    async def asynchronous(self, *sizes: int):
+        """Yield."""
+        try:
+            for size in sizes:
+                await asyncio.sleep(0)
+                try:
+                    self.met.append((yield self.model(torch.randn(size, 4)).shape[0]))
+                except KeyError as thrown:
+                    self.met.append(thrown)
+        finally:
+            await asyncio.sleep(0)
+            self.met.append("closed")
+
+
+def test_a_generator_is_guarded_at_each_resume() -> None:
+    steps = Steps()
+    guarded = bnguard.guard(steps.model)(steps.plain)
+    assert inspect.isgeneratorfunction(guarded)
+    assert guarded.__doc__ == "Yield."
+    running = guarded(2, 3, 1)
+    assert (next(running), running.send("sent")) == (2, 3)
+    with pytest.raises(ValueError, match="Expected") as caught:
+        next(running)
+    assert caught.value.bnguard.layer == "blocks.0.norm"
+    assert len(caught.value.__notes__) == 1
+    assert steps.met == ["sent", None, "closed"]
+
+
+def test_a_generator_is_sent_to_thrown_at_and_closed_as_without_a_guard() -> None:
+    def drive(make):
+        steps = Steps()
+        running, error = make(steps), KeyError("mine")
+        seen: list[object] = [next(running), running.send(5), running.throw(error)]
+        steps.met = [("the same" if x is error else x) for x in steps.met]
+        running.close()
+        with pytest.raises(StopIteration):
+            next(running)
+        ended = make(steps)
+        for _ in range(4):
+            next(ended)
+        with pytest.raises(StopIteration) as end:
+            ended.send(6)
+        thrown = make(steps)
+        next(thrown)
+        with pytest.raises(ZeroDivisionError) as left:
+            thrown.throw(ZeroDivisionError("mine"))
+        assert not hasattr(left.value, "bnguard")
+        return [*seen, end.value.value, *steps.met]
+
+    def all_of(steps: Steps):
+        return (yield from steps.plain(2, 3, 4, 5))
+
+    plain = drive(all_of)
+    assert drive(lambda steps: bnguard.guard(steps.model)(steps.plain)(2, 3, 4, 5)) == plain
+    assert plain[:4] == [2, 3, 4, "end"]
+    assert "the same" in plain
+
+
+def test_an_asynchronous_generator_is_guarded_at_each_resume() -> None:
+    steps = Steps()
+    guarded = bnguard.guard(steps.model)(steps.asynchronous)
+    assert inspect.isasyncgenfunction(guarded)
+
+    async def drive() -> None:
+        running, error = guarded(2, 3, 4, 5), KeyError("mine")
+        assert [await running.asend(None), await running.asend("sent"), await running.athrow(error)] == [2, 3, 4]
+        assert steps.met == ["sent", error]
+        await running.aclose()
+        assert steps.met == ["sent", error, "closed"]
+        assert [size async for size in guarded(2, 3)] == [2, 3]
+        async for _ in guarded(2, 1):
+            pass
+
+    with pytest.raises(ValueError, match="Expected") as caught:
+        asyncio.run(drive())
+    assert caught.value.bnguard.layer == "blocks.0.norm"
+    assert steps.met[-1] == "closed"
+
+
+def test_a_generator_is_watched_while_it_runs_and_summed_up_once(capsys: pytest.CaptureFixture[str]) -> None:
+    model = models.Conv()
+
+    @bnguard.guard(model, watch=True)
+    def steps():
+        for n in (1, 2, 1):
+            yield model(torch.randn(n, 3, 8, 8))
+
+    for _ in steps():
+        model(torch.randn(1, 3, 8, 8))  # what the caller does in between is not the generator's
+    assert hooks_of(model) == 0
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert "RT105 2 single-sample batches in training mode passed 2 BatchNorm layers, first in step 1 of 3" in shown
+
+
+def test_an_exception_raised_in_its_stead_tells_of_it() -> None:
+    def train() -> None:
+        try:
+            models.Deep()(LONE)
+        except ValueError as error:
+            raise RuntimeError("training failed") from error
+
+    with pytest.raises(RuntimeError, match="training failed") as caught, bnguard.guard(), bnguard.guard():
+        train()
+    assert caught.value.bnguard.layer == "blocks.0.norm"
+    assert caught.value.__notes__ == [caught.value.bnguard.text()]
+    assert bnguard.diagnose(caught.value).layer == "blocks.0.norm"
+
+
+def test_a_note_that_stands_in_the_chain_is_not_repeated() -> None:
+    with pytest.raises(RuntimeError) as caught, bnguard.guard():  # noqa: PT012 - the two are one statement
+        try:
+            with bnguard.guard():
+                models.Deep()(LONE)
+        except ValueError as error:
+            raise RuntimeError("training failed") from error
+    assert caught.value.bnguard is caught.value.__cause__.bnguard
+    assert not hasattr(caught.value, "__notes__")
+
+
+@pytest.mark.parametrize(("code", "told"), [(1, 1), ("training failed", 1), (0, 0), (None, 0)])
+def test_an_exit_instead_of_the_error_is_told_at_once(
+    code: object, told: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train() -> None:
+        try:
+            models.Deep()(LONE)
+        except ValueError:
+            sys.exit(code)
+
+    with pytest.raises(SystemExit) as caught, bnguard.guard(), bnguard.guard():
+        train()
+    assert caught.value.code == code
+    assert capsys.readouterr().err.count("bnguard: blocks.0.norm (BatchNorm1d(4)") == told
+    assert hasattr(caught.value, "bnguard") == bool(told)
 
 
 def test_by_hand() -> None:
@@ -236,9 +396,11 @@ def test_no_hook_is_left() -> None:
     model = models.Deep()
     mine = model.register_forward_hook(lambda *_: None)
     with bnguard.guard(model, watch=True), bnguard.guard(model, watch=True):
-        assert hooks_of(model) > 1
+        assert hooks_of(model) == 1
+        assert global_hooks() == 2
         model(torch.randn(2, 4))
     assert hooks_of(model) == 1
+    assert global_hooks() == 0
     with (
         pytest.raises(ValueError, match="Expected"),
         bnguard.guard(model, watch=True),
@@ -249,7 +411,28 @@ def test_no_hook_is_left() -> None:
     with pytest.raises(KeyboardInterrupt), bnguard.guard(model, watch=True):
         raise KeyboardInterrupt
     assert hooks_of(model) == 1
+    assert global_hooks() == 0
     mine.remove()
+
+
+def global_hooks() -> int:
+    return len(torch.nn.modules.module._global_forward_pre_hooks)
+
+
+def test_a_copy_and_a_saved_model_hold_nothing_of_the_guard() -> None:
+    model = models.Conv()
+    file = io.BytesIO()
+    with bnguard.guard(model, watch=True) as guard:
+        copied, pickled = copy.deepcopy(model), pickle.dumps(model)
+        torch.save(model, file)
+        loaded = torch.load(io.BytesIO(file.getvalue()), weights_only=False)
+        for other in (copied, pickle.loads(pickled), loaded):
+            assert hooks_of(other) == 0
+            other(torch.randn(1, 3, 8, 8))
+        assert guard.watch.passed == {}  # a copy is another model
+        model(torch.randn(1, 3, 8, 8))
+    assert b"bnguard" not in pickled + file.getvalue()
+    assert list(guard.watch.passed) == ["bn1", "bn2"]
 
 
 def tensors() -> int:

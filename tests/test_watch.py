@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from diagnose import models
@@ -64,8 +66,11 @@ def test_a_compiled_model_is_left_alone(inner: bool) -> None:
     model = models.Conv()
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     torch._dynamo.utils.counters.clear()
-    with bnguard.guard(model if inner else compiled, watch=True):
+    filters = list(warnings.filters)
+    with warnings.catch_warnings(), bnguard.guard(model if inner else compiled, watch=True):
+        warnings.filterwarnings("error", "Using `torch.compile", append=True)
         for n in (4, 4, 4, 4, 1, 1, 1):
             compiled(torch.randn(n, 3, 8, 8))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 2
+    assert warnings.filters == filters
     torch._dynamo.reset()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +24,8 @@ def diagnose(exc: BaseException, model: nn.Module | None = None, *, replay: bool
     """Say which normalisation layer an exception comes from, and why; for use in an ``except`` block.
 
     Args:
-        exc: as caught, with its traceback. Without one its words are all there is.
+        exc: as caught, with its traceback. Without one its words are all there is. Where it was raised from another
+            one, or while that was handled, that one counts as well.
         model: whose dotted names are wanted; None to find the root in the traceback.
         replay: whether to repeat the failed call on copies, with one thing changed at a time.
 
@@ -36,9 +38,40 @@ def diagnose(exc: BaseException, model: nn.Module | None = None, *, replay: bool
     """
     if not isinstance(exc, BaseException):
         raise UsageError(f"a {type(exc).__name__} is no exception", hint="call diagnose(exc) in an except block")
+    found = find_failure(exc, model, replay=replay)
+    return None if found is None else found[1]
+
+
+def find_failure(
+    exc: BaseException, model: nn.Module | None = None, *, replay: bool = True
+) -> tuple[Exception, Diagnosis] | None:
+    """Return the exception of a normalisation call that led to this one, and its diagnosis.
+
+    A script that catches the error and raises another in its stead, or exits, is ended by it all the same. This very
+    exception is told of if it comes from such a call, even where that is not the reason (no memory was left).
+    """
     require_module(model)
-    if not isinstance(exc, Exception):  # KeyboardInterrupt, SystemExit
-        return None
+    itself: tuple[Exception, Diagnosis] | None = None
+    for one in _chain(exc):
+        diagnosis = _diagnose_one(one, model, replay=replay)
+        if diagnosis is not None and diagnosis.code is not None:
+            return one, diagnosis
+        if diagnosis is not None and one is exc:
+            itself = one, diagnosis
+    return itself
+
+
+def _chain(error: BaseException | None) -> Iterator[Exception]:
+    """Yield the exception and those that it was raised from, or while handling which."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, Exception):
+            yield error
+        error = error.__cause__ or error.__context__
+
+
+def _diagnose_one(exc: Exception, model: nn.Module | None, *, replay: bool) -> Diagnosis | None:
     read = classify(str(exc), type(exc).__name__)
     found = _find(exc, read, model)
     if found is None:

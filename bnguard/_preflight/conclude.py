@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from bnguard._audit_loader.live import LiveRequest, audit_live
 from bnguard._audit_loader.plan import Setup
 from bnguard._diagnose.classify import classify
-from bnguard._diagnose.diagnose import diagnose
+from bnguard._diagnose.diagnose import find_failure
 from bnguard._errors import BnguardError
 from bnguard._facts.diagnosis import Diagnosis, headline
 from bnguard._facts.findings import Finding, Report, Severity
@@ -30,7 +30,7 @@ from bnguard._preflight.recorder import Call, Recorder, Use, World
 from bnguard._rules.runtime import of_failure
 from bnguard._trace.models import open_live_model
 from bnguard._untouched import untouched_process
-from bnguard._usercode import one_line
+from bnguard._usercode import is_failure, one_line
 
 NO_LOADER = "(no DataLoader)"
 """What stands for the loader where a script cuts its batches itself."""
@@ -56,23 +56,13 @@ def failure(recorder: Recorder, error: BaseException | None) -> Failed | None:
     A script that catches the error and ends with an exit code, or raises another, is ended by it all the same, be it
     that it goes on to other work before.
     """
-    known = {id(e): call for e, call in recorder.raised}
-    for one in _chain(error):
-        diagnosis = diagnose(one)
-        if diagnosis is not None and diagnosis.code is not None:
-            return Failed(one, diagnosis, known.get(id(one), recorder.latest))
-    if isinstance(error, SystemExit) and error.code not in (None, 0) and recorder.raised:
+    found = None if error is None else find_failure(error)
+    if found is not None and found[1].code is not None:
+        known = {id(e): call for e, call in recorder.raised}
+        return Failed(*found, known.get(id(found[0]), recorder.latest))
+    if isinstance(error, SystemExit) and is_failure(error) and recorder.raised:
         return failure(recorder, recorder.raised[-1][0])
     return None
-
-
-def _chain(error: BaseException | None) -> Iterator[Exception]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, Exception):
-            yield error
-        error = error.__cause__ or error.__context__
 
 
 def report(recorder: Recorder, names: Names, failed: Failed | None) -> Report:

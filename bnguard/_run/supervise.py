@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from bnguard import _ranks as ranks
 from bnguard._run.script import Program
-from bnguard._usercode import one_line, without_launchers
+from bnguard._run.shown import Shown
+from bnguard._usercode import is_failure, one_line, without_launchers
 
 if TYPE_CHECKING:
     from bnguard._facts.diagnosis import Diagnosis
@@ -39,10 +40,14 @@ def supervise(program: Program, *, replay: bool = True, watch: bool = False) -> 
         from bnguard._guard import watching_all_models
 
         watching = watching_all_models()
+    shown = Shown(replay)
     with watching:
         try:
-            program()
-        except SystemExit:
+            with shown:
+                program()
+        except SystemExit as end:
+            if is_failure(end):
+                explain(end, replay=replay, before=shown.last)
             raise
         except KeyboardInterrupt as interrupt:
             _show(interrupt)
@@ -83,12 +88,19 @@ def _explain_in_threads(replay: bool) -> None:
     threading.excepthook = hook
 
 
-def explain(error: BaseException, *, replay: bool = True) -> None:
-    """Write the diagnosis of an error that has just been printed to stderr; never raises."""
+def explain(error: BaseException, *, replay: bool = True, before: Diagnosis | None = None) -> None:
+    """Write the diagnosis of an error that has just been printed to stderr; never raises.
+
+    Args:
+        error: what has ended the program, or a thread.
+        replay: whether to repeat a failed call on copies.
+        before: what is told where no normalisation layer led to the error.
+
+    """
     if "torch" not in sys.modules or getattr(error, "bnguard", None) is not None:
         return  # no layer can have failed, or a guard of the program's own has said it all
     try:
-        diagnosis = _diagnose(error, replay)
+        diagnosis = _diagnose(error, replay) or before
         if diagnosis is not None:
             sys.stderr.write(_one_report(diagnosis) + "\n")
     except Exception as own:  # noqa: BLE001 - the user's error matters, ours does not
@@ -96,14 +108,17 @@ def explain(error: BaseException, *, replay: bool = True) -> None:
 
 
 def _diagnose(error: BaseException, replay: bool) -> Diagnosis | None:
-    from bnguard._diagnose.diagnose import diagnose
+    from bnguard._diagnose.diagnose import find_failure
 
-    found = diagnose(error, replay=replay)
-    if found is None or found.layer is not None or "Traceback" not in str(error):
+    failure = find_failure(error, replay=replay)
+    if failure is None:
+        return None
+    failed, found = failure
+    if found.layer is not None or "Traceback" not in str(failed):
         return found
     from bnguard._explain_error import diagnose_text
 
-    read = diagnose_text(str(error))  # from a process that was spawned only the text of its traceback arrives
+    read = diagnose_text(str(failed))  # from a process that was spawned only the text of its traceback arrives
     if read is None or (found.candidates and read.layer is None):
         return found
     return replace(read, rank=found.rank, world_size=found.world_size)

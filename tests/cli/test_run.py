@@ -37,7 +37,8 @@ def shell(tmp_path: Path) -> Shell:
 
     def shell(code: str, *command: str) -> subprocess.CompletedProcess[str]:
         (tmp_path / "train.py").write_text(code, encoding="utf-8")
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         return subprocess.run(
             [sys.executable, "-m", *command],
             capture_output=True,
@@ -89,8 +90,64 @@ def test_other_errors_are_left_alone(shell: Shell) -> None:
     assert "bnguard" not in result.stderr
 
 
+HIDDEN = {
+    "logged, then exit": "except Exception:\n    logging.exception('training failed')\n    sys.exit(3)\n",
+    "raised as another": "except Exception as error:\n    raise RuntimeError('training failed') from error\n",
+    "raised as another without a cause": "except Exception:\n    raise RuntimeError('training failed') from None\n",
+    "logged, exit later": "except Exception:\n    logging.exception('training failed')\nsys.exit(3)\n",
+    "printed, exit later": "except Exception:\n    traceback.print_exc()\nraise SystemExit('1 of 1 runs failed')\n",
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if "later" in n else pytest.mark.slow) for n in HIDDEN])
+def test_what_a_script_hides_is_told(name: str, shell: Shell) -> None:
+    code = f"import logging, traceback\ntry:\n    Net()(torch.zeros(1, 3))\n{HIDDEN[name]}"
+    result = shell(NET + code, "bnguard", "run", "train.py")
+    assert result.returncode == (3 if "exit(3)" in code else 1)
+    shown = " ".join(result.stderr.split())
+    assert shown.count("bnguard: bn1 (BatchNorm1d(4), built at train.py:9) failed") == 1
+    assert ("the script caught it and went on" in shown) == ("later" in name)
+
+
+NOT_A_FAILURE = {
+    "it ends well": "except Exception:\n    logging.exception('one batch left out')\nsys.exit(0)\n",
+    "another error": "except Exception:\n    pass\n{}['label']\n",
+    "another exit": "except Exception:\n    pass\nsys.exit(2)\n",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NOT_A_FAILURE)
+def test_what_a_script_gets_over_is_not_told(name: str, shell: Shell) -> None:
+    code = f"import logging\ntry:\n    Net()(torch.zeros(1, 3))\n{NOT_A_FAILURE[name]}"
+    result = shell(NET + code, "bnguard", "run", "train.py")
+    assert result.returncode == {"it ends well": 0, "another error": 1, "another exit": 2}[name]
+    assert "bnguard" not in result.stderr
+
+
+@pytest.mark.slow
+def test_hydra_which_prints_the_error_and_exits(shell: Shell) -> None:
+    pytest.importorskip("hydra")
+    main = "@hydra.main(version_base=None, config_path=None)\ndef main(cfg):\n    Net()(torch.zeros(1, 3))\n\nmain()\n"
+    result = shell(f"import hydra\n{NET}{main}", "bnguard", "run", "train.py")
+    assert result.returncode == 1
+    assert "Error executing job" in result.stderr
+    shown = " ".join(result.stderr.split())
+    assert shown.count("bnguard: bn1 (BatchNorm1d(4), built at train.py:10) failed") == 1
+
+
+def test_the_words_of_a_framework_are_known(shell: Shell) -> None:
+    words = "final batch=1 training at imgsz=32 gives BatchNorm a single value per channel"
+    result = shell(f"{NET}net = Net()\nraise ValueError({words!r})\n", "bnguard", "run", "train.py")
+    assert result.returncode == 1
+    shown = " ".join(result.stderr.split())
+    assert "bnguard: bn1 (BatchNorm1d(4), built at train.py:9) failed: one value per channel" in shown
+
+
 def test_a_diagnosis_that_fails_leaves_the_error_and_one_line(shell: Shell) -> None:
-    code = "import bnguard._diagnose.diagnose as p\ndef broken(*a, **k): raise KeyError('own')\np.diagnose = broken\n"
+    code = (
+        "import bnguard._diagnose.diagnose as p\ndef broken(*a, **k): raise KeyError('own')\np.find_failure = broken\n"
+    )
     result = shell(NET + code + "Net()(torch.zeros(1, 3))\n", "bnguard", "run", "train.py")
     *traceback, hint = result.stderr.strip().splitlines()
     assert result.returncode == 1
