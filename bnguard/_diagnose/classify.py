@@ -48,6 +48,21 @@ _FAMILIES = (
 _DELAYED = ("cudnn-execution-failed", "cudnn-mapping-error", "asynchronous-cuda")
 """Causes that a kernel launched earlier can leave behind for the next call to report."""
 
+_NORM = r"batch[ _-]?norm\w*"
+_TOO_FEW = (
+    r"\b(?:single|(?:only|just) (?:one|1)) (?:value|sample|element|example|item|image)\b",
+    r"\b(?:more|greater|larger) than (?:1|one) (?:value|sample|element|example|item|image)s?\b",
+    r"\bat least (?:2|two) (?:value|sample|element|example|item|image)s?\b",
+    r"size (?:\w+ ){0,4}(?:>|>=|(?:more|greater|larger) than|at least) ?(?:1|2|one|two)\b",
+)
+_OF_OTHERS = tuple(p for few in _TOO_FEW for p in (rf"{_NORM}.{{0,100}}{few}", rf"{few}.{{0,100}}{_NORM}"))
+"""What frameworks and models say in their own words when they look at the batch before a layer does.
+
+Ultralytics: "final batch=1 training at imgsz=32 gives BatchNorm a single value per channel". BYOL: "you must have
+greater than 1 sample when training, due to the batchnorm in the projection layer". Synchronized-BatchNorm-PyTorch:
+"BatchNorm computes unbiased standard-deviation, which requires size > 1."
+"""
+
 _WORDINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "one-value-per-channel",
@@ -111,6 +126,7 @@ _WORDINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
             r"cuda runtime error \(\d+\)",
         ),
     ),
+    ("one-value-per-channel", _OF_OTHERS),
 )
 """Cause and wordings; the first row that matches wins, so the specific rows stand above the general ones."""
 

@@ -39,6 +39,18 @@ WORDINGS = [
     ("expected 4D input (got 2D input)", "rank-mismatch", "RT104"),
     ("expected 2D or 3D input (got 4D input)", "rank-mismatch", "RT104"),
     ("expected at least 2D input (got 1D input)", "rank-mismatch", "RT104"),
+    ("final batch=1 training at imgsz=32 gives BatchNorm a single value per channel; change batch or use imgsz >= 64", "one-value-per-channel", "RT101"),  # noqa: E501 - Ultralytics
+    ("batch=1 training at imgsz=32 gives BatchNorm a single value per channel; increase batch or use imgsz >= 64", "one-value-per-channel", "RT101"),  # noqa: E501
+    ("you must have greater than 1 sample when training, due to the batchnorm in the projection layer", "one-value-per-channel", "RT101"),  # noqa: E501 - BYOL
+    ("BatchNorm computes unbiased standard-deviation, which requires size > 1.", "one-value-per-channel", "RT101"),
+    ("Batch normalization needs at least two samples in a batch", "one-value-per-channel", "RT101"),
+    ("BatchNorm requires batch_size > 1 in training", "one-value-per-channel", "RT101"),
+    ("Batch size must be greater than 1, since the model has batch norm layers", "one-value-per-channel", "RT101"),
+    ("BatchNorm requires at least 2D input (N, C, ...)", "unknown", None),
+    ("SyncBatchNorm requires at least 2 GPUs", "unknown", None),
+    ("Batch normalization works better with a batch size of at least 16", "unknown", None),
+    ("SyncBatchNorm expected input tensor to be on GPU", "unknown", None),
+    ("at least 2 samples are needed to compute a covariance", "unknown", None),
     ("batch_norm eps must be positive during training, but got -1", "eps-not-positive", None),
     ("CUDA out of memory. Tried to allocate 20.00 MiB (GPU 0; 7.79 GiB total capacity)", "out-of-memory", None),
     ("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported", "out-of-memory", None),
