@@ -306,6 +306,21 @@ def test_an_exception_raised_in_its_stead_tells_of_it() -> None:
     assert bnguard.diagnose(caught.value).layer == "blocks.0.norm"
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="task groups came with Python 3.11")
+def test_a_group_of_exceptions_tells_of_the_one_in_it() -> None:
+    @bnguard.guard()
+    async def train() -> None:
+        async def step() -> None:
+            models.Deep()(LONE)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(step())
+
+    with pytest.raises(Exception, match="unhandled errors in a TaskGroup") as caught:
+        asyncio.run(train())
+    assert caught.value.bnguard.layer == "blocks.0.norm"
+
+
 def test_a_note_that_stands_in_the_chain_is_not_repeated() -> None:
     with pytest.raises(RuntimeError) as caught, bnguard.guard():  # noqa: PT012 - the two are one statement
         try:

@@ -62,13 +62,19 @@ def find_failure(
 
 
 def _chain(error: BaseException | None) -> Iterator[Exception]:
-    """Yield the exception and those that it was raised from, or while handling which."""
+    """Yield the exception, those that it is a group of, and those that it was raised from, or while handling which."""
     seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, Exception):
-            yield error
-        error = error.__cause__ or error.__context__
+    todo = [error]
+    while todo:
+        one = todo.pop(0)
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, Exception):
+            yield one
+        members = getattr(one, "exceptions", ())  # an ExceptionGroup's, from Python 3.11 on
+        todo += [m for m in members if isinstance(m, BaseException)] if isinstance(members, tuple) else []
+        todo.append(one.__cause__ or one.__context__)
 
 
 def _diagnose_one(exc: Exception, model: nn.Module | None, *, replay: bool) -> Diagnosis | None:

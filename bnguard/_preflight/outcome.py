@@ -99,7 +99,12 @@ def write(folder: Path, outcome: Outcome) -> None:
 
 def left(folder: Path, since: float = 0.0) -> list[Path]:
     """Return the files of the outcomes of a run that began at this time (seconds since the epoch)."""
-    return [place for place in folder.glob("*.outcome") if place.stat().st_mtime >= since - _STALE]
+    found = []
+    for place in folder.glob("*.outcome"):
+        with suppress(FileNotFoundError):  # whoever leads was interrupted, and has removed it
+            if place.stat().st_mtime >= since - _STALE:
+                found.append(place)
+    return found
 
 
 def read(folder: Path, since: float = 0.0) -> list[Outcome]:
