@@ -322,7 +322,8 @@ class Pass:
         last = self.given[-1].step if self.given else 0
         self.left_out += batch.step - last - 1
         self.given.append(batch)
-        self._times.append(time.monotonic())
+        if len(self.given) > 1:  # the first step is no usual one: much is imported and built in it
+            self._times.append(time.monotonic())
         self.record.recent.append(batch)
         known = self._smallest.get(kind.leading, ())
         comparable = len(known) == len(kind.others)
