@@ -19,8 +19,47 @@ def _refuse_special(name: str) -> None:
         raise AttributeError(name)
 
 
+def _other(_: Any, other: Any) -> Any:  # noqa: ANN401 - whatever the other operand is
+    """Leave the other operand of arithmetic as it is: a loss to which a stand-in is added is still that loss."""
+    return other
+
+
+def _no(_: Any, other: object) -> bool:  # noqa: ANN401, ARG001
+    """Answer a comparison, such as that of a version."""
+    return False
+
+
+def _itself(anything: Any, *_: Any) -> Any:  # noqa: ANN401
+    return anything
+
+
+_BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "xor", "lshift", "rshift")
+_OPERATORS: dict[str, Callable[..., Any]] = {
+    **{f"__{side}{name}__": _other for name in _BINARY for side in ("", "r")},
+    **{f"__{name}__": _no for name in ("lt", "le", "gt", "ge")},
+    **{f"__{name}__": _itself for name in ("neg", "pos", "abs", "invert", "round", "enter")},
+    "__float__": lambda _: 0.0,
+    "__int__": lambda _: 0,
+    "__contains__": _no,
+    "__setitem__": lambda *_: None,
+    "__delitem__": lambda *_: None,
+    "__exit__": lambda *_: None,
+    "__iter__": lambda _: iter(()),
+    "__format__": lambda anything, _: str(anything),
+}
+"""What a stand-in answers, as a class (``package.PI``) and as an object (``package.pi()``).
+
+Not ``__index__`` nor ``__len__``: a layer of a stand-in's size would be one of size 0, and nobody would be told.
+"""
+
+
 class _AnyMeta(type):
-    """Lets a stand-in class answer for any attribute: ``package.Class.method``."""
+    """Lets a stand-in class answer for any attribute, and for what is done with an object: ``package.PI * 2``."""
+
+    vars().update(_OPERATORS)
+
+    def __getitem__(cls, key: object) -> Any:  # noqa: ANN401 - a stand-in for anything
+        return cls
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> Any:  # noqa: ANN401
         """Make the class; a stand-in beside a real base would get in its way, as with ``(Mixin, nn.Module)``."""
@@ -41,7 +80,12 @@ class _AnyMeta(type):
 
 
 class _Anything(metaclass=_AnyMeta):
-    """A stand-in: can be called, subclassed, used as a decorator, iterated (empty) and entered."""
+    """A stand-in: can be called, subclassed, used as a decorator, computed with, iterated (empty) and entered."""
+
+    vars().update(_OPERATORS)
+
+    def __init_subclass__(cls, **_: Any) -> None:  # noqa: ANN401
+        """Take any keyword of a class statement."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - a stand-in for anything
         pass
@@ -54,21 +98,17 @@ class _Anything(metaclass=_AnyMeta):
         """Give the stand-in itself, or as a decorator leave the function in place."""
         return args[0] if len(args) == 1 and not kwargs and callable(args[0]) else self
 
-    def __iter__(self) -> Iterator[Any]:
-        return iter(())
+    def __getitem__(self, key: object) -> Any:  # noqa: ANN401 - a stand-in for anything
+        return stand_in(str(key) if str(key).isidentifier() else "item")()
 
     def __bool__(self) -> bool:
         return False
 
-    def __enter__(self) -> _Anything:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
 
 def stand_in(name: str) -> type:
     """Return a new stand-in class of that name; one called ``…Module`` is a base class for models."""
+    if name.endswith(("Error", "Exception")):  # for `except package.SomeError`
+        return type(name, (Exception,), {"_stand_in": True})
     torch = sys.modules.get("torch")
     base = _module_base(torch.nn.Module) if torch is not None and name.endswith("Module") else _Anything
     made: type = _AnyMeta(name, (base,), {"_stand_in": True})

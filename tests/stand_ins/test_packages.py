@@ -120,3 +120,69 @@ def test_a_package_and_a_part_of_one_are_missing_in_different_ways() -> None:
         "pip install it, or go on without it: --stub nowhere",
     )
     assert missing("torch.nowhere")[0] == "'torch.nowhere', which its package does not have"
+
+
+# ------------------------------------------------------------------------- what scripts do with a package
+
+
+def test_arithmetic_leaves_the_other_operand(stub) -> None:
+    loss = torch.ones(2)
+    for anything in (stub.PI, stub.penalty(3)):
+        assert (anything * 2, 2 * anything, 3 - anything, anything // 4, 5 % anything) == (2, 2, 3, 4, 5)
+        assert torch.equal(loss + anything, loss)
+        assert torch.equal(anything * loss, loss)
+        loss_and_more = loss
+        loss_and_more += anything
+        assert torch.equal(loss_and_more, loss)
+        assert (float(anything), int(anything)) == (0.0, 0)
+        assert -anything is abs(anything) is round(anything, 2)
+
+
+def test_comparison_formatting_and_indexing(stub) -> None:
+    for anything in (stub.VERSION, stub.version()):
+        assert not anything < (1, 2)
+        assert not anything >= (1, 2)
+        assert 3 not in anything
+        assert len(f"{anything:.3f} {anything!r:>5} {anything}") > 2
+        anything["a"] = 1
+        del anything["a"]
+        assert anything["lr"] * 3 == 3
+        assert anything[0].value is not None
+        assert list(anything) == []
+
+
+def test_contexts_and_classes(stub) -> None:
+    for anything in (stub.timer, stub.timer("name")):
+        with anything as entered:
+            assert entered is not None
+
+    class Config(stub.Base[int], some_keyword=1):
+        x: stub.Tensor | None = None
+
+    @stub.command(name="train", retries=3)
+    def function() -> int:
+        return 3
+
+    assert Config().x is None
+    assert function() == 3
+
+
+def test_an_exception_of_the_package_can_be_caught(stub) -> None:
+    def fails() -> None:
+        try:
+            raise ZeroDivisionError
+        except (stub.ApiError, stub.errors.TimeoutException):
+            raise AssertionError from None
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
+    with pytest.raises(stub.ApiError):
+        raise stub.ApiError("no")
+
+
+def test_a_layer_of_a_stand_ins_size_is_an_error(stub) -> None:
+    for anything in (stub.WIDTH, stub.width()):
+        with pytest.raises(TypeError):
+            nn.Linear(anything, 3)
+        with pytest.raises(TypeError):
+            torch.zeros(anything)
