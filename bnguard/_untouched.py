@@ -13,8 +13,9 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import lru_cache, partial
+from functools import lru_cache, partial, wraps
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 # ------------------------------------------------------------------------------- what a computation changes
@@ -151,6 +152,44 @@ def replaced(owner: Any, name: str, value: object) -> Iterator[None]:  # noqa: A
         yield
     finally:
         setattr(owner, name, before)
+
+
+def exchange_code(stack: ExitStack, function: FunctionType, stub: Any) -> None:  # noqa: ANN401 - a function
+    """Let a function do what the stub does, under every name it was imported by: files hold their own names."""
+    for attribute in ("__code__", "__defaults__", "__kwdefaults__"):
+        stack.enter_context(replaced(function, attribute, getattr(stub, attribute)))
+
+
+def intercept(stack: ExitStack, function: FunctionType, answer: Callable[..., Any]) -> Callable[..., Any]:
+    """Let ``answer(original, *args, **kwargs)`` take the place of a function under every name it was imported by.
+
+    Returns:
+        What the answer is given as the original.
+
+    """
+    if function.__closure__ is None:
+        original = _copied(function)
+        exchange_code(stack, function, _calling(partial(answer, original)))
+        return original
+    instead = wraps(function)(partial(answer, function))  # code with a closure takes no other
+    for module in list(sys.modules.values()):
+        for name in [n for n, value in vars(module).items() if value is function]:
+            stack.enter_context(replaced(module, name, instead))
+    return function
+
+
+def _calling(answer: Callable[..., Any]) -> Callable[..., Any]:
+    def instead(*args: Any, _answer: Callable[..., Any] = answer, **kwargs: Any) -> Any:  # noqa: ANN401 - of any kind
+        return _answer(*args, **kwargs)  # runs with the other module's globals, so that it brings what it needs
+
+    return instead
+
+
+def _copied(function: FunctionType) -> FunctionType:
+    """Return a function of the same code, for when that of this one is exchanged."""
+    copy = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
 
 
 # --------------------------------------------------------------------------------- what a program writes

@@ -6,10 +6,15 @@ import os
 import sys
 import sysconfig
 import traceback
+from collections.abc import Iterator
 from functools import lru_cache
+from importlib.machinery import PathFinder
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
+
+from bnguard._errors import UserCodeError
 
 Owner = Literal["user", "library", "torch", "bnguard", "python"]
 
@@ -91,6 +96,67 @@ def one_line(error: BaseException) -> str:
     """Return ``Type: first line of the message``."""
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
+def shadowing(error: BaseException) -> tuple[str, str] | None:
+    """Return the user's file that Python took for a module of its own or of a library, and the module's name.
+
+    None where the error has nothing to do with that. A ``queue.py`` beside the script is found before Python's own, and
+    what then fails is a library that needs the latter.
+    """
+    for file in _suspects(error):
+        path = Path(file)
+        name = path.parent.name if path.stem == "__init__" else path.stem
+        if whose(file) == "user" and path.suffix == ".py" and _is_elsewhere(name, path):
+            return file, name
+    return None
+
+
+def _suspects(error: BaseException) -> Iterator[str]:
+    """Yield files that may be at fault: that of a module that lacks something, and those that a library imports."""
+    lacking = getattr(error, "path", None), getattr(getattr(error, "obj", None), "__file__", None)
+    yield from (file for file in lacking if isinstance(file, str))
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    package = sys.modules.get((name or "").partition(".")[0])
+    if name and "." in name and isinstance(getattr(package, "__file__", None), str):
+        yield str(package.__file__)  # type: ignore[union-attr]
+    frames = [f.filename for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
+    for outer, inner in pairwise(frames):
+        if whose(outer) not in ("user", "bnguard") and whose(inner) == "user":
+            yield inner
+
+
+def _is_elsewhere(name: str, path: Path) -> bool:
+    """Say whether a module of this name is there without the folder that this file lies in."""
+    if name in sys.stdlib_module_names:
+        return True
+    own = {str(path.parent), str(path.parent.parent), ""}
+    try:
+        return PathFinder.find_spec(name, [p for p in sys.path if p not in own]) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def in_the_way(error: BaseException) -> UserCodeError | None:
+    """Return the error for a user's file that is taken for a module that a library needs, None where there is none."""
+    found = shadowing(error)
+    if found is None:
+        return None
+    file, name = found
+    return UserCodeError(
+        f"{display_path(file)} is taken for the module {name!r} that is needed ({one_line(error)})",
+        hint="rename it: Python looks for modules beside the script first",
+    )
+
+
+def constructing(error: BaseException, folder: str) -> Iterator[object]:
+    """Yield each object whose ``__init__``, in a file of this folder, the error came through; outermost first."""
+    step = error.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        if code.co_name == "__init__" and folder in code.co_filename and "self" in step.tb_frame.f_locals:
+            yield step.tb_frame.f_locals["self"]
+        step = step.tb_next
 
 
 def is_failure(end: SystemExit) -> bool:

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from torch import nn
 
 from bnguard._errors import BnguardError, TargetError, UsageError, did_you_mean
-from bnguard._models.build import Construction, SkippedWeights, watched, weightless
+from bnguard._models.build import Construction, watched, weightless
 from bnguard._models.guess import accepts, parameters, required, set_line
+from bnguard._stand_ins.weights import AbsentWeights
 from bnguard._targets import Target, evaluate, explained, import_module
 from bnguard._targets.importing import TrainingStarted, stopped
 
@@ -37,7 +38,7 @@ def attempt(make: Callable[[], T], target: Target, *, always_retry: bool = False
     except Exception as error:
         if not (always_retry or _for_want_of_weights(error)):
             raise explained(error, target) from error
-        download = SkippedWeights.__name__ in str(error)  # it computes with what a download would have given
+        download = AbsentWeights.__name__ in str(error)  # it computes with what a download would have given
     return with_weights(make, target, download=download)
 
 
@@ -58,7 +59,7 @@ def with_weights(make: Callable[[], T], target: Target, *, download: bool = Fals
         raise explained(error, target) from error
 
 
-_SIGNS_OF_META_TENSORS = ("meta", "device", "item()", "numpy", SkippedWeights.__name__.lower())
+_SIGNS_OF_META_TENSORS = ("meta", "device", "item()", "numpy", AbsentWeights.__name__.lower())
 
 
 def _for_want_of_weights(error: BaseException) -> bool:

@@ -17,9 +17,9 @@ from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_
 from bnguard import _private_torch as private
 from bnguard._facts.models import NormCall
 from bnguard._facts.norm_kinds import NormKind
-from bnguard._models.build import exchange_code
 from bnguard._models.layers import Bound, Call, Layer, is_torch_batch_norm, layers_by_tensor, norms
 from bnguard._trace.shapes import ShapeAnswers
+from bnguard._untouched import intercept
 
 DEFAULT_EPS = 1e-5
 
@@ -239,29 +239,16 @@ def overridable(functions: Sequence[Bound]) -> Iterator[Mapping[Any, Bound]]:
     with ExitStack() as stack:
         for bound in functions:
             if isinstance(bound.live, FunctionType) and bound.live.__closure__ is None:
-                original = _copied(bound.live)
+                original = intercept(stack, bound.live, _tell)
                 seen[original] = replace(bound, live=original)
-                exchange_code(stack, bound.live, _telling(original))
         yield seen
 
 
-def _telling(original: FunctionType) -> FunctionType:
-    def answer(*args: Any, **kwargs: Any) -> Any:
-        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-        if has_torch_function(tensors):  # a mode is on
-            return handle_torch_function(original, tensors, *args, **kwargs)
-        return original(*args, **kwargs)
-
-    def instead(*args: Any, _answer: Callable[..., Any] = answer, **kwargs: Any) -> Any:
-        return _answer(*args, **kwargs)  # runs with the other module's globals, so that it brings what it needs
-
-    return instead  # type: ignore[return-value]
-
-
-def _copied(function: FunctionType) -> FunctionType:
-    copied = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
-    copied.__kwdefaults__ = function.__kwdefaults__
-    return copied
+def _tell(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+    if has_torch_function(tensors):  # a mode is on
+        return handle_torch_function(original, tensors, *args, **kwargs)
+    return original(*args, **kwargs)
 
 
 # ------------------------------------------------------------------------- what is special to torch's batch_norm

@@ -18,7 +18,7 @@ from torch.nn import init
 
 import bnguard
 from bnguard._errors import BnguardError, UserCodeError
-from bnguard._models.build import Construction, SkippedWeights, watched, weightless
+from bnguard._models.build import Construction, watched, weightless
 from bnguard._models.discover import models_of
 from bnguard._targets import load_object, parse
 
@@ -206,20 +206,6 @@ def test_other_weights_are_loaded_as_usual() -> None:
 
     with pytest.raises(RuntimeError, match="size mismatch"):
         built(make)
-
-
-def test_skipped_weights_answer_as_a_state_dict() -> None:
-    weights = SkippedWeights()
-    del weights["fc.weight"]
-    assert weights.pop("fc.bias") is None
-    assert weights.pop("fc.bias", 3) == 3
-    assert isinstance(weights["model"]["state_dict"], SkippedWeights)
-    assert weights.get("model", weights) is weights
-    assert list(weights.items()) == []
-    assert isinstance(weights.copy(), SkippedWeights)
-    weights["a"] = 1
-    del weights["a"]
-    assert "a" not in weights
 
 
 # ------------------------------------------------------------------------------- nothing is left
