@@ -60,10 +60,10 @@ def _loader(name: str, table: Table, models: list[str]) -> LoaderEntry:
     _numbers_or_live(table, values)
     feeds = _feeds(table, values.pop("feeds", None), models)
     target = values.pop("target", None)
-    stubs, args = values.pop("stub", ()), values.pop("args", ())
+    stubs, args, fake = values.pop("stub", ()), values.pop("args", ()), values.pop("fake-data", None)
     names = {"eval": "eval_names"}
     options = {names.get(k, k.replace("-", "_")): v for k, v in values.items()}
-    return LoaderEntry(name, feeds, target, options, stubs, args)
+    return LoaderEntry(name, feeds, target, options, stubs, args, fake)
 
 
 def _numbers_or_live(table: Table, values: Collection[str]) -> None:
@@ -117,6 +117,7 @@ def _script(name: str, table: Table) -> ScriptEntry:
         values.get("timeout", 600.0),
         values.get("allow-unknown", False),
         values.get("stub", ()),
+        values.get("fake-data"),
     )
 
 

@@ -11,6 +11,7 @@ from bnguard._audit_loader.sharding import LAWS
 from bnguard._audit_loader.sharding.workers import WORKER_SHARDINGS
 from bnguard._facts.findings import FAIL_ON
 from bnguard._facts.models import Mode
+from bnguard._stand_ins.request import REAL
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class LoaderEntry(_Entry):
         options: keywords of ``bnguard.audit_loader``.
         stubs: packages to stand in for.
         args: ``sys.argv[1:]`` of the target's file.
+        fake_data: how many random samples stand in for each data set of torchvision's, or ``real``.
 
     """
 
@@ -76,6 +78,7 @@ class LoaderEntry(_Entry):
     options: Mapping[str, Any] = field(default_factory=dict)
     stubs: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
+    fake_data: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class ScriptEntry(_Entry):
     timeout: float = 600.0
     allow_unknown: bool = False
     stubs: tuple[str, ...] = ()
+    fake_data: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,13 @@ def _parts(value: object) -> object:
     raise ValueError
 
 
+def _fake(value: object) -> object:
+    if value == REAL or (type(value) is int and value > 0):
+        return value
+    raise ValueError
+
+
+_FAKE_DATA = Kind(f'a number of samples or "{REAL}"', _fake)
 TEXT = _only("a text", str)
 TEXTS = Kind("a text or a list of texts", _texts)
 _LIST = Kind("a list of texts", _text_list)
@@ -217,7 +228,7 @@ FOR_NUMBERS = {
     "workers": WHOLE,
 }
 
-FOR_LIVE = {"target": TEXT, "count": _SWITCH, "stub": TEXTS, "args": _LIST}
+FOR_LIVE = {"target": TEXT, "count": _SWITCH, "stub": TEXTS, "fake-data": _FAKE_DATA, "args": _LIST}
 
 _FOR_BOTH = {
     "feeds": TEXTS,
@@ -240,6 +251,7 @@ SCRIPT = {
     "module": TEXT,
     "args": _LIST,
     "stub": TEXTS,
+    "fake-data": _FAKE_DATA,
     "budget": _NUMBER,
     "timeout": _NUMBER,
     "allow-unknown": _SWITCH,

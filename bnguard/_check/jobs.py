@@ -26,7 +26,8 @@ class Audit:
 class Job:
     """A model with the loaders that feed it, or a loader that feeds none, or a script; ``entry`` gets the blame.
 
-    ``audits`` are of the loaders that are given by numbers, by their entry's name.
+    ``audits`` are of the loaders that are given by numbers, by their entry's name; ``label`` is what a script's lines
+    begin with where several run at once.
     """
 
     entry: str
@@ -34,13 +35,15 @@ class Job:
     loaders: tuple[LoaderEntry, ...] = ()
     script: ScriptEntry | None = None
     audits: Mapping[str, Audit] = field(default_factory=dict)
+    label: str | None = None
 
 
 @dataclass(frozen=True)
 class Done:
     """What became of a job: forecasts of a model on its loaders, models that no loader feeds, the report on a script.
 
-    ``audits`` are of all the loaders at hand, by their entry's name; ``torch`` is None where it was not needed.
+    ``audits`` are of all the loaders at hand, by their entry's name; ``torch`` is None where it was not needed,
+    ``stood_in`` is what the report says of stand-ins.
     """
 
     forecasts: tuple[Forecast, ...] = ()
@@ -50,6 +53,7 @@ class Done:
     name: str = ""
     problems: tuple[Problem, ...] = ()
     torch: str | None = None
+    stood_in: Sequence[Mapping[str, str]] = ()
 
 
 def jobs_of(declared: Declared, chosen: Collection[str] | None, audits: Mapping[str, Audit]) -> Iterator[Job]:

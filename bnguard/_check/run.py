@@ -113,6 +113,8 @@ def _all_done(
         return list(_one_by_one(todo, folder, tell))
     from bnguard._check.pool import cores, in_parallel
 
+    if sum(job.script is not None for job in todo) > 1:
+        todo = [replace(job, label=job.script.name if job.script else None) for job in todo]
     return in_parallel(todo, folder, cores() if jobs is None else jobs, tell)
 
 
@@ -149,7 +151,14 @@ def _assembled(done: Sequence[Done], audits: Mapping[str, Audit]) -> Report:
     for one in done:
         if one.script is not None:
             report = _with(report, _under(one.name, one.script))
-    return report
+    stood_in = [entry for one in done for entry in (*one.stood_in, *_stood_in(one))]
+    return replace(report, extra={**report.extra, "stood_in": stood_in}) if stood_in else report
+
+
+def _stood_in(done: Done) -> Iterable[Mapping[str, str]]:
+    """Return what stood in for what in a script, under its name."""
+    found = done.script.extra.get("stood_in", ()) if done.script else ()
+    return [{**entry, "what": f"{done.name}: {entry['what']}"} for entry in found]
 
 
 def _suggestions(audits: Iterable[Audit], loaders: Collection[str]) -> list[Suggestion]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,9 @@ from bnguard._errors import BnguardError
 from bnguard._facts.findings import Problem
 from bnguard._facts.models import ModelFact
 from bnguard._forecast.report import Forecast
+from bnguard._forecast.stand_ins import resting_on
+from bnguard._stand_ins import StandIns, StoodIn, standing_in
+from bnguard._stand_ins.request import samples, told
 from bnguard._untouched import paused_gc, quiet, untouched_process
 
 _IN_TOML = ("input = ", '"3,224,224"')
@@ -25,7 +29,7 @@ def carry_out(job: Job) -> Done:
     Errors of the user's code end up in ``problems``, never here.
     """
     if job.script is not None:
-        return _script(job.script)
+        return _script(job.script, job.label)
     if "torch" not in sys.modules:
         from bnguard._import_torch import import_torch
 
@@ -43,9 +47,15 @@ class _Bench:
         self._job = job
         self._audits: dict[str, Audit] = {}
         self._problems: list[Problem] = []
+        self._stand_ins = ExitStack()
+        self._stood_in: list[list[StoodIn]] = []
 
     def work(self) -> Done:
         """Audit the loaders, then forecast the model on them; scan it where none feeds it."""
+        with self._stand_ins:  # what stands in for data is asked for samples later
+            return self._work()
+
+    def _work(self) -> Done:
         loaders = [one for entry in self._job.loaders for one in self._audited(entry)]
         model = self._job.model
         forecasts: list[Forecast] = []
@@ -58,7 +68,11 @@ class _Bench:
                     forecasts += _forecast(model, loaders)
             except BnguardError as error:
                 self._problems.append(problem(model.entry, error))
-        return Done(tuple(forecasts), tuple(scanned), self._audits, problems=tuple(self._problems))
+        stood_in = tuple(dict.fromkeys(one for found in self._stood_in for one in found))
+        forecasts = [f._replace(fact=resting_on(stood_in, f.fact)) for f in forecasts]
+        return Done(
+            tuple(forecasts), tuple(scanned), self._audits, problems=tuple(self._problems), stood_in=told(stood_in)
+        )
 
     def _audited(self, entry: LoaderEntry) -> list[Any]:
         from bnguard._forecast.request import OneLoader
@@ -68,6 +82,8 @@ class _Bench:
             self._audits[entry.name] = known
             return [OneLoader(fact, None) for fact in known.facts]
         try:
+            wanted = StandIns(fake_data=samples(entry.fake_data))
+            self._stood_in.append(self._stand_ins.enter_context(standing_in(wanted)))
             audit, loaders = _live(entry, read=self._job.model is not None)
         except BnguardError as error:
             self._problems.append(problem(entry.entry, error))
@@ -155,7 +171,7 @@ def _silent(_: str) -> None:
     """Take a line about something slow: the progress bar says enough."""
 
 
-def _script(entry: ScriptEntry) -> Done:
+def _script(entry: ScriptEntry, label: str | None) -> Done:
     """Run a script with one batch of every kind, in a process of its own."""
     from bnguard._preflight.launch import preflight
 
@@ -167,6 +183,8 @@ def _script(entry: ScriptEntry) -> Done:
             budget=entry.budget,
             timeout=entry.timeout,
             stubs=entry.stubs,
+            fake_data=entry.fake_data,
+            label=label,
         )
     except BnguardError as error:
         return Done(problems=(problem(entry.entry, error),))

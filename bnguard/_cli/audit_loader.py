@@ -3,6 +3,7 @@
 Annotations are not postponed here: typer reads them, and compiling two dozen strings takes longer than the audit.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -57,6 +58,8 @@ def command(  # noqa: PLR0913 - one parameter for each option
     shard: Annotated[
         str | None, _option("--shard", "How the dataset divides between workers.", _INSIDE, "|".join(WORKER_SHARDINGS))
     ] = None,
+    stubs: options.Stubs = None,
+    fake_data: options.FakeData = None,
     fmt: options.Format = None,
     output: options.Output = None,
     fail_on: options.FailOn = "error",
@@ -89,8 +92,18 @@ def command(  # noqa: PLR0913 - one parameter for each option
         "iterable": iterable,
         "workers": workers,
     }
-    report = _audit_targets(targets, ctx.obj or [], keywords, quiet) if targets else audit_loader(**keywords)
-    return emit(report, chosen)
+    if not targets:
+        if stubs or fake_data:
+            raise UsageError("--stub and --fake-data are for live loaders", hint="name one: train.py:train_loader")
+        return emit(audit_loader(**keywords), chosen)
+    from bnguard._import_torch import import_torch
+    from bnguard._stand_ins import StandIns, standing_in
+    from bnguard._stand_ins.request import samples, told
+
+    import_torch()
+    with standing_in(StandIns(tuple(stubs or ()), samples(fake_data))) as stood_in:
+        report = _audit_targets(targets, ctx.obj or [], keywords, quiet)
+    return emit(replace(report, extra={**report.extra, "stood_in": told(stood_in)}) if stood_in else report, chosen)
 
 
 def _audit_targets(targets: list[str], argv: list[str], keywords: dict[str, Any], quiet: bool) -> "Report":

@@ -28,6 +28,11 @@ Select = Annotated[list[str] | None, _option("--select", text="Only these codes;
 Ignore = Annotated[list[str] | None, _option("--ignore", text="Not these codes; prefixes work.", metavar="CODES")]
 Quiet = Annotated[bool, _option("--quiet", "-q", text="Only the findings, or nothing.")]
 
+_STUB = "Stand in for a package that is not installed."
+Stubs = Annotated[list[str] | None, typer.Option("--stub", metavar="MODULE", help=_STUB)]
+_FAKE = "Random samples for torchvision's data sets: so many, or as many as the real ones have."
+FakeData = Annotated[str | None, typer.Option("--fake-data", metavar="N|real", help=_FAKE)]
+
 
 def report_options(
     fmt: list[str] | None,

@@ -35,9 +35,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     device: Annotated[
         str, typer.Option("--device", metavar="cuda|cpu", help="Whose batch_norm backend to predict.")
     ] = "cuda",
-    stubs: Annotated[
-        list[str] | None, typer.Option("--stub", metavar="MODULE", help="Stand in for a package that is not installed.")
-    ] = None,
+    stubs: options.Stubs = None,
     fmt: options.Format = None,
     output: options.Output = None,
     fail_on: options.FailOn = "error",

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 from bnguard import _ranks as ranks
 from bnguard._errors import BnguardError, UserCodeError
 from bnguard._facts.findings import Report
+from bnguard._forecast.stand_ins import resting_on
+from bnguard._import_torch import import_torch
 from bnguard._preflight import outcome
 from bnguard._preflight.outcome import Outcome, Result, Settings, Stop
 from bnguard._run import script
 from bnguard._run.script import Program
 from bnguard._stand_ins import standing_in
-from bnguard._stand_ins.packages import missing
+from bnguard._stand_ins.lacking import lacking, perhaps_lacking
+from bnguard._stand_ins.request import told
 from bnguard._usercode import is_failure, one_line, user_traceback
 
 if TYPE_CHECKING:
@@ -30,15 +33,21 @@ def main(argv: Sequence[str]) -> None:
     """Run ``FOLDER SETTINGS script|module NAME ARGS…`` and leave the outcome in the folder."""
     folder, settings, kind, name, *arguments = argv
     die_with_parent()
+    if not getattr(sys.flags, "safe_path", sys.flags.isolated):
+        sys.path.insert(0, "")  # where Python itself puts the folder of what it runs
     try:
         usage = "bnguard preflight [--budget SECONDS] [--timeout SECONDS]"
         program = script.module(name, arguments) if kind == "module" else script.script(name, arguments, usage=usage)
-        from bnguard._import_torch import import_torch
-
         import_torch()
     except BnguardError as error:
-        outcome.write(Path(folder), Outcome(error, ranks.rank()))
+        with script.before_it():
+            outcome.write(Path(folder), Outcome(error, ranks.rank()))
         return
+    with script.before_it():
+        import bnguard._preflight.conclude
+        import bnguard._preflight.patches
+        import bnguard._stand_ins.datasets
+        import bnguard._stand_ins.weights  # noqa: F401 - nothing is imported while the script runs
     watch(program, Path(folder), Settings.of_text(settings))
 
 
@@ -87,7 +96,8 @@ def watch(program: Program, folder: Path, settings: Settings, *, spawned: bool =
         recorder.why = recorder.why or "another rank was stopped"  # and the error says that it does not answer
     result = _result(recorder, names, error, spawned=spawned)
     if isinstance(result, Report):
-        result = replace(result, extra={**result.extra, "stood_in": [s._asdict() for s in stood_in]})
+        forecasts = [resting_on(stood_in, f) for f in result.forecasts]
+        result = replace(result, forecasts=forecasts, extra={**result.extra, "stood_in": told(stood_in)})
     if result is not None:
         misled = not settings.whole and _misled(recorder, error, result)
         spare = isinstance(result, BnguardError) and not recorder.trained and _ended_well(error)
@@ -123,7 +133,8 @@ def _result(recorder: Recorder, names: Names, error: BaseException | None, *, sp
     try:
         failed = conclude.failure(recorder, error) or conclude.failure(recorder, recorder.in_thread)
         if failed is None and isinstance(error, Exception) and not recorder.stopped:
-            return _raised(error, left_out=any(s.left_out for s in recorder.loaders))
+            stubbed = recorder.clock.settings.stand_ins.packages
+            return _raised(error, left_out=any(s.left_out for s in recorder.loaders), stubbed=stubbed)
         if failed is not None or recorder.trained:
             return conclude.report(recorder, names, failed)
     except BnguardError as own:
@@ -131,16 +142,16 @@ def _result(recorder: Recorder, names: Names, error: BaseException | None, *, sp
     return None if spawned else _never_trained(error)
 
 
-def _raised(error: Exception, *, left_out: bool) -> BnguardError:
+def _raised(error: Exception, *, left_out: bool, stubbed: Sequence[str]) -> BnguardError:
     if isinstance(error, EOFError):
         return UserCodeError(
             f"the script asked for input: {one_line(error)}",
             detail=user_traceback(error),
             hint="preflight gives no input: pass what it asks for as an argument",
         )
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        fault, hint = missing(error.name)
-        return UserCodeError(f"the script imports {fault}", detail=user_traceback(error), hint=hint)
+    lacks = lacking(error, "the script") or (None if left_out else perhaps_lacking(error, "the script", stubbed))
+    if lacks is not None:
+        return lacks
     if left_out:
         return UserCodeError(
             f"the script raised {one_line(error)}, perhaps only because batches were left out",

@@ -6,10 +6,9 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +17,11 @@ from typing import Any, Literal
 from bnguard import _ranks as ranks
 from bnguard._errors import BnguardError, UsageError
 from bnguard._facts.findings import Report
-from bnguard._preflight import outcome
+from bnguard._preflight import outcome, process
 from bnguard._preflight.outcome import Outcome, Settings, merged
 from bnguard._sandbox.box import Sandbox
 from bnguard._stand_ins import StandIns
+from bnguard._stand_ins.request import samples
 from bnguard._usercode import display_path
 
 SECONDS_TO_END = 20.0
@@ -39,7 +39,7 @@ _End = Literal["by itself", "late", "after others"]
 """How the script's process came to its end: the other two are ours."""
 
 
-def preflight(
+def preflight(  # noqa: PLR0913 - one parameter for each option
     script: str | Path,
     args: Sequence[str] = (),
     *,
@@ -48,15 +48,18 @@ def preflight(
     timeout: float = 600.0,
     keep: bool = False,
     stubs: Sequence[str] = (),
+    fake_data: int | str | None = None,
     progress: Callable[[str], None] | None = None,
+    label: str | None = None,
 ) -> Report:
     """Run a training script with one batch of every kind, and say where it stops.
 
     The script runs unmodified in a process of its own, with ``BNGUARD_PREFLIGHT=1`` in its environment, nothing to
-    read on stdin, and its output on stderr. Each DataLoader gives the first batch, one of each other size and the
-    last, at their true places; short epochs are given whole. Optimizers step. It ends at the first failure of a
-    normalisation layer, at its own end, or when the time is used, by an exception that passes ``except Exception``, so
-    that its ``finally`` blocks and what it registered with ``atexit`` run. This process is not touched.
+    read on stdin (where that is a terminal, it stays one), and its output on stderr. Each DataLoader gives the first
+    batch, one of each other size and the last, at their true places; short epochs are given whole. Optimizers step. It
+    ends at the first failure of a normalisation layer, at its own end, or when the time is used, by an exception that
+    passes ``except Exception``, so that its ``finally`` blocks and what it registered with ``atexit`` run. This process
+    is not touched.
 
     Args:
         script: the file, or with ``module`` the module's name.
@@ -67,7 +70,10 @@ def preflight(
         timeout: seconds for all of this.
         keep: leave what the script writes; otherwise it is undone afterwards, and the report's ``written`` lists it.
         stubs: packages to replace by stand-ins.
+        fake_data: so many random samples in the place of each of torchvision's data sets; ``"real"`` for as many as
+            the real one has.
         progress: called with a line before the script is started.
+        label: what each line that the script writes begins with, where several run at once.
 
     Returns:
         The report: ``forecasts``, one for each model and loader that were used together, ``models``, ``loaders``,
@@ -87,10 +93,10 @@ def preflight(
         progress(f"bnguard: running {script}, one batch of every kind …")
     began, deadline = time.time(), time.monotonic() + timeout
     program = ["module" if module else "script", str(script), *args]
-    settings = Settings(budget, began + SHARE * timeout, stand_ins=StandIns(tuple(stubs)))
-    found, written = _attempt(program, settings, deadline, timeout, keep=keep)
+    settings = Settings(budget, began + SHARE * timeout, stand_ins=StandIns(tuple(stubs), samples(fake_data)))
+    found, written = _attempt(program, settings, deadline, timeout, keep=keep, label=label)
     if any(o.misled for o in found) and ranks.rank() is None and time.time() < settings.deadline:
-        found, written = _attempt(program, replace(settings, whole=True), deadline, timeout, keep=keep)
+        found, written = _attempt(program, replace(settings, whole=True), deadline, timeout, keep=keep, label=label)
     if not found:
         return ELSEWHERE
     report = merged(found)
@@ -98,7 +104,7 @@ def preflight(
 
 
 def _attempt(
-    program: Sequence[str], settings: Settings, deadline: float, timeout: float, *, keep: bool
+    program: Sequence[str], settings: Settings, deadline: float, timeout: float, *, keep: bool, label: str | None
 ) -> tuple[list[Outcome], dict[str, Any]]:
     """Run the script once and return what its processes came to, and what they wrote, as further keys of the report.
 
@@ -106,13 +112,14 @@ def _attempt(
     """
     started = time.time()
     with _place() as (folder, has_company), _sandbox(folder, program, has_company, keep=keep) as sandbox:
-        command = [sys.executable, "-m", "bnguard._preflight", str(folder), settings.as_text(), *program]
-        process = _start(*sandbox.command(command, {**os.environ, "BNGUARD_PREFLIGHT": "1"}))
-        try:
-            end = _wait(process, folder, deadline, started)
-        finally:
-            _end(process)
-        lost = [] if outcome.left(folder, started) else [_lost(folder, end, process.returncode, timeout)]
+        command = process.command([str(folder), settings.as_text(), *program])
+        boxed = sandbox.command(command, {**os.environ, "BNGUARD_PREFLIGHT": "1"})
+        with process.started(*boxed, label) as child:
+            try:
+                end = _wait(child, folder, deadline, started)
+            finally:
+                _end(child)
+        lost = [] if outcome.left(folder, started) else [_lost(folder, end, child.returncode, timeout)]
         if has_company and not ranks.is_local_leader():
             for one in lost:
                 outcome.write(folder, one)
@@ -148,18 +155,6 @@ def _written(sandbox: Sandbox) -> dict[str, Any]:
         for entry in sandbox.left_out
     ]
     return {"written": entries, "not_undone": list(sandbox.trouble)}
-
-
-def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start the process at the head of a group of its own, so that all it starts can be ended with it."""
-    sys.stderr.flush()
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=2,  # stdout is the report's
-        env=environment,
-        start_new_session=True,
-    )
 
 
 def _wait(process: subprocess.Popen[bytes], folder: Path, deadline: float, started: float) -> _End:

@@ -8,7 +8,8 @@ import io
 import os
 import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -79,6 +80,54 @@ def _replace_first_folder(folder: str) -> None:
     """Put the folder where ours was; with ``python -P`` or ``-I`` there is none, and none is wanted."""
     if not getattr(sys.flags, "safe_path", sys.flags.isolated):
         sys.path[0] = folder
+        _prepared.add(folder)
+        _forget_what_it_has(Path(folder))
+
+
+_AT_START = {"abc", "codecs", "encodings", "genericpath", "io", "ntpath", "os", "posixpath", "site", "stat"}
+"""What Python imports before the script; from 3.11 on most of it is frozen."""
+
+_prepared: set[str] = set()
+_forgotten: dict[str, ModuleType] = {}
+
+
+def _forget_what_it_has(folder: Path) -> None:
+    """Forget modules of Python that the folder has a file for, such as ``random.py``.
+
+    In a Python of its own the program would come upon that file; here Python's module is there before it, as bnguard
+    itself needs it.
+    """
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        name = path.stem if path.suffix == ".py" else path.name
+        if name in sys.modules and (path.suffix == ".py" or (path / "__init__.py").is_file()) and _can_be_taken(name):
+            _forgotten[name] = sys.modules.pop(name)
+
+
+def _can_be_taken(name: str) -> bool:
+    """Say whether a file beside the program comes before the module of Python that has this name."""
+    if name not in sys.stdlib_module_names or name in _AT_START:
+        return False
+    finders = (importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter)
+    return all(finder.find_spec(name) is None for finder in finders)
+
+
+@contextmanager
+def before_it() -> Iterator[None]:
+    """Within the block imports are as before the program was prepared, for what bnguard itself needs of them."""
+    folder = sys.path[0] if sys.path else ""
+    prepared = folder in _prepared
+    if prepared:
+        del sys.path[0]
+    sys.modules.update(_forgotten)
+    _forgotten.clear()
+    try:
+        yield
+    finally:
+        if prepared:
+            sys.path.insert(0, folder)
+            _forget_what_it_has(Path(folder))
 
 
 def _require_module(name: str) -> None:

@@ -14,9 +14,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bnguard import _ranks as ranks
+from bnguard._run import script
 from bnguard._run.script import Program
 from bnguard._run.shown import Shown
-from bnguard._usercode import is_failure, one_line, without_launchers
+from bnguard._usercode import in_the_way, is_failure, one_line, without_launchers
 
 if TYPE_CHECKING:
     from bnguard._facts.diagnosis import Diagnosis
@@ -97,12 +98,18 @@ def explain(error: BaseException, *, replay: bool = True, before: Diagnosis | No
         before: what is told where no normalisation layer led to the error.
 
     """
-    if "torch" not in sys.modules or getattr(error, "bnguard", None) is not None:
-        return  # no layer can have failed, or a guard of the program's own has said it all
+    if getattr(error, "bnguard", None) is not None:
+        return  # a guard of the program's own has said it all
     try:
-        diagnosis = _diagnose(error, replay) or before
-        if diagnosis is not None:
-            sys.stderr.write(_one_report(diagnosis) + "\n")
+        with script.before_it():
+            shadowed = in_the_way(error) if isinstance(error, Exception) else None
+            if shadowed is not None:
+                sys.stderr.write(f"bnguard: {shadowed.message}\n  hint: {shadowed.hint}\n")
+            if "torch" not in sys.modules or shadowed is not None:
+                return  # no layer can have failed
+            diagnosis = _diagnose(error, replay) or before
+            if diagnosis is not None:
+                sys.stderr.write(_one_report(diagnosis) + "\n")
     except Exception as own:  # noqa: BLE001 - the user's error matters, ours does not
         sys.stderr.write(f"bnguard: the error above could not be diagnosed ({one_line(own)})\n")
 

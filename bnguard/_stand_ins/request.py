@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from bnguard._errors import UsageError
 from bnguard._stand_ins.packages import stubbed
 
 
@@ -16,33 +17,84 @@ class StandIns:
 
     Attributes:
         packages: names of packages whose import gives a stand-in.
+        fake_data: how many random samples torchvision's data sets have, 0 for as many as the real ones; None for the
+            data sets as they are.
 
     """
 
     packages: tuple[str, ...] = ()
+    fake_data: int | None = None
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> StandIns:
         """Return what ``dataclasses.asdict`` and JSON have made of it."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**given)
+
+
+REAL = "real"
+
+
+def samples(fake_data: int | str | None) -> int | None:
+    """Return how many random samples are wanted, 0 for as many as the real data set has, None for the data themselves.
+
+    Raises:
+        UsageError: neither a number of samples nor ``real``.
+
+    """
+    if fake_data is None:
+        return None
+    if fake_data == REAL:
+        return 0
+    try:
+        count = int(fake_data)
+    except ValueError:
+        count = 0
+    if count < 1:
+        raise UsageError(
+            f"fake data of {fake_data!r} samples mean nothing", hint="a number such as 1000, or real for the true sizes"
+        )
+    return count
 
 
 class StoodIn(NamedTuple):
-    """What the user's code asked for, and what it got instead."""
+    """What the user's code asked for, and what it got instead.
+
+    Attributes:
+        what: was asked for.
+        instead: what it got.
+        assumed: what every answer assumes for that, None where no answer depends on it.
+        untrue: whether it is known that this is not so.
+
+    """
 
     what: str
     instead: str
+    assumed: str | None = None
+    untrue: bool = False
+
+
+def told(stood_in: Iterable[StoodIn]) -> list[dict[str, str]]:
+    """Return what a report's ``stood_in`` holds."""
+    return [{"what": one.what, "instead": one.instead} for one in stood_in]
 
 
 @contextmanager
 def standing_in(wanted: StandIns) -> Iterator[list[StoodIn]]:
     """Within the block what is wanted stands in for what is missing; the list fills with what was asked for."""
+    from bnguard._stand_ins.datasets import fake_datasets
+    from bnguard._stand_ins.weights import absent_weights
+
     found: list[StoodIn] = []
 
-    def tell(what: str, instead: str) -> None:
-        if StoodIn(what, instead) not in found:
-            found.append(StoodIn(what, instead))
+    def tell(what: str, instead: str, assumed: str | None = None, untrue: bool = False) -> None:
+        one = StoodIn(what, instead, assumed, untrue)
+        if one not in found:
+            found.append(one)
 
     with ExitStack() as stack:
         stack.enter_context(stubbed(wanted.packages, lambda name: tell(name, "a stand-in for the package")))
+        stack.enter_context(absent_weights(tell, fetch=True))
+        if wanted.fake_data is not None:
+            stack.enter_context(fake_datasets(wanted.fake_data, tell))
         yield found

@@ -11,7 +11,9 @@ from types import ModuleType
 from typing import Any
 
 from bnguard._errors import BnguardError, TargetError, UserCodeError, did_you_mean
-from bnguard._stand_ins.packages import is_installed, missing
+from bnguard._import_torch import import_torch
+from bnguard._stand_ins.lacking import lacking, perhaps_lacking
+from bnguard._stand_ins.packages import is_installed
 from bnguard._targets.importing import TrainingStarted, environment, import_module, refusing_to_train, stopped
 from bnguard._targets.text import Target, parse
 from bnguard._usercode import display_path, one_line, user_traceback
@@ -65,6 +67,7 @@ def load_object(text: str, *, argv: Sequence[str] = (), stubs: Sequence[str] = (
         raise TargetError(
             f"{text!r} names a file, not an object in it", hint=f"for example {target.place}:train_loader"
         )
+    import_torch()  # now: beside the user's files one of them might be taken for a module that it needs
     with environment(target, argv=argv, stubs=stubs), refusing_to_train():
         try:
             value = evaluate(target, _as_far_as_it_trains(target))
@@ -72,7 +75,7 @@ def load_object(text: str, *, argv: Sequence[str] = (), stubs: Sequence[str] = (
         except TrainingStarted as error:
             raise stopped(error, target, "the loader") from None
         except (Exception, SystemExit) as error:
-            raise explained(error, target) from error
+            raise explained(error, target, fake_data=True) from error
 
 
 def _as_far_as_it_trains(target: Target) -> ModuleType:
@@ -89,8 +92,15 @@ def _as_far_as_it_trains(target: Target) -> ModuleType:
 # ---------------------------------------------------------------------------------- wording what the user's code raised
 
 
-def explained(error: BaseException, target: Target) -> BnguardError:
-    """Turn what the user's code raised into one line with the next step; our own errors pass as they are."""
+def explained(error: BaseException, target: Target, *, fake_data: bool = False) -> BnguardError:
+    """Turn what the user's code raised into one line with the next step; our own errors pass as they are.
+
+    Args:
+        error: that was raised.
+        target: whose file or expression raised it.
+        fake_data: whether ``--fake-data`` is an option of the command.
+
+    """
     if isinstance(error, BnguardError):
         return error
     if isinstance(error, SyntaxError):
@@ -101,12 +111,14 @@ def explained(error: BaseException, target: Target) -> BnguardError:
             hint='pass the arguments it wants after `--`, or move the script part under `if __name__ == "__main__":`',
             detail=user_traceback(error),
         )
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        return _missing_module(error, target)
-    return _raised(error, target)
+    unknown = _unknown_module(error, target)
+    return unknown or lacking(error, target.place, fake_data=fake_data) or _raised(error, target)
 
 
 def _raised(error: BaseException, target: Target) -> BnguardError:
+    found = perhaps_lacking(error, target.place)
+    if found is not None:
+        return found
     detail = user_traceback(error)
     if "torchvision::" in str(error) and "does not exist" in str(error):
         return UserCodeError(
@@ -132,14 +144,14 @@ def _not_python(error: SyntaxError, target: Target) -> BnguardError:
     )
 
 
-def _missing_module(error: ModuleNotFoundError, target: Target) -> BnguardError:
-    name = str(error.name)
-    if target.path is None and (target.module == name or target.module.startswith(f"{name}.")):
-        parent, _, last = target.module.rpartition(".")
-        installed = (m.name for m in pkgutil.iter_modules())
-        hint = did_you_mean(name, installed) or "install its package, or give a file such as model.py"
-        if parent and target.expression is None and is_installed(parent):
-            hint = f"did you mean {parent}:{last}?"
-        return TargetError(f"there is no module {name!r}", hint=hint)
-    fault, hint = missing(name)
-    return UserCodeError(f"{target.place} imports {fault}", hint=hint, detail=user_traceback(error))
+def _unknown_module(error: BaseException, target: Target) -> BnguardError | None:
+    """Return the error for a target that names a module that is not there, None for any other."""
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    if name is None or target.path is not None or not f"{target.module}.".startswith(f"{name}."):
+        return None
+    parent, _, last = target.module.rpartition(".")
+    installed = (m.name for m in pkgutil.iter_modules())
+    hint = did_you_mean(name, installed) or "install its package, or give a file such as model.py"
+    if parent and target.expression is None and is_installed(parent):
+        hint = f"did you mean {parent}:{last}?"
+    return TargetError(f"there is no module {name!r}", hint=hint)

@@ -226,7 +226,7 @@ def test_the_file_chooses_the_codes(tmp_path: Path):
 # -------------------------------------------------------------------------------------------- scripts
 
 SCRIPTS = (
-    "[scripts.gan]\nscript = 'train.py'\nargs = ['--fast']\nstub = 'plots'\ntimeout = 5\n"
+    "[scripts.gan]\nscript = 'train.py'\nargs = ['--fast']\nstub = 'plots'\nfake-data = 32\ntimeout = 5\n"
     "[scripts.other]\nmodule = 'pkg.train'\n"
 )
 
@@ -234,8 +234,8 @@ SCRIPTS = (
 def test_scripts(tmp_path: Path, monkeypatch):
     calls = []
 
-    def stand_in(script, args=(), *, module=False, budget=30.0, timeout=600.0, stubs=(), progress=None):
-        calls.append((script, args, module, timeout, stubs, Path.cwd()))
+    def stand_in(script, args=(), *, module=False, timeout=600.0, stubs=(), fake_data=None, label=None, **_):
+        calls.append((script, args, module, timeout, stubs, fake_data, label, Path.cwd()))
         if module:
             raise BnguardError("it never trains", hint="is it the right one?", detail="Traceback …")
         forecast = bnguard.forecast(
@@ -248,8 +248,8 @@ def test_scripts(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("bnguard._preflight.launch.preflight", stand_in)
     report = bnguard.check(make(tmp_path, f"{SCRIPTS}[loaders.train]\nn = 16\nbatch-size = 8\n"), jobs=1)
     assert calls == [
-        ("train.py", ("--fast",), False, 5, ("plots",), tmp_path),
-        ("pkg.train", (), True, 600.0, (), tmp_path),
+        ("train.py", ("--fast",), False, 5, ("plots",), 32, None, tmp_path),
+        ("pkg.train", (), True, 600.0, (), None, None, tmp_path),
     ]
     assert [(f.model, f.loader, f.step) for f in report.forecasts] == [("gan.Sequential", "gan.train", 2)]
     assert [x.name for x in report.loaders] == ["train", "gan.train"]
@@ -282,11 +282,12 @@ for (x,) in train_loader:
 """
 
 
-def test_a_real_script_beside_a_model(tmp_path: Path):
+def test_a_real_script_beside_a_model(tmp_path: Path, capfd):
     entries = "".join(f"[scripts.of{n}]\nscript = 'train.py'\nargs = ['{n}']\n" for n in (5, 6))
     file = make(tmp_path, f"{entries}[scripts.none]\nscript = 'data.py'\n[loaders.n]\nn = 4\nbatch-size = 2\n")
-    (tmp_path / "train.py").write_text(TRAIN)
+    (tmp_path / "train.py").write_text(f"{TRAIN}print('10%', end='\\r'); print('ended')\n")
     report = bnguard.check(file, jobs=2)
+    assert "of6 | ended\n" in capfd.readouterr().err  # of several at once each line says whose it is
     assert [(f.model, f.loader, f.step, f.layer) for f in report.forecasts] == [
         ("of5.model", "of5.train_loader", 3, "1"),
         ("of6.model", "of6.train_loader", None, None),
@@ -305,3 +306,25 @@ def test_a_training_loader_that_is_not_known_makes_the_exit_code(tmp_path: Path,
     )
     assert run(["check", "--config", str(file), "--jobs", "1"]) == code
     assert "? net: not known whether training on train stops" in capsys.readouterr().out
+
+
+def test_a_loader_of_a_data_set_that_is_not_here(tmp_path: Path):
+    loader = "from torch.utils.data import DataLoader\nfrom torchvision import datasets, transforms\n"
+    loader += "loader = DataLoader(datasets.CIFAR10('x', train=False, transform=transforms.ToTensor()), batch_size=9)\n"
+    model = "[models.net]\ntarget = 'net.py:net'\n"
+    entry = "[loaders.train]\ntarget = 'load.py:loader'\nfake-data = 'real'\n"
+    file = make(tmp_path, model + entry)
+    (tmp_path / "load.py").write_text(loader)
+    net = "from torch import nn\nnet = nn.Sequential(nn.Flatten(), nn.Linear(3072, 4), nn.BatchNorm1d(4))\n"
+    (tmp_path / "net.py").write_text(net)
+    report = bnguard.check(file, jobs=1)
+    assert [(f.loader, f.step, f.ground) for f in report.forecasts] == [("train", 1112, "shapes")]
+    assert report.extra["stood_in"] == [
+        {"what": "CIFAR10", "instead": "10,000 random samples, as many as it has"},
+    ]
+    file.write_text(file.read_text().replace("'real'", "30"))
+    (forecast,) = bnguard.check(file, jobs=1).forecasts
+    assert (forecast.stops, forecast.assumption) == (None, "CIFAR10 has 30 samples, not 10,000")
+    file.write_text(file.read_text().replace("fake-data = 30\n", ""))
+    (problem,) = bnguard.check(file, jobs=1).problems
+    assert "--fake-data real" in str(problem.hint)

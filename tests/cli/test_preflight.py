@@ -366,3 +366,184 @@ def test_a_package_that_is_not_installed_gets_a_stand_in(shell: Shell) -> None:
     result = shell(code, "--stub", "some_plotter", "--format", "json")
     assert result.returncode == 1, result.stderr
     assert json.loads(result.stdout)["stood_in"] == [{"what": "some_plotter", "instead": "a stand-in for the package"}]
+    failed = shell(code + "raise ValueError(some_plotter.axes())\n", "--stub", "some_plotter", "--budget", "0")
+    assert failed.returncode == 1, failed.stderr  # training stops before that
+
+
+@pytest.mark.slow
+def test_an_error_that_a_stand_in_may_have_caused(shell: Shell) -> None:
+    result = shell("import some_plotter\nrange(some_plotter.width())\n" + TRAINING, "--stub", "some_plotter")
+    assert result.returncode == 2
+    assert "perhaps only because some_plotter is a stand-in" in result.stderr.splitlines()[-2]
+
+
+PRETRAINED = """\
+import socket, torch, torchvision
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+def nowhere(*_, **__):
+    raise socket.gaierror(-2, "Name or service not known")
+
+socket.getaddrinfo = nowhere
+model = torchvision.models.resnet18(weights="DEFAULT")
+loader = DataLoader(TensorDataset(torch.randn(3, 3, 32, 32)), batch_size=2)
+for (x,) in loader:
+    model(x).sum().backward()
+"""
+
+
+@pytest.mark.slow
+def test_weights_that_cannot_be_downloaded_stay_random(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    result = shell(PRETRAINED)
+    assert result.returncode == 1, result.stderr
+    assert "layer4.0.bn1" in result.stdout
+    assert "stand-in weights of resnet18-f37072fd.pth: random" in result.stdout
+
+
+OF_TORCHVISION = """\
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from torchvision import datasets, transforms
+
+data = datasets.MNIST("data", train=False, download=True, transform=transforms.ToTensor())
+model = nn.Sequential(nn.Flatten(), nn.Linear(784, 4), nn.BatchNorm1d(4), nn.Linear(4, 10))
+optimizer = torch.optim.SGD(model.parameters(), 0.1)
+for x, y in DataLoader(data, batch_size=33):
+    nn.functional.cross_entropy(model(x), y).backward()
+    optimizer.step()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("amount", "code", "told"),
+    [
+        ("real", 1, "stops at step 304 of 304 of epoch 1"),  # 10,000 samples are 303 × 33 + 1
+        ("34", 1, "(assumed: MNIST has 34 samples, not 10,000)"),
+        ("35", 2, "does not stop if MNIST has 35 samples, not 10,000; --fake-data real"),
+    ],
+)
+def test_random_samples_for_a_data_set_that_is_not_here(amount: str, code: int, told: str, shell: Shell) -> None:
+    result = shell(OF_TORCHVISION, "--fake-data", amount)
+    assert result.returncode == code, result.stderr
+    assert told in " ".join(result.stdout.split())
+    assert "stand-in MNIST: " in result.stdout
+
+
+@pytest.mark.slow
+def test_a_folder_of_images_has_as_many_samples_as_is_said(shell: Shell) -> None:
+    code = OF_TORCHVISION.replace('MNIST("data", train=False, download=True, ', 'ImageFolder("data/train", ')
+    code = code.replace(
+        "transforms.ToTensor()",
+        "transforms.Compose([transforms.Grayscale(), transforms.Resize((28, 28)), transforms.ToTensor()])",
+    )
+    refused = shell(code)
+    assert refused.returncode == 2
+    assert "the data set ImageFolder, which is not here" in refused.stderr
+    assert "--fake-data 1000" in refused.stderr.splitlines()[-1]
+    result = shell(code, "--fake-data", "35")
+    assert result.returncode == 0, result.stderr
+    assert "(assumed: ImageFolder has 35 samples)" in " ".join(result.stdout.split())
+    assert shell(code, "--fake-data", "real").returncode == 2
+
+
+def test_fake_data_that_mean_nothing(shell: Shell) -> None:
+    for amount in ("0", "-3", "many"):
+        result = shell(TRAINING, "--fake-data", amount)
+        assert result.returncode == 2
+        assert "a number such as 1000, or real" in result.stderr
+
+
+# --------------------------------------------------------------------------------------- the terminal
+
+ASKS = """\
+import getpass, os, sys
+assert sys.stdin.isatty() and os.isatty(0)
+rows, columns = os.popen("stty size").read().split()
+assert os.get_terminal_size(0) == (int(columns), int(rows)) == (97, 31)
+for ask in (input, sys.stdin.readline, getpass.getpass, input):
+    try:
+        assert ask() == ""
+    except EOFError:
+        pass
+import readline
+try:
+    input()
+except EOFError:
+    print("nothing was typed")
+"""
+
+
+def in_a_terminal(folder: Path, *argv: str, until: bytes = b"") -> tuple[int, bytes, subprocess.Popen[bytes]]:
+    """Run a command in a terminal of 97 columns; return its side of that, what was written until there, the process."""
+    import fcntl
+    import struct
+    import termios
+
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 31, 97, 0, 0))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment.pop("COLUMNS", None)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bnguard", "preflight", *argv],
+        stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env=environment, start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    written = b""
+    while not until or until not in written:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:  # the other end is closed
+            break
+        written += part
+        if not part:
+            break
+    return ours, written, process
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals here")
+def test_a_terminal_stays_one_and_is_at_its_end(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(ASKS + TRAINING + "train()\n", encoding="utf-8")
+    ours, written, process = in_a_terminal(tmp_path, "train.py")
+    os.close(ours)
+    assert process.wait() == 1, written.decode()
+    assert b"nothing was typed" in written
+    assert b"stops at step 3 of 3" in written
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals here")
+def test_an_interrupt_at_the_terminal_ends_everything(tmp_path: Path) -> None:
+    code = (
+        "import subprocess, time, sys\nsubprocess.Popen(['sleep', '987'])\nprint('here', flush=True)\ntime.sleep(98)\n"
+    )
+    (tmp_path / "train.py").write_text(code, encoding="utf-8")
+    ours, written, process = in_a_terminal(tmp_path, "train.py", until=b"here")
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130, written
+    os.close(ours)
+    assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"sleep\x00987" in _content(p)]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.mark.slow
+def test_a_loader_that_nothing_iterates_is_no_error(shell: Shell) -> None:
+    code = TRAINING.replace("randn(5, 3)", "randn(4, 3)")
+    result = shell(
+        code + "val_loader = DataLoader(TensorDataset(torch.randn(3, 4)), batch_size=4, drop_last=True)\ntrain()\n"
+    )
+    assert result.returncode == 0, result.stderr
+    assert "val_loader: no batch was asked of it" in result.stdout
+    assert "error" not in result.stdout

@@ -39,6 +39,7 @@ def print_loaders(report: Report, console: Console, *, quiet: bool) -> None:
             page.line(line)
     else:
         page.pictures(report)
+    page.stand_ins(report)
     if page.remarks(report, most=4 if ranged else MOST_NOTES):
         page.line(Text())
     worst_first = sorted(report.findings, key=lambda f: -f.severity) if ranged else report.findings
@@ -61,6 +62,12 @@ def _shortened(name: str, most: int) -> Text:
 
 class LoaderPage(Page):
     """A page with pictures of epochs."""
+
+    def stand_ins(self, report: Report) -> None:
+        """Say what the user's code asked for and this machine lacks, and what it got instead."""
+        for entry in report.extra.get("stood_in", ()):
+            said = f"{entry['what']}: {entry['instead']}"
+            self.line(Text(said), indent=2, lead=Text(f"{'stand-in':9}", "dim"))
 
     def pictures(self, report: Report) -> None:
         """Draw the epoch of every loader, a line for each plan that its ranks or workers have."""
