@@ -314,12 +314,17 @@ def loader_with(loader: Any, **parts: Any) -> Any:  # noqa: ANN401 - a DataLoade
     """Return a DataLoader as this one, subclass and all its attributes included, with some parts replaced.
 
     The constructor of a subclass may want anything, and a DataLoader refuses new samplers after its construction.
-    So the copy is made below both. Iterators of persistent workers stay with the original.
+    So the copy is made below both. Iterators of persistent workers stay with the original; a subclass that has asked
+    for its own beforehand gets another one.
     """
     other = copy.copy(loader)
     vars(other).update(parts)
     if "_iterator" in vars(other):
         vars(other)["_iterator"] = None
+    begun: Any = getattr(torch.utils.data.dataloader, "_BaseDataLoaderIter", ())
+    for name, value in vars(loader).items():
+        if name != "_iterator" and isinstance(value, begun):
+            vars(other)[name] = torch.utils.data.DataLoader.__iter__(other)
     return other
 
 

@@ -17,6 +17,7 @@ from torch.utils.data import (
 )
 
 from bnguard._audit_loader.follow import MOST_BATCHES, CannotCopyError, Seen, count_items, follow, notes_on, user_error
+from bnguard._audit_loader.foreign import one_epoch
 from bnguard._audit_loader.numbers import check_setup
 from bnguard._audit_loader.plan import EpochPlan, Setup
 from bnguard._audit_loader.sharding import Recognised, behaves_as, is_from, recognise
@@ -96,6 +97,7 @@ def _unbatched(loader: DataLoader[Any], request: Inspection) -> Inspected:
 
 
 def _batched(loader: DataLoader[Any], batches: Any, request: Inspection) -> Inspected:  # noqa: ANN401
+    batches = one_epoch(batches)
     shard = _recognised(batches, request.setup, request)
     inner, setup = (batches, request.setup) if shard is None else (shard.inner, shard.setup)
     law = law_of(inner)
