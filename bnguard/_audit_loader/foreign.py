@@ -15,7 +15,7 @@ HOLDERS = ("loader", "dataloader", "base_dataloader", "data_loader")
 
 def loader_inside(value: object) -> DataLoader[Any] | None:
     """Return the DataLoader that gives the batches of a wrapper, a WebLoader or a fastai loader; None where none is."""
-    if _base_in(value, "fastai.data.load"):
+    if fastais_base(value):
         return _of_fastai(value)
     if is_from(value, "webdataset", "WebLoader"):
         stages = list(getattr(value, "pipeline", ()))
@@ -55,7 +55,7 @@ def is_repeated(batches: object) -> bool:
 
 def how_to_go_on(value: object) -> str:
     """Return the hint for what holds no DataLoader that could be looked at."""
-    if _base_in(value, "fastai.data.load"):
+    if fastais_base(value):
         return "its batches follow no law that is known: bnguard preflight runs the script"
     if is_from(value, "webdataset", "WebLoader"):
         return "its stages make the batches: give the loader itself a batch_size, or run bnguard preflight"
@@ -67,19 +67,36 @@ def how_to_go_on(value: object) -> str:
 # ----------------------------------------------------------------------------------------------- fastai
 
 
-def _base_in(value: object, module: str) -> type | None:
-    """Return the class called DataLoader of this module that the value is one of."""
-    return next((k for k in type(value).__mro__ if (k.__module__, k.__name__) == (module, "DataLoader")), None)
+def fastais_base(value: object) -> type | None:
+    """Return fastai's own DataLoader class, which is no torch one, if the value is one of it."""
+    known = ("fastai.data.load", "DataLoader")
+    return next((kind for kind in type(value).__mro__ if (kind.__module__, kind.__name__) == known), None)
 
 
-class _Items(Dataset[Any]):
+class CutElsewhere(Dataset[Any]):
+    """The samples of a loader whose batches somebody else cuts: another library, a dataset, a collate function.
+
+    A DataLoader over it has the sizes of those batches; nothing that is done to it changes them.
+    """
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return self.samples
+
+
+def is_cut_elsewhere(loader: DataLoader[Any]) -> bool:
+    """Whether this only stands for a loader whose batches somebody else cuts."""
+    return isinstance(loader.dataset, CutElsewhere)
+
+
+class _FastaiItems(CutElsewhere):
     """The items of a fastai loader, as it makes them."""
 
     def __init__(self, loader: Any) -> None:  # noqa: ANN401 - fastai's, not imported
+        super().__init__(int(loader.n))
         self.loader = loader
-
-    def __len__(self) -> int:
-        return int(self.loader.n)
 
     def __getitem__(self, index: int) -> Any:  # noqa: ANN401 - any item
         return self.loader.do_item(index)
@@ -94,9 +111,9 @@ _LAW = ("chunkify", "create_batches", "sample", "__iter__", "__len__")
 
 def _of_fastai(loader: Any) -> DataLoader[Any] | None:  # noqa: ANN401 - see above
     """Return a DataLoader that gives the batches of fastai's; None where it cuts them in another way."""
-    base = _base_in(loader, "fastai.data.load")
+    base = fastais_base(loader)
     own = [name for name in _LAW if getattr(type(loader), name) is not getattr(base, name) or name in vars(loader)]
     if own or loader.n is None or not loader.indexed or loader.bs is None:
         return None
-    items = _Items(loader)
+    items = _FastaiItems(loader)
     return DataLoader(items, batch_size=loader.bs, drop_last=bool(loader.drop_last), collate_fn=items.do_batch)

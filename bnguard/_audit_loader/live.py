@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.utils.data import DataLoader
 
-from bnguard._audit_loader.foreign import how_to_go_on, loader_inside, loaders_by_name
+from bnguard._audit_loader.foreign import how_to_go_on, is_cut_elsewhere, loader_inside, loaders_by_name
 from bnguard._audit_loader.names import mode_of
 from bnguard._audit_loader.numbers import check_setup
 from bnguard._audit_loader.one_loader import Inspected, Inspection, inspect
@@ -51,7 +51,9 @@ def audit_live(loader: object, request: LiveRequest) -> Report:
     inspected: list[Inspected] = []
     for name, one in _named(loader, request):
         mode = request.mode or mode_of(name, request.eval_names)
-        inspected.append(inspect(one, Inspection(name, mode, request.setup, request.counting, request.progress)))
+        found = inspect(one, Inspection(name, mode, request.setup, request.counting, request.progress))
+        borders = found.fact.borders and not is_cut_elsewhere(one)
+        inspected.append(found._replace(fact=replace(found.fact, borders=borders)))
     if request.variable is not None:
         inspected = [it._replace(fact=replace(it.fact, variable=request.variable)) for it in inspected]
     facts = tuple(it.fact for it in inspected)

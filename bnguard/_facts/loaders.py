@@ -137,6 +137,8 @@ class LoaderFact:
         part: of a split dataset, where several sizes of the dataset are audited; '' where it is not split.
         dataset: that size; None where a dataset of one size is audited.
         variable: what the script calls it, None if not known.
+        borders: whether ``bnguard.repair`` can move the borders of its batches; not where the dataset, or another
+            library, cuts them.
 
     """
 
@@ -161,6 +163,7 @@ class LoaderFact:
     part: str = ""
     dataset: int | None = None
     variable: str | None = None
+    borders: bool = True
 
     @property
     def name_in_code(self) -> str:

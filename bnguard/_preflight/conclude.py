@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from bnguard._audit_loader.foreign import CutElsewhere
 from bnguard._audit_loader.live import LiveRequest, audit_live
 from bnguard._audit_loader.plan import Setup
 from bnguard._diagnose.classify import classify
@@ -335,11 +337,10 @@ def _stand_in(record: SeenLoader) -> DataLoader[Any] | None:
         sizes = counted(record.loader, min(run.clock.settings.budget, MOST_SECONDS))
     if sizes is None:
         return None
-    batches, first = [], 0
-    for size in sizes:
-        batches.append(list(range(first, first + size)))
-        first += size
-    return DataLoader(range(first), batch_sampler=batches)  # type: ignore[arg-type] # a range is a dataset
+    batches = [list(range(end - size, end)) for size, end in zip(sizes, accumulate(sizes), strict=True)]
+    is_cut_by_loader = run.is_stream and record.loader.batch_size is not None
+    data: Any = range(sum(sizes)) if is_cut_by_loader else CutElsewhere(sum(sizes))
+    return DataLoader(data, batch_sampler=batches)
 
 
 def _replicas(model: nn.Module) -> int:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate, defau
 from bnguard import _private_torch as private
 from bnguard._facts.models import SourceLine
 from bnguard._preflight.batches import MOST_TENSORS, Kind, batch_size_of, storage_of, tensors_in
-from bnguard._preflight.outcome import Settings
+from bnguard._preflight.outcome import Clock
 
 SHORT = 100
 """An epoch of up to this many batches is run as it is, where that takes no more than ``SHORT_SECONDS``."""
@@ -34,34 +34,6 @@ MOST_SECONDS_OF_INDICES = 10.0
 
 Way = Literal["indices", "fetched", "whole"]
 """How batches are left out: by their indices, after they were fetched and looked at, or not at all."""
-
-
-class Clock:
-    """The time for looking further; it runs from the first batch or forward on."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self._began: float | None = None
-
-    def begin(self) -> None:
-        """Start the clock, once."""
-        if self._began is None:
-            self._began = time.monotonic()
-
-    @property
-    def spent(self) -> float:
-        """Seconds since it began."""
-        return 0.0 if self._began is None else time.monotonic() - self._began
-
-    @property
-    def over(self) -> bool:
-        """Whether the budget is used."""
-        return self.spent > self.settings.budget
-
-    @property
-    def late(self) -> bool:
-        """Whether all must end now."""
-        return time.time() > self.settings.deadline
 
 
 @dataclass(eq=False)
@@ -95,6 +67,17 @@ class Batch:
     def holds(self, keys: set[int]) -> bool:
         """Whether one of these storages is that of one of its tensors."""
         return any(key in keys and alive() is not None for key, alive in self.memory)
+
+    def look_for_regrouping(self, tensors: list[Tensor]) -> None:
+        """Note it where a model that gets these, not in this batch's memory, gets batches that were cut anew."""
+        run, asked = self.run, self.run.asks - self.run.used
+        several = asked > (1 if run.used else 2) and run.thread == threading.get_ident()  # one may be fetched ahead
+        run.used = run.asks
+        rows = {len(tensors), *(int(t.shape[0]) for t in tensors if t.dim())}
+        odd = self.size and not any(n > 1 and not (n % self.size and self.size % n) for n in rows)
+        if several or (odd and all(self.size not in t.shape[:2] for t in tensors)):
+            run.record.rows = "the model gets other batches than the loader gives"
+            run.record.incomplete = run.record.incomplete or run.left_out > 0
 
 
 @dataclass(eq=False)
@@ -149,6 +132,7 @@ class Pass:
         gathers: whether the script keeps rows of the batches.
         unproved: why what was left out may matter.
         asks: how often the script has asked for a batch.
+        used: that number at the last forward whose arguments were not the batch's own memory.
         ahead: how many batches more than it uses it has asked for.
         thread: that asks.
 
@@ -169,7 +153,7 @@ class Pass:
         self.counts: str | None = None
         self.gathers = False
         self.unproved: str | None = None
-        self.asks = 0
+        self.asks = self.used = 0
         self.ahead: int | None = None
         self.thread = 0
         self._began = time.monotonic()

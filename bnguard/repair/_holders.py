@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from bnguard._audit_loader.foreign import holder_of, how_to_go_on
+from bnguard._audit_loader.foreign import fastais_base, holder_of, how_to_go_on, loader_inside
 from bnguard._audit_loader.sharding import is_from
 from bnguard._errors import RepairError, TargetError
 
@@ -29,7 +29,14 @@ def repaired_inside(loader: Any, repair: Repair) -> Any:  # noqa: ANN401 - a loa
         return repair(loader)
     if is_from(loader, "timm", "PrefetchLoader"):
         return _replaced(loader, "loader", repair)
+    if is_from(loader, "webdataset", "WebLoader") and loader_inside(loader) is not None:
+        return _replaced(loader, "pipeline", lambda stages: _all_the_same([repair(stage) for stage in stages], stages))
     raise TargetError(f"a {type(loader).__name__} is no DataLoader", hint=_line_for(loader))
+
+
+def _all_the_same(repaired: list[Any], stages: list[Any]) -> list[Any]:
+    """Return the stages themselves where none has become another."""
+    return stages if all(new is old for new, old in zip(repaired, stages, strict=True)) else repaired
 
 
 def _prepared(loader: Any, repair: Repair) -> Any:  # noqa: ANN401 - Accelerate's, not imported
@@ -63,6 +70,6 @@ def _line_for(loader: object) -> str:
     holder = holder_of(loader)
     if holder is not None:
         return f"repair the DataLoader inside: loader.{holder} = bnguard.repair.merge_tail(loader.{holder})"
-    if type(loader).__module__.startswith("fastai."):
+    if fastais_base(loader) is not None:
         return "fastai cuts its own batches: loader.new(bs=…) with a size that leaves no lone sample, or drop_last=True"
     return how_to_go_on(loader)

@@ -141,7 +141,7 @@ def _is_done(law: dict[str, Any], kind: _Kind, min_size: int) -> bool:
 def _no_batches() -> RepairError:
     return RepairError(
         "this loader makes no batches (batch_size=None): the dataset does, and only it can join them",
-        hint="give the loader a batch_size, or merge in the dataset",
+        hint="let the dataset yield samples (of webdataset, leave .batched(…) out) and give the loader a batch_size",
     )
 
 
