@@ -41,7 +41,7 @@ def fake_tensor(mode: Any, like: torch.Tensor, device: str) -> torch.Tensor:  # 
     assert types is not None, "a mode exists, so its tensor type does"
     meta = torch.empty_strided(like.shape, like.stride(), dtype=like.dtype, device="meta")
     fake: torch.Tensor = types[1](mode, meta, torch.device(device))
-    return fake
+    return fake.requires_grad_(like.requires_grad)
 
 
 @lru_cache(maxsize=1)

@@ -20,6 +20,7 @@ ROOMS = (
     "_errors _whole_file _private_torch _untouched _import_torch _usercode _ranks",
     "_remedies _facts",
     "_rules",
+    "_stand_ins",
     "_targets",
     "_models",
     "_trace",

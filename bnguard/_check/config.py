@@ -116,6 +116,7 @@ def _script(name: str, table: Table) -> ScriptEntry:
         values.get("budget", 30.0),
         values.get("timeout", 600.0),
         values.get("allow-unknown", False),
+        values.get("stub", ()),
     )
 
 

@@ -89,6 +89,7 @@ class ScriptEntry(_Entry):
     budget: float = 30.0
     timeout: float = 600.0
     allow_unknown: bool = False
+    stubs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -238,6 +239,7 @@ SCRIPT = {
     "script": TEXT,
     "module": TEXT,
     "args": _LIST,
+    "stub": TEXTS,
     "budget": _NUMBER,
     "timeout": _NUMBER,
     "allow-unknown": _SWITCH,

@@ -152,7 +152,14 @@ def _script(entry: ScriptEntry) -> Done:
     from bnguard._preflight.launch import preflight
 
     try:
-        report = preflight(entry.program, entry.args, module=entry.module, budget=entry.budget, timeout=entry.timeout)
+        report = preflight(
+            entry.program,
+            entry.args,
+            module=entry.module,
+            budget=entry.budget,
+            timeout=entry.timeout,
+            stubs=entry.stubs,
+        )
     except BnguardError as error:
         return Done(problems=(problem(entry.entry, error),))
     if entry.allow_unknown:

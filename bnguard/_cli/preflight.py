@@ -25,6 +25,9 @@ def command(  # noqa: PLR0913 - one parameter for each option
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave what the script writes; otherwise it is undone afterwards.")
     ] = False,
+    stubs: Annotated[
+        list[str] | None, typer.Option("--stub", metavar="MODULE", help="Stand in for a package that is not installed.")
+    ] = None,
     allow_unknown: Annotated[
         bool, typer.Option("--allow-unknown", help="Exit 0 where it is not known whether a training loader stops.")
     ] = False,
@@ -50,7 +53,9 @@ def command(  # noqa: PLR0913 - one parameter for each option
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the script's processes are ended as well
     speaks = ranks.is_local_leader()
     tell = None if quiet or not speaks else lambda line: print(line, file=sys.stderr)
-    report = preflight(name, arguments, module=module, budget=budget, timeout=timeout, keep=keep, progress=tell)
+    report = preflight(
+        name, arguments, module=module, budget=budget, timeout=timeout, keep=keep, stubs=stubs or (), progress=tell
+    )
     if not speaks:
         return 0
     if allow_unknown:

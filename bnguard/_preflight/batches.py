@@ -326,3 +326,25 @@ class Enumerate(metaclass=_Kind):
         index = self._index + Enumerate.left_out - before
         self._index = index + 1
         return index, item
+
+
+Recipe = RecordedInputs | CollatedInputs
+
+
+def recipe_of(arguments: Arguments, size: int | None, batch_type: type, loader: DataLoader[Any]) -> Recipe | None:
+    """Return how arguments of any batch size are made of these; None where they do not follow it.
+
+    Args:
+        arguments: of one call of a model, positional and by keyword.
+        size: samples in the batch that they were made from, None if not known.
+        batch_type: of what the loader gives.
+        loader: that gave it.
+
+    """
+    args, kwargs = arguments
+    if size is not None:
+        recorded = RecordedInputs((map_tensors(args, Tensor.detach), map_tensors(kwargs, Tensor.detach)), size)
+        if recorded.follows_batch:
+            return recorded
+    whole = any(type(v) is batch_type and not isinstance(v, Tensor) for v in (*args, *kwargs.values()))
+    return CollatedInputs(arguments, batch_type, loader) if whole else None

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnguard import _ranks as ranks
 from bnguard._errors import BnguardError, UserCodeError
+from bnguard._facts.findings import Report
 from bnguard._preflight import outcome
 from bnguard._preflight.outcome import Outcome, Result, Settings, Stop
 from bnguard._run import script
 from bnguard._run.script import Program
+from bnguard._stand_ins import standing_in
+from bnguard._stand_ins.packages import missing
 from bnguard._usercode import one_line, user_traceback
 
 if TYPE_CHECKING:
@@ -22,8 +26,8 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run ``FOLDER BUDGET DEADLINE WHOLE script|module NAME ARGS…`` and leave the outcome in the folder."""
-    folder, budget, deadline, whole, kind, name, *arguments = argv
+    """Run ``FOLDER SETTINGS script|module NAME ARGS…`` and leave the outcome in the folder."""
+    folder, settings, kind, name, *arguments = argv
     die_with_parent()
     try:
         usage = "bnguard preflight [--budget SECONDS] [--timeout SECONDS]"
@@ -34,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     except BnguardError as error:
         outcome.write(Path(folder), Outcome(error, ranks.rank()))
         return
-    watch(program, Path(folder), Settings(float(budget), float(deadline), whole == "whole"))
+    watch(program, Path(folder), Settings.of_text(settings))
 
 
 def watch(program: Program, folder: Path, settings: Settings, *, spawned: bool = False) -> None:
@@ -68,6 +72,7 @@ def watch(program: Program, folder: Path, settings: Settings, *, spawned: bool =
     error: BaseException | None = None
     with watching(recorder) as stack:
         follow_processes(stack, recorder, folder, watch)
+        stood_in = stack.enter_context(standing_in(settings.stand_ins))
         try:
             program()
         except Stop:
@@ -76,6 +81,8 @@ def watch(program: Program, folder: Path, settings: Settings, *, spawned: bool =
             error = raised
         recorder.closed = True
     result = _result(recorder, names, error, spawned=spawned)
+    if isinstance(result, Report):
+        result = replace(result, extra={**result.extra, "stood_in": [s._asdict() for s in stood_in]})
     if result is not None:
         misled = not settings.whole and _misled(recorder, error, result)
         outcome.write(folder, Outcome(result, _rank(recorder), misled))
@@ -121,6 +128,9 @@ def _raised(error: Exception, *, left_out: bool) -> BnguardError:
             detail=user_traceback(error),
             hint="preflight gives no input: pass what it asks for as an argument",
         )
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        fault, hint = missing(error.name)
+        return UserCodeError(f"the script imports {fault}", detail=user_traceback(error), hint=hint)
     if left_out:
         return UserCodeError(
             f"the script raised {one_line(error)}, perhaps only because batches were left out",

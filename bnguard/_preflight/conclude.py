@@ -55,7 +55,8 @@ class Failed:
 def failure(recorder: Recorder, error: BaseException | None) -> Failed | None:
     """Return what made the script end, None where no normalisation layer did.
 
-    A script that catches the error and then ends with an exit code, or raises another, is ended by it all the same.
+    A script that catches the error and ends with an exit code, or raises another, is ended by it all the same, be it
+    that it goes on to other work before.
     """
     known = {id(e): call for e, call in recorder.raised}
     for one in _chain(error):
@@ -63,9 +64,7 @@ def failure(recorder: Recorder, error: BaseException | None) -> Failed | None:
         if diagnosis is not None and diagnosis.code is not None:
             return Failed(one, diagnosis, known.get(id(one), recorder.latest))
     if isinstance(error, SystemExit) and error.code not in (None, 0) and recorder.raised:
-        last, call = recorder.raised[-1]
-        if call is recorder.latest:
-            return failure(recorder, last)
+        return failure(recorder, recorder.raised[-1][0])
     return None
 
 
@@ -376,9 +375,9 @@ def _with_finding(found: Report, failed: Failed) -> Report:
     d = failed.diagnosis
     if told or d.code is None or stops is None:
         return found
-    loader = None if stops.loader == NO_LOADER else stops.loader
     at = f"{stops.place} of {stops.loader}" if stops.place else "this run"
-    finding = of_failure(d, headline(d), model=stops.model, loader=loader, at=at)
+    given = None if stops.loader == NO_LOADER else stops.loader
+    finding = of_failure(d, headline(d), model=stops.model, loader=given, at=at, alone=stops.batch_size == 1)
     return replace(found, findings=(finding, *found.findings))
 
 

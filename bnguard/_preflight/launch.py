@@ -21,6 +21,7 @@ from bnguard._facts.findings import Report
 from bnguard._preflight import outcome
 from bnguard._preflight.outcome import Settings, merged
 from bnguard._sandbox.box import Sandbox
+from bnguard._stand_ins import StandIns
 from bnguard._usercode import display_path
 
 SECONDS_TO_END = 20.0
@@ -40,6 +41,7 @@ def preflight(
     budget: float = 30.0,
     timeout: float = 600.0,
     keep: bool = False,
+    stubs: Sequence[str] = (),
     progress: Callable[[str], None] | None = None,
 ) -> Report:
     """Run a training script with one batch of every kind, and say where it stops.
@@ -58,6 +60,7 @@ def preflight(
             whole epochs where one batch of each size is no proof.
         timeout: seconds for all of this.
         keep: leave what the script writes; otherwise it is undone afterwards, and the report's ``written`` lists it.
+        stubs: packages to replace by stand-ins.
         progress: called with a line before the script is started.
 
     Returns:
@@ -77,11 +80,10 @@ def preflight(
         progress(f"bnguard: running {script}, one batch of every kind …")
     began, deadline = time.time(), time.monotonic() + timeout
     program = ["module" if module else "script", str(script), *args]
-    settings = Settings(budget, began + SHARE * timeout)
+    settings = Settings(budget, began + SHARE * timeout, stand_ins=StandIns(tuple(stubs)))
     found, written = _attempt(program, settings, deadline, timeout, keep=keep)
     if any(o.misled for o in found) and ranks.rank() is None and time.time() < settings.deadline:
-        again = Settings(budget, settings.deadline, whole=True)
-        found, written = _attempt(program, again, deadline, timeout, keep=keep)
+        found, written = _attempt(program, replace(settings, whole=True), deadline, timeout, keep=keep)
     report = merged(found)
     return replace(report, extra={**report.extra, **written})
 
@@ -95,10 +97,9 @@ def _attempt(
         BnguardError: none of them has left an outcome.
 
     """
-    told = [str(settings.budget), str(settings.deadline), "whole" if settings.whole else "kinds"]
     started = time.time()
     with _meeting_place() as folder, _sandbox(folder, program, keep=keep) as sandbox:
-        command = [sys.executable, "-m", "bnguard._preflight", str(folder), *told, *program]
+        command = [sys.executable, "-m", "bnguard._preflight", str(folder), settings.as_text(), *program]
         process = _start(*sandbox.command(command, {**os.environ, "BNGUARD_PREFLIGHT": "1"}))
         try:
             late = _wait(process, folder, deadline, started)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bnguard._errors import BnguardError
 from bnguard._facts.findings import Finding, Report
+from bnguard._stand_ins import StandIns
 
 _STALE = 60.0
 """Seconds by which an outcome may be older than a rank's own start: the ranks do not start together."""
@@ -37,12 +39,24 @@ class Settings:
         budget: seconds for looking further than one batch of every kind in the first epoch.
         deadline: when all must have ended, in seconds since the epoch of the clock.
         whole: leave nothing out as long as the budget lasts, whatever is known of the script.
+        stand_ins: what may be stood in for.
 
     """
 
     budget: float
     deadline: float
     whole: bool = False
+    stand_ins: StandIns = field(default_factory=StandIns)
+
+    def as_text(self) -> str:
+        """Return the settings as one word of a command line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of_text(cls, text: str) -> Settings:
+        """Read what ``as_text`` has made."""
+        values = json.loads(text)
+        return cls(**values | {"stand_ins": StandIns.of(values["stand_ins"])})
 
 
 class Clock:

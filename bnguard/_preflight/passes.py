@@ -7,6 +7,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import median
 from typing import Any, Literal
 from weakref import ReferenceType, ref
 
@@ -18,13 +20,14 @@ from bnguard._facts.models import SourceLine
 from bnguard._preflight.batches import MOST_TENSORS, Kind, batch_size_of, storage_of, tensors_in
 from bnguard._preflight.outcome import Clock
 
-SHORT = 100
-"""An epoch of up to this many batches is run as it is, where that takes no more than ``SHORT_SECONDS``."""
-
-SHORT_SECONDS = 2.0
+SHARE = 0.5
+"""Of the budget, which epochs that are run as they are may take together: what a script does is best seen so."""
 
 PREFIX = 8
 """Batches of a longer epoch that are run before some are left out: they show whether batches of one size differ."""
+
+PATIENCE = 2.0
+"""Seconds after which fewer of them will do."""
 
 MOST_SIZES = 8
 """Sizes of which one batch is given in each epoch after the first, the smallest ones."""
@@ -157,6 +160,7 @@ class Pass:
         self.ahead: int | None = None
         self.thread = 0
         self._began = time.monotonic()
+        self._times: deque[float] = deque(maxlen=2 * PREFIX)
         self._chosen: list[tuple[int, int | None]] = []
         self._fetched = 0
         self._rows: list[int | None] = []
@@ -216,13 +220,15 @@ class Pass:
             if self.clock.over:
                 self.unproved = doubt or "not all batches could be run within the time"
             return self.clock.over
-        slow = time.monotonic() - self._began > SHORT_SECONDS
-        if self.number > 1:
-            slow = slow or self.clock.spent > self.clock.settings.budget / 2
-        short = self.expected is not None and self.expected <= SHORT
-        if slow or (self.expected is None and count >= SHORT):
-            return True
-        return not short and count >= PREFIX
+        return (count >= PREFIX or time.monotonic() - self._began > PATIENCE) and not self._fits(count)
+
+    def _fits(self, count: int) -> bool:
+        """Whether the rest of the epoch can be run within the share of the budget, going by a usual step until now."""
+        left = self.clock.settings.budget * SHARE - self.clock.spent
+        if self.expected is None or len(self._times) < 2:
+            return left > 0
+        usual = median(after - before for before, after in pairwise(self._times))
+        return (self.expected - count) * usual < left
 
     def choose(self, batches: Iterator[Any]) -> Iterator[Any]:
         """Yield the indices of the batches that are given, of those that the loader's sampler yields."""
@@ -300,6 +306,7 @@ class Pass:
         last = self.given[-1].step if self.given else 0
         self.left_out += batch.step - last - 1
         self.given.append(batch)
+        self._times.append(time.monotonic())
         self.record.recent.append(batch)
         known = self._smallest.get(kind.leading, ())
         comparable = len(known) == len(kind.others)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -16,14 +18,11 @@ from torch.utils.data import DataLoader
 
 from bnguard import _private_torch as private
 from bnguard._facts.models import Mode, SourceLine
-from bnguard._models.inputs import map_tensors
 from bnguard._preflight import loops
-from bnguard._preflight.batches import CollatedInputs, Enumerate, Kind, RecordedInputs, storage_of, tensors_in
+from bnguard._preflight.batches import Enumerate, Kind, Recipe, recipe_of, storage_of, tensors_in
 from bnguard._preflight.outcome import MOST_REFUSALS, Clock, Settings, Stop
 from bnguard._preflight.passes import Batch, Pass, SeenLoader
 from bnguard._ranks import rank_and_world_size
-
-Recipe = RecordedInputs | CollatedInputs
 
 MOST_RECIPES = 16
 """Different calls of one model that are kept: a discriminator has two or three in a step."""
@@ -155,7 +154,7 @@ class Recorder:
         self._batches = 0
         self._steps = 0
         self._since_asked = 0
-        self._looking: AbstractContextManager[Any] | None = None
+        self._looking: dict[int, AbstractContextManager[Any]] = {}
         self._chosen_rows: set[int] = set()
         self._calling: SeenLoader | None = None
 
@@ -246,12 +245,12 @@ class Recorder:
                 self._calling.rows = "the data decide how many rows a layer gets (a mask in the model?)"
             self._chosen_rows |= {key for t in tensors_in(result) if (key := storage_of(t))}
 
-        self._looking = private.told_of_chosen_rows(told)
-        self._looking.__enter__()
+        looking = self._looking[threading.get_ident()] = private.told_of_chosen_rows(told)
+        looking.__enter__()
 
     def look_away(self) -> None:
-        """End the watch."""
-        looking, self._looking = self._looking, None
+        """End the watch of this thread: what a thread has entered no other can leave."""
+        looking = self._looking.pop(threading.get_ident(), None)
         self._chosen_rows.clear()
         if looking is not None:
             looking.__exit__(None, None, None)
@@ -275,7 +274,9 @@ class Recorder:
             return None
         self._check_time()
         tensors = list(tensors_in((args, kwargs)))
-        if next(model.parameters(), None) is None or not all(map(private.has_values, tensors)):
+        if next(itertools.chain(model.parameters(), model.buffers()), None) is None or not all(
+            map(private.has_values, tensors)
+        ):
             return None
         self._since_asked += 1
         if self._since_asked > MOST_FORWARDS and self.clock.over:
@@ -305,7 +306,7 @@ class Recorder:
         if batch is None:
             return None
         run = batch.run
-        if self._looking is not None:
+        if self._looking:
             self._calling = run.record
             if self._chosen_rows & memory:
                 run.record.rows = "the data decide how many rows the model gets (a mask in the loop?)"
@@ -333,15 +334,11 @@ class Recorder:
         """Keep the arguments of the first calls, for the shapes at other batch sizes."""
         if batch is None or use.calls > MOST_RECIPES or len(batch.run.given) > 2:
             return
-        recipe: Recipe | None = None
-        if any(type(v) is batch.run.record.batch_type and not isinstance(v, Tensor) for v in (*args, *kwargs.values())):
-            recipe = CollatedInputs((args, kwargs), batch.run.record.batch_type, batch.run.record.loader)
-        if batch.size is not None:
-            held = map_tensors(args, Tensor.detach), map_tensors(kwargs, Tensor.detach)
-            recorded = RecordedInputs(held, batch.size)
-            recipe = recorded if recorded.follows_batch else recipe
-        if recipe is not None and not any(_alike(known, recipe) for known in use.recipes):
-            use.recipes.append(recipe)
+        with contextlib.suppress(Exception):  # packed sequences, nested tensors: no shapes can be made of these
+            record = batch.run.record
+            recipe = recipe_of((args, kwargs), batch.size, record.batch_type, record.loader)
+            if recipe is not None and recipe.signature() not in {known.signature() for known in use.recipes}:
+                use.recipes.append(recipe)
 
     def ended(self, call: Call, error: BaseException | None) -> None:
         """Note how a forward came out."""
@@ -393,7 +390,3 @@ def _current(record: SeenLoader) -> Batch | None:
     if run.ahead is None:
         run.ahead = 1 if run.asks == 2 else 0
     return run.current
-
-
-def _alike(one: Recipe, other: Recipe) -> bool:
-    return type(one) is type(other) and one.signature() == other.signature()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import importlib.util
 import inspect
 import pkgutil
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from bnguard._errors import BnguardError, TargetError, UserCodeError, did_you_mean
+from bnguard._stand_ins.packages import is_installed, missing
 from bnguard._targets.importing import TrainingStarted, environment, import_module, refusing_to_train, stopped
 from bnguard._targets.text import Target, parse
 from bnguard._usercode import display_path, one_line, user_traceback
@@ -138,23 +138,8 @@ def _missing_module(error: ModuleNotFoundError, target: Target) -> BnguardError:
         parent, _, last = target.module.rpartition(".")
         installed = (m.name for m in pkgutil.iter_modules())
         hint = did_you_mean(name, installed) or "install its package, or give a file such as model.py"
-        if parent and target.expression is None and _is_installed(parent):
+        if parent and target.expression is None and is_installed(parent):
             hint = f"did you mean {parent}:{last}?"
         return TargetError(f"there is no module {name!r}", hint=hint)
-    root = name.partition(".")[0]
-    if _is_installed(root):
-        fault = f"{name!r}, which its package does not have"
-        hint = f"another version of the package may have it, or go on without it: --stub {name}"
-    else:
-        fault = f"{root!r}, which is not installed"
-        hint = f"pip install it, or go on without it: --stub {root}"
+    fault, hint = missing(name)
     return UserCodeError(f"{target.place} imports {fault}", hint=hint, detail=user_traceback(error))
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ValueError:  # a module without a spec, such as __main__
-        return True
-    except ModuleNotFoundError:
-        return False

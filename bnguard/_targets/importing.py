@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from bnguard._errors import BnguardError, TargetError
-from bnguard._targets.stubs import stubbed
+from bnguard._stand_ins.packages import stubbed
 from bnguard._targets.text import Target
 from bnguard._untouched import replaced, surroundings_kept
 from bnguard._usercode import display_path, users_frames, whose

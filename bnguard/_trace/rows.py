@@ -1,15 +1,16 @@
 """Rows that the data choose: by masks, ``nonzero``, ``unique``, non-maximum suppression, counts.
 
-What depends on such a choice is found by making it differently: in a second forward every choice leaves one row less,
-and a layer whose input then has another shape gets as many values as the data say.
+What depends on such a choice is found by making it differently: in further forwards every choice leaves one row less,
+or twice as many, and a layer whose input then has another shape gets as many values as the data say. One of them alone
+would not do: what one choice adds to a single row the next one may take away.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,26 +21,29 @@ from bnguard._trace.record import RecordedCall
 if TYPE_CHECKING:
     from bnguard._trace.run_forward import Trace
 
+Choice = Literal["own", "fewer", "double"]
+"""How many rows a forward is left with where it chooses: its own number, one less, or twice as many."""
+
 _MASKS = (torch.bool, torch.uint8)
 _BY_NAME = ("nms", "nonzero", "masked_select", "unique", "repeat_interleave", "argwhere", "bincount")
 """Operators that choose, also where torch or torchvision tags none."""
 
 
 class ChosenRows(private.dispatch_mode()):  # type: ignore[misc]
-    """A mode under which a forward's choices of rows are seen, and made smaller by one.
+    """A mode under which a forward's choices of rows are seen, and made differently.
 
     Args:
-        fewer: whether to leave one row less.
+        choice: how many rows to leave.
 
     Attributes:
         seen: whether there was any.
 
     """
 
-    def __init__(self, *, fewer: bool) -> None:
+    def __init__(self, choice: Choice) -> None:
         super().__init__()
         self.seen = False
-        self._fewer = fewer
+        self._choice = choice
         self._counts: list[weakref.ref[Tensor]] = []
 
     def __torch_dispatch__(
@@ -61,23 +65,30 @@ class ChosenRows(private.dispatch_mode()):  # type: ignore[misc]
         if dimension is None:
             return result
         self.seen = True
-        return _other(result, dimension) if self._fewer else result
+        return result if self._choice == "own" else _other(result, dimension, double=self._choice == "double")
 
 
-def data_dependent(trace: Trace, other: Trace) -> list[RecordedCall]:
+def data_dependent(trace: Trace, others: Iterable[Trace]) -> list[RecordedCall]:
     """Return the calls of a trace, those marked whose shape another choice of rows has changed.
 
-    Where the other forward ended earlier, by an error, what it did not come to is marked too.
+    Where another forward ended earlier, by an error, what it did not come to is marked too.
     """
+    marked = trace.calls
+    for other in others:
+        marked = _marked(marked, trace, other)
+    return marked
+
+
+def _marked(calls: list[RecordedCall], trace: Trace, other: Trace) -> list[RecordedCall]:
     shapes: dict[int, list[tuple[int, ...]]] = defaultdict(list)
     for recorded in other.calls:
         shapes[id(recorded.owner)].append(recorded.call.shape)
     ended = other.error is not None and trace.error is None
     marked = []
-    for recorded in trace.calls:
+    for recorded in calls:
         known = shapes[id(recorded.owner)]
         changed = known.pop(0) != recorded.call.shape if known else ended
-        marked.append(recorded._replace(data_dependent=changed))
+        marked.append(recorded._replace(data_dependent=recorded.data_dependent or changed))
     return marked
 
 
@@ -90,14 +101,14 @@ def _chosen_dimension(func: Any, name: str, args: Sequence[Any]) -> int | None: 
     return 0 if tagged or name.startswith(_BY_NAME) else None
 
 
-def _other(result: Any, dimension: int) -> Any:  # noqa: ANN401 - a tensor, a number or a tuple of tensors
+def _other(result: Any, dimension: int, *, double: bool) -> Any:  # noqa: ANN401 - a tensor, a number or a tuple of tensors
     if isinstance(result, int):
-        return result - 1 if result > 1 else result + 1
+        return 2 * result if double else result - 1 if result > 1 else result + 1
     if isinstance(result, tuple):
-        return (_other(result[0], dimension), *result[1:])
+        return (_other(result[0], dimension, double=double), *result[1:])
     if not isinstance(result, Tensor) or result.dim() <= dimension or not result.shape[dimension]:
         return result
     rows = result.shape[dimension]
-    if rows > 1:
+    if rows > 1 and not double:
         return result.narrow(dimension, 0, rows - 1).contiguous()
     return torch.cat([result, result], dimension)

@@ -21,7 +21,7 @@ from bnguard._models.inputs import Arguments, Inputs, map_tensors
 from bnguard._models.layers import Layer, find_layers, layers_among, names_by_module
 from bnguard._trace.copies import without_ranks
 from bnguard._trace.record import NormRecorder, RecordedCall
-from bnguard._trace.rows import ChosenRows
+from bnguard._trace.rows import Choice, ChosenRows
 from bnguard._trace.scripted import ScriptedCalls
 from bnguard._trace.state import model_kept
 from bnguard._untouched import paused_gc, quiet, random_states, random_states_kept, replaced
@@ -162,14 +162,14 @@ class Look:
         seed: of all random numbers.
         exact: whether every function is called, so that gradients are recorded; only on shapes is there a choice.
         raise_at: positions of normalisation calls whose error is raised, as it is outside of a trace.
-        fewer_rows: whether the data choose one row less than they do.
+        rows: how many are left where the data choose them.
 
     """
 
     seed: int = 0
     exact: bool = False
     raise_at: frozenset[int] = frozenset()
-    fewer_rows: bool = False
+    rows: Choice = "own"
 
 
 def run_forward(
@@ -188,7 +188,7 @@ def run_forward(
         exact=look.exact,
         raise_at=look.raise_at,
     )
-    rows = ChosenRows(fewer=look.fewer_rows)
+    rows = ChosenRows(look.rows)
     compiled = method == "real" and isinstance(prepared.model, private.script_module_type())
     scripted = ScriptedCalls(prepared.layers) if compiled else None
     drew = False

@@ -107,7 +107,8 @@ class Tracer:
         trace, look = _without_caught_errors(trace, look, run)
         trace.draws = tuple(self._further_draws(trace, look, run))
         if trace.seen.chose_rows:
-            trace.calls = data_dependent(trace, run(replace(look, fewer_rows=True)))
+            others = [run(replace(look, rows="fewer")), run(replace(look, rows="double"))]
+            trace.calls = data_dependent(trace, others)
         return trace
 
     def _further_draws(self, trace: Trace, look: Look, run: Callable[[Look], Trace]) -> Iterator[Trace]:

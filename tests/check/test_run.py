@@ -225,14 +225,17 @@ def test_the_file_chooses_the_codes(tmp_path: Path):
 
 # -------------------------------------------------------------------------------------------- scripts
 
-SCRIPTS = "[scripts.gan]\nscript = 'train.py'\nargs = ['--fast']\ntimeout = 5\n[scripts.other]\nmodule = 'pkg.train'\n"
+SCRIPTS = (
+    "[scripts.gan]\nscript = 'train.py'\nargs = ['--fast']\nstub = 'plots'\ntimeout = 5\n"
+    "[scripts.other]\nmodule = 'pkg.train'\n"
+)
 
 
 def test_scripts(tmp_path: Path, monkeypatch):
     calls = []
 
-    def stand_in(script, args=(), *, module=False, budget=30.0, timeout=600.0, progress=None):
-        calls.append((script, args, module, timeout, Path.cwd()))
+    def stand_in(script, args=(), *, module=False, budget=30.0, timeout=600.0, stubs=(), progress=None):
+        calls.append((script, args, module, timeout, stubs, Path.cwd()))
         if module:
             raise BnguardError("it never trains", hint="is it the right one?", detail="Traceback …")
         forecast = bnguard.forecast(
@@ -244,7 +247,10 @@ def test_scripts(tmp_path: Path, monkeypatch):
 
     monkeypatch.setattr("bnguard._preflight.launch.preflight", stand_in)
     report = bnguard.check(make(tmp_path, f"{SCRIPTS}[loaders.train]\nn = 16\nbatch-size = 8\n"), jobs=1)
-    assert calls == [("train.py", ("--fast",), False, 5, tmp_path), ("pkg.train", (), True, 600.0, tmp_path)]
+    assert calls == [
+        ("train.py", ("--fast",), False, 5, ("plots",), tmp_path),
+        ("pkg.train", (), True, 600.0, (), tmp_path),
+    ]
     assert [(f.model, f.loader, f.step) for f in report.forecasts] == [("gan.Sequential", "gan.train", 2)]
     assert [x.name for x in report.loaders] == ["train", "gan.train"]
     assert {way.loader for way in report.suggestions} == {"gan.train"}

@@ -355,3 +355,14 @@ def test_the_library_leaves_this_process_alone(tmp_path: Path, capfd: pytest.Cap
     assert capfd.readouterr().out == ""
     with pytest.raises(bnguard.BnguardError, match="no such script"):
         bnguard.preflight(tmp_path / "nope.py")
+
+
+@pytest.mark.slow
+def test_a_package_that_is_not_installed_gets_a_stand_in(shell: Shell) -> None:
+    code = "import some_plotter.colors\n" + TRAINING + "some_plotter.draw(model)\ntrain()\n"
+    refused = shell(code)
+    assert refused.returncode == 2
+    assert "--stub some_plotter" in refused.stderr.splitlines()[-1]
+    result = shell(code, "--stub", "some_plotter", "--format", "json")
+    assert result.returncode == 1, result.stderr
+    assert json.loads(result.stdout)["stood_in"] == [{"what": "some_plotter", "instead": "a stand-in for the package"}]

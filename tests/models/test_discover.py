@@ -9,8 +9,8 @@ import pytest
 
 from bnguard._models.discover import candidates
 from bnguard._models.guess import accepts, parameters, required, set_line
+from bnguard._stand_ins.packages import stand_in
 from bnguard._targets import environment, import_module, parse
-from bnguard._targets.stubs import stand_in
 
 TARGETS = Path(__file__).parents[1] / "fixtures" / "targets"
 

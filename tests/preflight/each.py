@@ -19,13 +19,14 @@ import torch
 import torchvision  # noqa: F401 - and whatever it imports, before the processes are forked off
 
 import bnguard
-from bnguard._preflight import child, conclude, launch, outcome, patches  # noqa: F401
+from bnguard._preflight import child, conclude, launch, outcome, passes, patches  # noqa: F401
 from bnguard._preflight.outcome import Settings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 import harness
 
 torch.set_num_threads(1)
+passes.SHARE = 0.003  # a tenth of a second: long epochs stand for those of real trainings, which would take too long
 
 
 def apart(run: Callable[[], object]) -> None:
@@ -57,8 +58,7 @@ def attempt(
     program: Sequence[str], settings: Settings, deadline: float, timeout: float, *, keep: bool
 ) -> tuple[list[outcome.Outcome], dict[str, Any]]:
     folder = tempfile.mkdtemp()
-    told = [str(settings.budget), str(settings.deadline), "whole" if settings.whole else "kinds"]
-    apart(lambda: child.main([folder, *told, *program]))
+    apart(lambda: child.main([folder, settings.as_text(), *program]))
     return outcome.read(Path(folder)), {}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -244,3 +246,19 @@ def test_where_no_loader_gave_the_batch_none_is_to_be_changed() -> None:
     (error,) = (f for f in report_on(loop).findings if f.severity is Severity.ERROR)
     assert error.remedies
     assert not any("loader" in advice.text for advice in error.remedies)
+
+
+def test_a_failure_that_ends_in_an_exit_code_is_one_though_other_work_came_between() -> None:
+    """A sweep, or a test runner: it goes on, and says at the end that something has failed."""
+    recorder, model = Recorder(Settings(60.0, float("inf"))), net()
+    error: BaseException | None = None
+    with watching(recorder):
+        with contextlib.suppress(ValueError):
+            train(model, data(5))
+        try:
+            train(model, data(4))
+            sys.exit("1 of 2 runs failed")
+        except SystemExit as raised:
+            error = raised
+    assert conclude.failure(recorder, error) is not None
+    assert conclude.failure(recorder, SystemExit(0)) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,12 @@ SOON = Settings(budget=0.0, deadline=float("inf"))
 LATER = Settings(budget=60.0, deadline=float("inf"))
 
 
+@pytest.fixture
+def no_epoch_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run none as it is, as if it took hours."""
+    monkeypatch.setattr(passes, "SHARE", 0.0)
+
+
 def given_by(loader: DataLoader[Any], chosen: Settings = LATER) -> tuple[Pass, list[Any]]:
     recorder = Recorder(chosen)
     with watching(recorder):
@@ -33,6 +40,7 @@ def data(n: int) -> TensorDataset:
     return TensorDataset(torch.arange(n))
 
 
+@pytest.mark.usefixtures("no_epoch_fits")
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("persistent", [False, True])
 def test_a_long_epoch_gives_its_first_batches_and_its_last(workers: int, persistent: bool) -> None:
@@ -46,10 +54,22 @@ def test_a_long_epoch_gives_its_first_batches_and_its_last(workers: int, persist
     assert run.left_out == 501 - len(got)
 
 
-def test_a_short_epoch_is_given_whole() -> None:
-    run, got = given_by(DataLoader(data(9), 4))
-    assert [len(x) for (x,) in got] == [4, 4, 1]
-    assert (run.left_out, run.ended, run.steps) == (0, True, 3)
+@pytest.mark.parametrize("n", [9, 4001])
+def test_an_epoch_is_given_whole_where_that_fits_the_time(n: int) -> None:
+    run, got = given_by(DataLoader(data(n), 4))
+    assert [len(x) for (x,) in got] == [4] * (n // 4) + [1]
+    assert (run.left_out, run.ended, run.steps) == (0, True, n // 4 + 1)
+
+
+def test_what_a_usual_step_takes_decides_and_not_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = itertools.chain([0.0, 0.0, 20.0], itertools.count(20.001, 0.001))
+    monkeypatch.setattr(passes.time, "monotonic", lambda: next(now))
+    assert given_by(DataLoader(data(2001), 2))[0].left_out == 0
+    slow = itertools.count(0.0, 0.1)
+    monkeypatch.setattr(passes.time, "monotonic", lambda: next(slow))
+    run, got = given_by(DataLoader(data(2001), 2))
+    assert (run.given[-1].step, run.given[-1].size) == (1001, 1)
+    assert len(got) <= passes.PREFIX + 2
 
 
 @settings(deadline=None, max_examples=50)
@@ -71,6 +91,7 @@ class Stream(IterableDataset[Tensor]):
         return iter(torch.zeros(self.n))
 
 
+@pytest.mark.usefixtures("no_epoch_fits")
 def test_a_stream_is_read_to_its_end() -> None:
     run, got = given_by(DataLoader(Stream(1201), 2))
     assert (len(got[0]), len(got[-1])) == (2, 1)
@@ -86,6 +107,7 @@ class Bags(Dataset[Tensor]):
         return torch.zeros(1 if i == 200 else 3 + i % 3)
 
 
+@pytest.mark.usefixtures("no_epoch_fits")
 def test_items_that_differ_are_fetched_and_looked_at() -> None:
     run, got = given_by(DataLoader(Bags(), 1))
     assert run.way == "fetched"
@@ -122,6 +144,7 @@ def test_what_decides_the_rows_of_a_batch() -> None:
     assert [way_of(x)[0] for x in loaders] == ["indices", "fetched", "fetched", "fetched", "fetched", "whole"]
 
 
+@pytest.mark.usefixtures("no_epoch_fits")
 def test_a_sampler_without_an_end_gives_what_it_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     class Endless:
         def __iter__(self) -> Iterator[list[int]]:
@@ -129,7 +152,6 @@ def test_a_sampler_without_an_end_gives_what_it_gives(monkeypatch: pytest.Monkey
                 yield [0, 1]
 
     monkeypatch.setattr(passes, "MOST_SECONDS_OF_INDICES", 0.0)
-    monkeypatch.setattr(passes, "SHORT", 5)
     recorder = Recorder(LATER)
     with watching(recorder):
         iterator = iter(DataLoader(data(4), batch_sampler=Endless()))  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -163,3 +164,45 @@ def test_the_stop_is_raised_again_and_then_the_process_is_given_up() -> None:
             except GivenUp:
                 pass
     assert refusals == 5
+
+
+def test_what_no_shapes_can_be_made_of_is_given_all_the_same() -> None:
+    class Tagger(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.norm = nn.GRU(1, 4, batch_first=True), nn.LayerNorm(4)
+
+        def forward(self, packed: nn.utils.rnn.PackedSequence) -> Tensor:
+            return self.norm(self.rnn(packed)[1][-1])
+
+    def loop() -> None:
+        model = Tagger()
+        for x, _ in data(5):
+            packed = nn.utils.rnn.pack_padded_sequence(x[:, :, None], torch.full((len(x),), 3), batch_first=True)
+            model(packed).sum().backward()
+
+    assert [step for _, _, step, _ in seen(loop)[1]] == [1, 2, 3]
+
+
+def test_batches_are_asked_for_from_several_threads() -> None:
+    def loop() -> None:
+        model, batches = net(), iter(data(9))
+        with ThreadPoolExecutor(2) as pool:
+            for _ in range(5):
+                x, _ = pool.submit(next, batches).result()
+                model(x).sum().backward()
+
+    assert [step for _, _, step, _ in seen(loop)[1]] == [1, 2, 3, 4, 5]
+
+
+def test_a_model_may_have_no_parameters() -> None:
+    def loop() -> None:
+        weight, norm = torch.randn(3, 4, requires_grad=True), nn.BatchNorm1d(4, affine=False)
+        optimizer = torch.optim.SGD([weight], 0.1)
+        for x, _ in data(6):
+            norm(x @ weight).sum().backward()
+            optimizer.step()
+
+    recorder, found = seen(loop)
+    assert [step for _, _, step, _ in found] == [1, 2, 3]
+    assert recorder.trained

@@ -32,6 +32,9 @@ def print_forecasts(report: Report, console: Console, *, quiet: bool) -> None:
         _pictures(report, page)
         for entry in (*report.extra.get("left_out", ()), *report.extra.get("not_reached", ())):
             page.line(Text(f"{entry['what']}: {entry['why']}"), indent=2, lead=Text(f"{'not run':9}", "dim"))
+        for entry in report.extra.get("stood_in", ()):
+            said = f"{entry['what']} is {entry['instead']} here"
+            page.line(Text(said), indent=2, lead=Text(f"{'stand-in':9}", "dim"))
         _written(report, page)
         notes = [(f.model, "note", note) for f in report.forecasts for note in f.notes]
         if page.notes(notes, len({f.model for f in report.forecasts})) + page.remarks(report):

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from bnguard._targets.stubs import stubbed
+from bnguard._stand_ins import StandIns, StoodIn, standing_in
+from bnguard._stand_ins.packages import missing, stubbed
 
 
 @pytest.fixture
@@ -104,3 +105,18 @@ def test_removed_after_an_error() -> None:
         getattr(importlib.import_module("nowhere.part"), "__no_such_name__")  # noqa: B009 - it raises
     assert sys.meta_path == before
     assert "nowhere" not in sys.modules
+
+
+def test_what_was_asked_for_is_told_and_nothing_else() -> None:
+    with standing_in(StandIns(("nowhere", "unused"))) as found:
+        importlib.import_module("nowhere.a")
+        importlib.import_module("nowhere.b")
+    assert found == [StoodIn("nowhere", "a stand-in for the package")]
+
+
+def test_a_package_and_a_part_of_one_are_missing_in_different_ways() -> None:
+    assert missing("nowhere.a") == (
+        "'nowhere', which is not installed",
+        "pip install it, or go on without it: --stub nowhere",
+    )
+    assert missing("torch.nowhere")[0] == "'torch.nowhere', which its package does not have"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.abc import Loader, MetaPathFinder
@@ -105,13 +106,16 @@ class _StubModule(ModuleType):
 
 
 class _StubFinder(MetaPathFinder, Loader):
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], tell: Callable[[str], None]) -> None:
         self._names = tuple(names)
+        self._tell = tell
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:  # noqa: ARG002
-        if any(f"{fullname}.".startswith(f"{name}.") for name in self._names):
-            return ModuleSpec(fullname, self, is_package=True)
-        return None
+        name = next((n for n in self._names if f"{fullname}.".startswith(f"{n}.")), None)
+        if name is None:
+            return None
+        self._tell(name)
+        return ModuleSpec(fullname, self, is_package=True)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return _StubModule(spec.name)
@@ -121,12 +125,15 @@ class _StubFinder(MetaPathFinder, Loader):
 
 
 @contextmanager
-def stubbed(names: Sequence[str]) -> Iterator[None]:
-    """Within the block, importing any of these packages or what is below them gives a stand-in."""
+def stubbed(names: Sequence[str], tell: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    """Within the block, importing any of these packages or what is below them gives a stand-in.
+
+    ``tell`` is called with the name of a package whenever it is asked for, or a part of it.
+    """
     if not names:
         yield
         return
-    finder = _StubFinder(names)
+    finder = _StubFinder(names, tell)
     sys.meta_path.insert(0, finder)
     try:
         yield
@@ -142,3 +149,22 @@ def _remove(name: str) -> None:
     package = vars(sys.modules[parent]) if parent in sys.modules else {}
     if package.get(leaf) is stub:  # a real package, of which one part was stood in for
         del package[leaf]
+
+
+def missing(name: str) -> tuple[str, str]:
+    """Say of a module that cannot be imported what is missing, and how to go on."""
+    root = name.partition(".")[0]
+    if is_installed(root):
+        hint = f"another version of the package may have it, or go on without it: --stub {name}"
+        return f"{name!r}, which its package does not have", hint
+    return f"{root!r}, which is not installed", f"pip install it, or go on without it: --stub {root}"
+
+
+def is_installed(package: str) -> bool:
+    """Say whether a package or module can be found."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # a module without a spec, such as __main__
+        return True
+    except ModuleNotFoundError:
+        return False
