@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from statistics import median
 from typing import Any, Literal
 from weakref import ReferenceType, ref
@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate, defau
 from bnguard import _private_torch as private
 from bnguard._facts.models import SourceLine
 from bnguard._preflight.batches import MOST_TENSORS, Kind, batch_size_of, storage_of, tensors_in
+from bnguard._preflight.loops.limits import Limit
 from bnguard._preflight.outcome import Clock
 
 SHARE = 0.5
@@ -109,6 +110,11 @@ class SeenLoader:
     batch_type: type = object
 
     @property
+    def longest(self) -> Pass:
+        """The pass of which the most batches would be taken: a trainer may look at a few first."""
+        return max(self.passes, key=lambda p: p.steps or 0)
+
+    @property
     def left_out(self) -> int:
         """How many batches were left out in all passes."""
         return sum(p.left_out for p in self.passes)
@@ -124,6 +130,7 @@ class Pass:
 
     Attributes:
         record: the loader's.
+        limit: how many batches a trainer takes of it, None where it takes all.
         way: how batches are left out.
         sizes: of all batches of the true epoch that are known so far, in their order.
         all_read: whether that is all of them.
@@ -141,12 +148,14 @@ class Pass:
 
     """
 
-    def __init__(self, record: SeenLoader, clock: Clock) -> None:
+    def __init__(self, record: SeenLoader, clock: Clock, limit: Limit | None = None) -> None:
+        length = _length(record.loader)
         self.record = record
+        self.limit = None if limit is None or (length is not None and limit.batches >= length) else limit
         self.clock = clock
         self.number = len(record.passes) + 1
         self.way, self._why = way_of(record.loader)
-        self.expected = _length(record.loader)
+        self.expected = length if self.limit is None or length is None else self.limit.batches
         self.sizes: list[int | None] = []
         self.all_read = False
         self.given: list[Batch] = []
@@ -232,6 +241,7 @@ class Pass:
 
     def choose(self, batches: Iterator[Any]) -> Iterator[Any]:
         """Yield the indices of the batches that are given, of those that the loader's sampler yields."""
+        batches = batches if self.limit is None else islice(batches, self.limit.batches)
         for indices in batches:
             self.sizes.append(_count(indices))
             if self.enough(len(self._chosen)) and (self.way == "indices" or self._in_a_hurry()):
@@ -285,7 +295,9 @@ class Pass:
         """
         while True:
             try:
-                found = self._place(fetch())
+                found = self._place(
+                    fetch() if self.limit is None or self._fetched < self.limit.batches else next(iter(()))
+                )
             except StopIteration:
                 self.all_read = self.all_read or self.is_stream
                 if self._held is not None:

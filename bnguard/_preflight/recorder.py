@@ -204,7 +204,7 @@ class Recorder:
             alike = [s for s in self.loaders if s is record or (s.source is not None and s.source == record.source)]
             if self.clock.over and self.trained and any(p.given for s in alike for p in s.passes):
                 self.stop("the time for looking further was used (--budget)")
-        return Pass(record, self.clock)
+        return Pass(record, self.clock, loops.limit_of(loader, sys._getframe(1)))
 
     def asked(self, run: Pass, iterator: object) -> None:
         """Note that a batch is asked for, or stop where that would go on for ever."""
