@@ -202,8 +202,16 @@ def has_values(tensor: torch.Tensor) -> bool:
     return not tensor.is_meta and not (types is not None and isinstance(tensor, types[1]))
 
 
+def wrapped(module: torch.nn.Module) -> torch.nn.Module | None:
+    """Return what DataParallel, DistributedDataParallel or torch.compile has wrapped here, or None."""
+    inner: object = compiled_original(module)
+    if inner is None and isinstance(module, (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)):
+        inner = module.module
+    return inner if isinstance(inner, torch.nn.Module) else None
+
+
 def named_modules(module: torch.nn.Module, prefix: str = "") -> Iterator[tuple[str, torch.nn.Module]]:
-    """As ``module.named_modules(remove_duplicate=False)``, in a third of the time."""
+    """As ``module.named_modules(remove_duplicate=False)``, in a third of the time, and wrappers add no name."""
     if isinstance(module, script_module_type()):  # keeps its children elsewhere
         yield from module.named_modules(prefix=prefix, remove_duplicate=False)
         return
@@ -211,6 +219,10 @@ def named_modules(module: torch.nn.Module, prefix: str = "") -> Iterator[tuple[s
     while found:
         name, current = found.pop()
         yield name, current
+        inner = wrapped(current)
+        if inner is not None:
+            found.append((name, inner))
+            continue
         below = [(f"{name}.{n}" if name else n, m) for n, m in current._modules.items() if m is not None]
         found.extend(reversed(below))
 
