@@ -110,6 +110,12 @@ BATCH_SIZE = Remedy(
 )
 DROP_LAST = Remedy("drop-last", "set drop_last=True", "tail", "which loses the tail's samples in every epoch")
 KEEP_TAIL = Remedy("keep-tail", "set drop_last=False, or choose a smaller batch size", "tail")
+OWN_BATCHES = Remedy(
+    "own-batches",
+    "let the dataset yield samples and the DataLoader cut them into batches (batch_size=…), which "
+    "bnguard.repair.merge_tail can join",
+    "tail",
+)
 LARGER_BATCHES = Remedy("larger-batches", "raise batch_size to 2 or more", "every-batch")
 MORE_SAMPLES = Remedy("more-samples", "give this loader at least two samples", "tail")
 FEWER_REPLICAS = Remedy("replicas", "use fewer replicas", "piece", _NOTHING_LOST)

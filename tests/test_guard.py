@@ -590,4 +590,4 @@ def test_two_ranks_under_torchrun(tmp_path: Path) -> None:
         command, capture_output=True, text=True, check=False, cwd=tmp_path,
         env={**__import__("os").environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    assert result.stdout.split("FOUND")[1:] == [" module.1 1 2 True\n"], result.stderr[-2000:]
+    assert result.stdout.split("FOUND")[1:] == [" 1 1 2 True\n"], result.stderr[-2000:]

@@ -28,7 +28,7 @@ class Failure(NamedTuple):
 
 EXPECTED: dict[str, Failure | None] = {
     "accumulation_amp": Failure("train_loader", 6, "1"),
-    "ddp": Failure("train_loader", 3, "module.net.1"),
+    "ddp": Failure("train_loader", 3, "net.1"),
     "deeplab": Failure("loader", 3, "classifier.0.convs.4.2"),
     "forgotten_eval": Failure("val_loader", 3, "1"),
     "frozen_backbone": None,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate, default_convert
 
 from bnguard._audit_loader.plan import runs
 from bnguard._errors import BnguardError, UserCodeError
+from bnguard._models.inputs import map_tensors, resize_batch
 from bnguard._untouched import random_states_kept, seed_random_numbers
 from bnguard._usercode import one_line, user_traceback
 
@@ -176,6 +178,27 @@ def count_items(dataset: object, progress: Callable[[int], None] | None) -> tupl
     return sum(count for _, count in seen.sizes), seen.ended
 
 
+def read_batches(dataset: object, progress: Callable[[int], None] | None) -> Seen:
+    """Read a copy of an IterableDataset that yields whole batches once; a size of 0 is one that nothing shows.
+
+    Raises:
+        CannotCopyError: if it can be read only once and no copy can be made.
+        UserCodeError: if it raises.
+
+    """
+    with random_states_kept():
+        return _one_pass(deep_copy(dataset, {}), rows_in, progress)
+
+
+def rows_in(batch: object) -> int:
+    """Return how many samples a batch holds: the first dimension of the first tensor or array in it, else 0."""
+    shape = getattr(batch, "shape", None)
+    if shape is not None:
+        return int(shape[0]) if len(shape) else 0
+    inside = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, (list, tuple)) else ()
+    return next((rows for item in inside if (rows := rows_in(item))), 0)
+
+
 class Sample(NamedTuple):
     """One item of a dataset, and the loader's own collate function."""
 
@@ -206,11 +229,13 @@ def first_sample(loader: DataLoader[Any]) -> Sample:
         NoSampleError: the message says why there is none.
 
     """
-    if loader.batch_size is None and loader.batch_sampler is None:
-        raise NoSampleError("batch_size=None: what the dataset returns is a batch already, of a size of its own")
     with random_states_kept():
         try:
+            if loader.batch_sampler is None and loader.batch_size is None:
+                return _of_batch(loader.collate_fn(_item(loader)))
             return Sample(_item(loader), loader.collate_fn)
+        except NoSampleError:
+            raise
         except CannotCopyError as error:
             raise NoSampleError(f"the dataset cannot be copied ({error}), and reading it would use it up") from error
         except StopIteration:
@@ -219,10 +244,25 @@ def first_sample(loader: DataLoader[Any]) -> Sample:
             raise NoSampleError(f"fetching one raised {one_line(error)}") from error
 
 
+def _of_batch(batch: Any) -> Sample:  # noqa: ANN401 - whatever the dataset made
+    """Return a batch, which the dataset made itself (batch_size=None), as a sample of batches of any size."""
+    rows = rows_in(batch)
+    if not rows:
+        raise NoSampleError("batch_size=None: what the dataset returns is a batch already, of a size of its own")
+
+    def resized(batches: list[Any]) -> Any:  # noqa: ANN401 - as the batch
+        size = len(batches)
+        return map_tensors(batches[0], lambda t: resize_batch(t, size) if t.dim() and t.shape[0] == rows else t)
+
+    return Sample(batch, resized)
+
+
 def _item(loader: DataLoader[Any]) -> Any:  # noqa: ANN401 - any item
     dataset: Any = loader.dataset
     if isinstance(dataset, IterableDataset):
         return next(iter(deep_copy(dataset, {})))
+    if loader.batch_sampler is None:
+        return dataset[next(iter(_private_copy(loader.sampler, dataset)))]
     index = _first_index(loader)
     fetch = getattr(dataset, "__getitems__", None)  # DataLoader prefers it, and so may the dataset's author
     return fetch([index])[0] if fetch else dataset[index]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.utils.data import DataLoader
 
+from bnguard._audit_loader.foreign import how_to_go_on, is_cut_elsewhere, loader_inside, loaders_by_name
 from bnguard._audit_loader.names import mode_of
 from bnguard._audit_loader.numbers import check_setup
 from bnguard._audit_loader.one_loader import Inspected, Inspection, inspect
@@ -20,10 +21,6 @@ from bnguard._rules import judge_loaders
 if TYPE_CHECKING:
     from bnguard._audit_loader.plan import Setup
     from bnguard._facts.models import Mode
-
-
-_INNER = ("loader", "dataloader", "base_dataloader", "data_loader")
-"""Where wrappers such as timm's PrefetchLoader keep the DataLoader they iterate."""
 
 
 class LiveRequest(NamedTuple):
@@ -54,7 +51,9 @@ def audit_live(loader: object, request: LiveRequest) -> Report:
     inspected: list[Inspected] = []
     for name, one in _named(loader, request):
         mode = request.mode or mode_of(name, request.eval_names)
-        inspected.append(inspect(one, Inspection(name, mode, request.setup, request.counting, request.progress)))
+        found = inspect(one, Inspection(name, mode, request.setup, request.counting, request.progress))
+        borders = found.fact.borders and not is_cut_elsewhere(one)
+        inspected.append(found._replace(fact=replace(found.fact, borders=borders)))
     if request.variable is not None:
         inspected = [it._replace(fact=replace(it.fact, variable=request.variable)) for it in inspected]
     facts = tuple(it.fact for it in inspected)
@@ -102,14 +101,14 @@ def _loaders(value: object, name: str) -> Iterator[tuple[str, DataLoader[Any], A
     """Yield every DataLoader in nested dicts, lists and tuples, and what holds it; other things are passed over."""
     if isinstance(value, DataLoader):
         yield name or "loader", value, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
+    elif (named := loaders_by_name(value)) is not None:
+        for key, item in named.items():
             yield from _loaders(item, f"{name}.{key}" if name else str(key))
     elif isinstance(value, (list, tuple)):
         for i, item in enumerate(value, 1):
             yield from _loaders(item, f"{name or 'loader'} {i}")
     else:
-        inner = next((v for k in _INNER if isinstance(v := getattr(value, k, None), DataLoader)), None)
+        inner = loader_inside(value)
         if inner is not None:
             yield name or "loader", inner, value
 
@@ -120,4 +119,4 @@ def _no_loader(value: object) -> TargetError:
         return TargetError(f"{getattr(value, '__name__', what)} is a function, not a DataLoader", hint="call it: …()")
     if isinstance(value, (list, tuple, Mapping)):
         return TargetError(f"this {what} holds no DataLoader", hint="give torch.utils.data.DataLoader objects")
-    return TargetError(f"a {what} is no DataLoader", hint="give a torch.utils.data.DataLoader, or several in a dict")
+    return TargetError(f"a {what} is no DataLoader", hint=how_to_go_on(value))

@@ -24,8 +24,10 @@ from bnguard._audit_loader.follow import (
     follow,
     follow_again,
     notes_on,
+    read_batches,
     user_error,
 )
+from bnguard._audit_loader.foreign import one_epoch
 from bnguard._audit_loader.numbers import check_setup
 from bnguard._audit_loader.plan import EpochPlan, Setup
 from bnguard._audit_loader.sharding import Recognised, behaves_as, is_from, recognise
@@ -101,10 +103,11 @@ def _unbatched(loader: DataLoader[Any], request: Inspection) -> Inspected:
         note = "batch_size=None with a BatchSampler as sampler: the dataset gets each list of indices"
         return result._replace(fact=noted(result.fact, note))
     why = "batch_size=None adds no batch dimension: the size is that of what the dataset returns"
-    return Inspected(_bare(loader, request, unknown=why))
+    return Inspected(_bare(loader, request, unknown=why, borders=False))
 
 
 def _batched(loader: DataLoader[Any], batches: Any, request: Inspection) -> Inspected:  # noqa: ANN401
+    batches = one_epoch(batches)
     shard = _recognised(batches, request.setup, request)
     inner, setup = (batches, request.setup) if shard is None else (shard.inner, shard.setup)
     law = law_of(inner)
@@ -287,8 +290,7 @@ def _iterable(loader: DataLoader[Any], request: Inspection) -> Inspected:
     """Plan an IterableDataset: each worker batches its own stream, and nobody need know how long it is."""
     setup, dataset = _stream(loader, request)
     if setup is None:
-        why = "batch_size=None: the IterableDataset makes the batches itself, and their sizes are not known"
-        return Inspected(_bare(loader, request, unknown=why))
+        return Inspected(_made_by_the_dataset(loader, request))
     shard = _recognised(dataset, setup, request)
     if shard is not None:
         if shard.setup is None:
@@ -302,6 +304,24 @@ def _iterable(loader: DataLoader[Any], request: Inspection) -> Inspected:
         return Inspected(bare)
     fact = describe(request.name, request.mode, length, setup, (source,))
     return Inspected(fact, setup if fact.unknown is None else None)
+
+
+def _made_by_the_dataset(loader: DataLoader[Any], request: Inspection) -> LoaderFact:
+    """Describe an IterableDataset that yields whole batches; only reading it tells their sizes."""
+    bare = _bare(loader, request, borders=False)
+    why = "batch_size=None: the IterableDataset makes the batches itself"
+    if not request.counting or loader.num_workers > 1:
+        how = "" if loader.num_workers > 1 else " (--count reads it once to find out)"
+        return replace(bare, unknown=f"{why}, and their sizes are not known{how}")
+    try:
+        seen = read_batches(loader.dataset, request.progress)
+    except CannotCopyError as error:
+        return replace(bare, unknown=f"{why}, and it cannot be copied ({error}): counting would use it up")
+    if not seen.ended or any(not size for size, _ in seen.sizes):
+        return replace(bare, unknown=f"{why}, and {'what it yields has no size' if seen.ended else 'it did not end'}")
+    stream = Stream((0, 0), seen.sizes)
+    fact = summarise(replace(bare, samples=stream.total), EpochPlan((stream,), 0))
+    return noted(fact, "the batches were counted by reading the dataset once, in one process")
 
 
 def _stream(loader: DataLoader[Any], request: Inspection) -> tuple[Setup | None, Any]:

@@ -27,7 +27,8 @@ def suggest(fact: LoaderFact, setup: Setup, variable: str = "loader") -> Iterato
     """
     if fact.mode != "train" or fact.unknown or not fact.samples or not (fact.first_single or fact.steps == 0):
         return
-    yield from _same_batches(fact, setup, variable)
+    if fact.borders:
+        yield from _same_batches(fact, setup, variable)
     yield from _batch_sizes(fact, setup)
     yield from _drop_last(fact, setup)
     yield from _fewer_pieces(fact, setup)

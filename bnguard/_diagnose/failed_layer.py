@@ -117,7 +117,8 @@ def modules_within(frames: Sequence[FrameType]) -> Iterator[nn.Module]:
     The second kind is for a stack without any method of a module, such as that of ``loss.backward()``: the model is
     a local or global variable there or in a caller, or an attribute of one (a trainer).
     """
-    yield from filter(None, map(module_of, frames))
+    # a module's truth is that of its __len__, which torch.compile's wrapper has and may refuse
+    yield from (module for frame in frames if (module := module_of(frame)) is not None)
     above = (frame for frame, _ in traceback.walk_stack(frames[0].f_back)) if frames and frames[0].f_back else ()
     for frame in (*frames, *above):  # the traceback's first frame is that of the guard
         if whose(frame.f_code.co_filename) in ("user", "library", "python"):

@@ -32,7 +32,7 @@ from bnguard._facts.models import SourceLine
 from bnguard._facts.norm_kinds import KINDS, place_of
 from bnguard._models.inputs import ExampleInputs
 from bnguard._models.layers import Call, Layer, find_layers, names_by_module, norms
-from bnguard._trace.copies import unwrap
+from bnguard._models.wrappers import module_named, unwrap
 from bnguard._trace.record import RecordedCall
 from bnguard._trace.run_forward import Trace
 from bnguard._trace.trace import Tracer
@@ -253,17 +253,17 @@ def find_by_retracing(error: BaseException, read: Classified, frames: Sequence[F
     call = _innermost_call(str(error), frames)
     if call is None or read.cause == "unknown" or isinstance(call.model, private.script_module_type()):
         return None
-    inner, prefix = unwrap(call.model)
+    inner = unwrap(call.model)
     trace = _trace(inner, call)
     recorded = [c for c in trace.calls if c.owner is not None]
     names = {id(m): n for m, n in names_by_module(trace.prepared.model).items()}
     failing = [c for c in recorded if _fails(c, read)]
     if not failing:
         fit = [c for c in recorded if read.shape in (None, c.call.shape)]
-        candidates = tuple(dict.fromkeys(prefix + names[id(c.owner)][0] for c in fit))
+        candidates = tuple(dict.fromkeys(names[id(c.owner)][0] for c in fit))
         return FailedLayer("retrace", call.model, candidates=candidates, shape=read.shape) if candidates else None
     first = failing[0]
-    layer = inner.get_submodule(names[id(first.owner)][0])
+    layer = module_named(inner, names[id(first.owner)][0])
     return FailedLayer("retrace", call.model, layer, traced=first.call)
 
 

@@ -140,6 +140,8 @@ class LoaderFact:
         epochs: the batches of its first epochs, where a sampler of the user's makes them differ; else empty.
         ordered: whether the order of the batches is known, and not drawn at random in every epoch.
         varies: whether the very sizes are drawn at random, so that the streams are those of one epoch of many.
+        borders: whether ``bnguard.repair`` can move the borders of its batches; not where the dataset, or another
+            library, cuts them.
 
     """
 
@@ -167,6 +169,7 @@ class LoaderFact:
     epochs: tuple[Runs, ...] = ()
     ordered: bool = True
     varies: bool = False
+    borders: bool = True
 
     @property
     def name_in_code(self) -> str:

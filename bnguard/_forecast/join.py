@@ -285,7 +285,7 @@ def _layers_put_into_training(model: TraceableModel, seen: ModelFact | None) -> 
     root = model.tracer.model
     if seen is None or not root.training:
         return
-    frozen = {model.prefix + x.name for x in model.tracer.layers if not x.module.training}
+    frozen = {x.name for x in model.tracer.layers if not x.module.training}
     put_back = [x for x in seen.layers if x.name in frozen and x.training]
     if put_back:
         yield (

@@ -111,7 +111,7 @@ class Outcomes:
         if self.world_size < 2:
             return set()
         counts = norms().counts_all_ranks
-        return {self.model.prefix + x.name for x in trace.prepared.layers if counts(x.module) and x.module.training}
+        return {x.name for x in trace.prepared.layers if counts(x.module) and x.module.training}
 
     def _ended(self, inputs: Inputs, trace: Trace, layers: Sequence[LayerFact], batch_size: int) -> SizeFact:
         """Judge a forward that raised by itself: within a normalisation layer, or elsewhere."""

@@ -20,6 +20,7 @@ from torch import nn
 
 from bnguard._facts.models import SourceLine
 from bnguard._models.layers import norms
+from bnguard._models.wrappers import module_named
 from bnguard._untouched import replaced
 from bnguard._usercode import display_path, whose
 
@@ -108,7 +109,7 @@ def assignment_line(root: nn.Module, name: str) -> SourceLine | None:
 
 def _at(root: nn.Module, parts: Sequence[str]) -> nn.Module | None:
     try:
-        return root.get_submodule(".".join(parts))
+        return module_named(root, ".".join(parts))
     except (AttributeError, RuntimeError):  # RuntimeError: TorchScript modules refuse to be asked
         return None
 

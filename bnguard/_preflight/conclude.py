@@ -7,26 +7,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
-from torch.utils.data import DataLoader
 
-from bnguard._audit_loader.live import LiveRequest, audit_live
-from bnguard._audit_loader.plan import Setup
 from bnguard._diagnose.classify import classify
 from bnguard._diagnose.diagnose import find_failure
-from bnguard._errors import BnguardError
 from bnguard._facts.diagnosis import Diagnosis, headline
 from bnguard._facts.findings import Finding, Report, Severity
 from bnguard._facts.forecasts import ForecastFact, SizeFact
-from bnguard._facts.loaders import LoaderFact, Suggestion
-from bnguard._facts.models import Mode
+from bnguard._facts.loaders import LoaderFact
 from bnguard._forecast.join import Feed, foresee
 from bnguard._forecast.report import Forecast, report_on
 from bnguard._models.layers import find_layers
-from bnguard._preflight.batches import counted
 from bnguard._preflight.naming import Names, loader_names, model_names
 from bnguard._preflight.passes import Pass, SeenLoader
 from bnguard._preflight.recorder import Call, Recorder, Use, World
+from bnguard._preflight.seen_loaders import Audit, audit
 from bnguard._rules.runtime import of_failure
 from bnguard._trace.models import open_live_model
 from bnguard._untouched import untouched_process
@@ -36,9 +30,6 @@ NO_LOADER = "(no DataLoader)"
 """What stands for the loader where a script cuts its batches itself."""
 
 GATHERED = "its rows are gathered from batches, not all of which could be run within the time"
-
-MOST_SECONDS = 30.0
-"""A stream that stopped half-way is read anew for no longer than this, to say how many steps its epoch has."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +67,8 @@ def report(recorder: Recorder, names: Names, failed: Failed | None) -> Report:
     found = _calmed(
         report_on(
             forecasts,
-            [fact for facts, _ in audits.values() for fact in facts],
-            [way for _, ways in audits.values() for way in ways],
+            [found.fact for found in audits.values()],
+            [way for found in audits.values() for way in found.suggestions],
             "preflight",
             torch=torch.__version__,
         )
@@ -121,7 +112,7 @@ class _Told:
 
     def fact(self, use: Use) -> ForecastFact | None:
         """Return what was seen of a use; None where the script stopped before it was through."""
-        steps = None if use.loader is None else use.loader.passes[0].steps
+        steps = None if use.loader is None else use.loader.longest.steps
         fact = ForecastFact(
             self.models[use.model],
             self.loader(use),
@@ -198,28 +189,16 @@ class _Told:
 
     # ----------------------------------------------------------------------------- loaders and shapes
 
-    def audit(self, record: SeenLoader) -> tuple[Sequence[LoaderFact], Sequence[Suggestion]] | None:
-        """Return what is known of a loader's batches by law, or else by what it has given."""
-        if record.incomplete:
-            return None
-        trains = any(u.mode == "train" for u in self.recorder.uses if u.loader is record)
-        replicas = max((_replicas(u.model) for u in self.recorder.uses if u.loader is record), default=1)
-        mode: Mode = "train" if trains else "eval"
-        request = LiveRequest(
-            Setup(1, replicas=replicas), (self.loaders[record],), (), mode, variable=self.names.variable(record.loader)
-        )
-        try:
-            found = audit_live(_stand_in(record) or record.loader, request)
-        except BnguardError:
-            return None
-        return found.loaders, found.suggestions
+    def audit(self, record: SeenLoader) -> Audit | None:
+        """Return what is known of a loader's batches."""
+        return audit(record, self.recorder.uses, self.loaders[record], self.names.variable(record.loader))
 
-    def forecast(self, use: Use, audit: tuple[Sequence[LoaderFact], Sequence[Suggestion]] | None) -> Forecast | None:
+    def forecast(self, use: Use, audit: Audit | None) -> Forecast | None:
         """Join what was seen of a use with what its shapes say."""
         seen = self.fact(use)
         if seen is None:
             return None
-        foreseen = None if audit is None else _foreseen(use, audit[0][0], seen.model)
+        foreseen = None if audit is None else _foreseen(use, audit.fact, seen.model)
         if foreseen is None:
             return Forecast(seen, None, two_hold=seen.at is None or seen.at.cause == "one-value")
         fact = _joined(seen, foreseen.fact)
@@ -314,25 +293,6 @@ def _joined(seen: ForecastFact, foreseen: ForecastFact) -> ForecastFact:
     if seen.stops is False and foreseen.stops is False:
         return replace(seen, sizes=foreseen.sizes or seen.sizes, steps=seen.steps or foreseen.steps, notes=notes)
     return replace(seen, notes=notes)
-
-
-def _stand_in(record: SeenLoader) -> DataLoader[Any] | None:
-    """Return a loader that has the sizes of the first epoch by law, where only fetching its batches has told them."""
-    run = record.passes[0]
-    sizes = run.fetched_sizes()
-    if sizes is None and run.is_stream and not run.all_read:
-        sizes = counted(record.loader, min(run.clock.settings.budget, MOST_SECONDS))
-    if sizes is None:
-        return None
-    batches, first = [], 0
-    for size in sizes:
-        batches.append(list(range(first, first + size)))
-        first += size
-    return DataLoader(range(first), batch_sampler=batches)  # type: ignore[arg-type] # a range is a dataset
-
-
-def _replicas(model: nn.Module) -> int:
-    return max(1, len(model.device_ids)) if isinstance(model, nn.DataParallel) else 1
 
 
 def _calmed(found: Report) -> Report:

@@ -18,8 +18,8 @@ MOST_NAMES = 2000
 """A scope or object with more names than this is not searched."""
 
 
-WRAPPED = ("module", private.COMPILED, "base_dataloader", "dataloader", "loader")
-"""Attributes under which wrappers keep what they wrap: its name is the wrapper's."""
+WRAPPED = ("module", private.COMPILED, "base_dataloader", "dataloader", "loader", "pipeline")
+"""Attributes under which wrappers keep what they wrap, webdataset's as the first stage: its name is the wrapper's."""
 
 
 MOST_LOOKS = 64
@@ -88,7 +88,8 @@ def _attributes(value: object) -> Iterator[tuple[str, object]]:
     if isinstance(value, nn.Module):
         yield from value.named_children()
     elif not isinstance(value, (type, ModuleType)) and isinstance(inside := getattr(value, "__dict__", None), dict):
-        yield from ((n, v) for n, v in list(inside.items())[:MOST_NAMES] if not n.startswith("_") or n in WRAPPED)
+        held = [(n, v) for n, v in list(inside.items())[:MOST_NAMES] if not n.startswith("_") or n in WRAPPED]
+        yield from ((n, v[0] if n == "pipeline" and isinstance(v, list) and v else v) for n, v in held)
 
 
 def _held(name: str, value: object) -> Iterator[tuple[str, object]]:

@@ -63,6 +63,34 @@ class Settings:
         return cls(**values | {"stand_ins": StandIns.of(values["stand_ins"])})
 
 
+class Clock:
+    """The time for looking further; it runs from the first batch or forward on."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._began: float | None = None
+
+    def begin(self) -> None:
+        """Start the clock, once."""
+        if self._began is None:
+            self._began = time.monotonic()
+
+    @property
+    def spent(self) -> float:
+        """Seconds since it began."""
+        return 0.0 if self._began is None else time.monotonic() - self._began
+
+    @property
+    def over(self) -> bool:
+        """Whether the budget is used."""
+        return self.spent > self.settings.budget
+
+    @property
+    def late(self) -> bool:
+        """Whether all must end now."""
+        return time.time() > self.settings.deadline
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What one process came to.

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from statistics import median
 from typing import Any, Literal
 from weakref import ReferenceType, ref
@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate, defau
 from bnguard import _private_torch as private
 from bnguard._facts.models import SourceLine
 from bnguard._preflight.batches import MOST_TENSORS, Kind, batch_size_of, storage_of, tensors_in
-from bnguard._preflight.outcome import Settings
+from bnguard._preflight.loops.limits import Limit
+from bnguard._preflight.outcome import Clock
 
 SHARE = 0.5
 """Of the budget, which epochs that are run as they are may take together: what a script does is best seen so."""
@@ -37,34 +38,6 @@ MOST_SECONDS_OF_INDICES = 10.0
 
 Way = Literal["indices", "fetched", "whole"]
 """How batches are left out: by their indices, after they were fetched and looked at, or not at all."""
-
-
-class Clock:
-    """The time for looking further; it runs from the first batch or forward on."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self._began: float | None = None
-
-    def begin(self) -> None:
-        """Start the clock, once."""
-        if self._began is None:
-            self._began = time.monotonic()
-
-    @property
-    def spent(self) -> float:
-        """Seconds since it began."""
-        return 0.0 if self._began is None else time.monotonic() - self._began
-
-    @property
-    def over(self) -> bool:
-        """Whether the budget is used."""
-        return self.spent > self.settings.budget
-
-    @property
-    def late(self) -> bool:
-        """Whether all must end now."""
-        return time.time() > self.settings.deadline
 
 
 @dataclass(eq=False)
@@ -99,6 +72,17 @@ class Batch:
         """Whether one of these storages is that of one of its tensors."""
         return any(key in keys and alive() is not None for key, alive in self.memory)
 
+    def look_for_regrouping(self, tensors: list[Tensor]) -> None:
+        """Note it where a model that gets these, not in this batch's memory, gets batches that were cut anew."""
+        run, asked = self.run, self.run.asks - self.run.used
+        several = asked > (1 if run.used else 2) and run.thread == threading.get_ident()  # one may be fetched ahead
+        run.used = run.asks
+        rows = {len(tensors), *(int(t.shape[0]) for t in tensors if t.dim())}
+        odd = self.size and not any(n > 1 and not (n % self.size and self.size % n) for n in rows)
+        if several or (odd and all(self.size not in t.shape[:2] for t in tensors)):
+            run.record.rows = "the model gets other batches than the loader gives"
+            run.record.incomplete = run.record.incomplete or run.left_out > 0
+
 
 @dataclass(eq=False)
 class SeenLoader:
@@ -126,6 +110,11 @@ class SeenLoader:
     batch_type: type = object
 
     @property
+    def longest(self) -> Pass:
+        """The pass of which the most batches would be taken: a trainer may look at a few first."""
+        return max(self.passes, key=lambda p: p.steps or 0)
+
+    @property
     def left_out(self) -> int:
         """How many batches were left out in all passes."""
         return sum(p.left_out for p in self.passes)
@@ -141,6 +130,7 @@ class Pass:
 
     Attributes:
         record: the loader's.
+        limit: how many batches a trainer takes of it, None where it takes all.
         way: how batches are left out.
         sizes: of all batches of the true epoch that are known so far, in their order.
         all_read: whether that is all of them.
@@ -152,17 +142,20 @@ class Pass:
         gathers: whether the script keeps rows of the batches.
         unproved: why what was left out may matter.
         asks: how often the script has asked for a batch.
+        used: that number at the last forward whose arguments were not the batch's own memory.
         ahead: how many batches more than it uses it has asked for.
         thread: that asks.
 
     """
 
-    def __init__(self, record: SeenLoader, clock: Clock) -> None:
+    def __init__(self, record: SeenLoader, clock: Clock, limit: Limit | None = None) -> None:
+        length = _length(record.loader)
         self.record = record
+        self.limit = None if limit is None or (length is not None and limit.batches >= length) else limit
         self.clock = clock
         self.number = len(record.passes) + 1
         self.way, self._why = way_of(record.loader)
-        self.expected = _length(record.loader)
+        self.expected = length if self.limit is None or length is None else self.limit.batches
         self.sizes: list[int | None] = []
         self.all_read = False
         self.given: list[Batch] = []
@@ -172,7 +165,7 @@ class Pass:
         self.counts: str | None = None
         self.gathers = False
         self.unproved: str | None = None
-        self.asks = 0
+        self.asks = self.used = 0
         self.ahead: int | None = None
         self.thread = 0
         self._began = time.monotonic()
@@ -248,6 +241,7 @@ class Pass:
 
     def choose(self, batches: Iterator[Any]) -> Iterator[Any]:
         """Yield the indices of the batches that are given, of those that the loader's sampler yields."""
+        batches = batches if self.limit is None else islice(batches, self.limit.batches)
         for indices in batches:
             self.sizes.append(_count(indices))
             if self.enough(len(self._chosen)) and (self.way == "indices" or self._in_a_hurry()):
@@ -301,7 +295,9 @@ class Pass:
         """
         while True:
             try:
-                found = self._place(fetch())
+                found = self._place(
+                    fetch() if self.limit is None or self._fetched < self.limit.batches else next(iter(()))
+                )
             except StopIteration:
                 self.all_read = self.all_read or self.is_stream
                 if self._held is not None:

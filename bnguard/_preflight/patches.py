@@ -22,12 +22,12 @@ from torch.utils.data import DataLoader
 from bnguard import _private_torch as private
 from bnguard._errors import BnguardError
 from bnguard._facts.models import SourceLine
+from bnguard._models.wrappers import unwrap
 from bnguard._preflight import outcome
 from bnguard._preflight.batches import Enumerate
 from bnguard._preflight.outcome import Settings, Stop
 from bnguard._preflight.passes import Pass, SeenLoader
 from bnguard._preflight.recorder import Call, Recorder
-from bnguard._trace.copies import unwrap
 from bnguard._usercode import display_path, whose
 
 NOT_TRAINING = ("torch.utils.data", "multiprocessing", "concurrent", "joblib", "loky")
@@ -235,7 +235,7 @@ def _leads_elsewhere(module: nn.Module) -> bool:
 
     Such a trainer replaces the forward of the module for one call; what the method then calls is what counts.
     """
-    inner, _ = unwrap(module)
+    inner = unwrap(module)
     return "forward" in vars(inner) and hasattr(inner, "training_step")
 
 

@@ -20,8 +20,8 @@ from bnguard import _private_torch as private
 from bnguard._facts.models import Mode, SourceLine
 from bnguard._preflight import loops
 from bnguard._preflight.batches import Enumerate, Kind, Recipe, recipe_of, storage_of, tensors_in
-from bnguard._preflight.outcome import MOST_REFUSALS, Settings, Stop
-from bnguard._preflight.passes import Batch, Clock, Pass, SeenLoader
+from bnguard._preflight.outcome import MOST_REFUSALS, Clock, Settings, Stop
+from bnguard._preflight.passes import Batch, Pass, SeenLoader
 from bnguard._ranks import rank_and_world_size
 
 MOST_RECIPES = 16
@@ -207,7 +207,7 @@ class Recorder:
             alike = [s for s in self.loaders if s is record or (s.source is not None and s.source == record.source)]
             if self.clock.over and self.trained and any(p.given for s in alike for p in s.passes):
                 self.stop("the time for looking further was used (--budget)")
-        return Pass(record, self.clock)
+        return Pass(record, self.clock, loops.limit_of(loader, sys._getframe(1)))
 
     def asked(self, run: Pass, iterator: object) -> None:
         """Note that a batch is asked for, or stop where that would go on for ever."""
@@ -284,13 +284,7 @@ class Recorder:
         self._since_asked += 1
         if self._since_asked > MOST_FORWARDS and self.clock.over:
             self.stop("the time for looking further was used (--budget)")
-        batch = feeding(tensors, self.loaders)
-        if batch is not None and self._looking:
-            self._calling = batch.run.record
-            if self._chosen_rows & {storage_of(t) for t in tensors}:
-                self._calling.rows = "the data decide how many rows the model gets (a mask in the loop?)"
-        if batch is not None and batch.run.only_gathers and not batch.holds({storage_of(t) for t in tensors}):
-            batch = None  # these rows are what the script has made of all of its batches
+        batch = self._fed_by(tensors)
         use = self._use(model, batch)
         use.calls += 1
         use.incomplete = (batch is None and model.training and self.rows_are_missing) or (
@@ -299,7 +293,7 @@ class Recorder:
         self.clock.begin()
         if torch.is_grad_enabled() and model.training and any(p.requires_grad for p in model.parameters()):
             self.trained = use.trains = True
-            self._see_world()
+            self.world = World(*rank_and_world_size()) if self.world.rank is None else self.world
         if batch is None:
             self._stop_without_loader()
         leading = next((int(t.shape[0]) for t in tensors if t.dim()), 0)
@@ -308,6 +302,21 @@ class Recorder:
         self._keep(use, batch, args, kwargs)
         self.latest = Call(use, batch, size, step, tuple(tuple(t.shape) for t in tensors))
         return self.latest
+
+    def _fed_by(self, tensors: list[Tensor]) -> Batch | None:
+        """Return the batch that a forward is given, and note where its rows need not be those of the batch."""
+        batch, memory = feeding(tensors, self.loaders), {storage_of(t) for t in tensors}
+        if batch is None:
+            return None
+        run = batch.run
+        if self._looking:
+            self._calling = run.record
+            if self._chosen_rows & memory:
+                run.record.rows = "the data decide how many rows the model gets (a mask in the loop?)"
+        if batch.holds(memory):
+            return batch
+        batch.look_for_regrouping(tensors)
+        return None if run.only_gathers else batch  # all of it was kept before: these rows are what became of it
 
     def _stop_without_loader(self) -> None:
         if self.clock.over and not any(s.passes for s in self.loaders):
@@ -349,10 +358,6 @@ class Recorder:
             self._check_time()
             self._steps += 1
             self.trained = self.trained or bool(self.uses)
-
-    def _see_world(self) -> None:
-        if self.world.rank is None:
-            self.world = World(*rank_and_world_size())
 
 
 def flags(model: nn.Module) -> dict[nn.Module, bool]:

@@ -68,7 +68,7 @@ def _per_rank(fact: LoaderFact) -> int:
 def arithmetic_of(fact: LoaderFact) -> str:
     """Return the arithmetic behind a tail of one, where there is one batch size."""
     if not fact.batch_size or fact.batch_size == 1 or fact.samples is None:
-        return "as the batch sampler yields it"
+        return "as the batch sampler yields it" if fact.borders else "as the dataset yields it"
     if fact.divided:
         return f"{fact.samples:,} samples in batches of {fact.batch_size:,} for all ranks together"
     samples = _per_rank(fact)

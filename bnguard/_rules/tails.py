@@ -53,6 +53,8 @@ def _for_a_tail(fact: LoaderFact) -> tuple[Advice, ...]:
     if len({s.ranks for s in fact.streams}) > 1:
         does = "choose a batch size that leaves no lone sample, or let the last round be filled up"
         return (remedies.BATCH_SIZE.for_case(does, price=""),)
+    if not fact.borders:
+        return (remedies.OWN_BATCHES.for_case() if fact.batch_size is None else remedies.BATCH_SIZE.for_case(),)
     return (remedies.MERGE_TAIL.for_case(name=fact.name_in_code),)
 
 
@@ -88,7 +90,7 @@ def _check_small_tail(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
             unstable = "if the last step of an epoch is unstable"
             balance = remedies.BALANCE.for_case(f"balance the batches {unstable}", name=fact.name_in_code)
             other = remedies.BATCH_SIZE.for_case(f"choose another batch size {unstable}", price="")
-            yield finding_of(fact, rule, cause, other if fact.workers else balance)
+            yield finding_of(fact, rule, cause, other if fact.workers or not fact.borders else balance)
             return
 
 
@@ -113,7 +115,13 @@ RULES: list[Rule] = [
         others each time. It yields no batch at all when n < batch_size, and it does not help when batch_size is 1.
         """,
         needs="loader",
-        remedies=(remedies.MERGE_TAIL, remedies.BALANCE, remedies.BATCH_SIZE, remedies.DROP_LAST),
+        remedies=(
+            remedies.MERGE_TAIL,
+            remedies.BALANCE,
+            remedies.BATCH_SIZE,
+            remedies.OWN_BATCHES,
+            remedies.DROP_LAST,
+        ),
         headline="a batch of one sample comes in training",
         headline_at="a batch of one sample comes at step {step} of {steps}",
         example=Example(

@@ -49,9 +49,18 @@ def copy_for_trace(model: nn.Module, storage: Storage) -> nn.Module:
     given = dict(_tensors(model, storage))
     copied, memo = _copied(model, given, storage)
     bind_to_copies(memo, lambda other: dict(_tensors(other, storage)))
-    for module in copied.modules():
+    for module in list(copied.modules()):
         _drop_own_hooks(module)
+        _as_written(module)
     return copied
+
+
+def _as_written(module: nn.Module) -> None:
+    """Put what torch.compile has compiled in the wrapper's place: compiled code goes on calling the original."""
+    for name, child in module.named_children():
+        written = private.compiled_original(child)
+        if written is not None:
+            setattr(module, name, written)
 
 
 def _tensors(model: nn.Module, storage: Storage) -> Iterator[tuple[int, Any]]:
@@ -192,16 +201,3 @@ def without_ranks(modules: Iterable[nn.Module]) -> None:
     for module in modules:
         if isinstance(module, nn.SyncBatchNorm):
             module.forward = MethodType(alone, module)  # type: ignore[method-assign]
-
-
-def unwrap(model: nn.Module) -> tuple[nn.Module, str]:
-    """Return the model inside DataParallel, DistributedDataParallel or torch.compile, and its name prefix."""
-    prefix = ""
-    while True:
-        inner: object = private.compiled_original(model)
-        step = f"{private.COMPILED}."
-        if inner is None and isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            inner, step = model.module, "module."
-        if not isinstance(inner, nn.Module):
-            return model, prefix
-        model, prefix = inner, prefix + step

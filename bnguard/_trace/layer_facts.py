@@ -20,7 +20,6 @@ from bnguard._trace.run_forward import Trace
 
 def layer_facts(
     trace: Trace,
-    prefix: str,
     sources: Mapping[str, SourceLine | None],
     statistics: Mapping[str, StatisticsFact | None],
 ) -> tuple[LayerFact, ...]:
@@ -28,8 +27,7 @@ def layer_facts(
 
     Args:
         trace: one forward.
-        prefix: what stands before each name, such as ``module.`` for a DataParallel model.
-        sources: creation lines by layer name (without the prefix).
+        sources: creation lines by layer name.
         statistics: contents of the running statistics by layer name.
 
     """
@@ -40,7 +38,7 @@ def layer_facts(
         _fact(layer, by_owner.pop(id(layer.module), []), trace, sources, statistics) for layer in trace.prepared.layers
     ]
     facts += [_functional(calls, trace.prepared.names) for calls in by_owner.values()]
-    return tuple(replace(f, name=prefix + f.name, aliases=tuple(prefix + a for a in f.aliases)) for f in facts)
+    return tuple(facts)
 
 
 _GRAVEST: tuple[Verdict, ...] = (

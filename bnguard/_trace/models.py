@@ -20,7 +20,7 @@ from bnguard._models.inputs import Inputs, declared_inputs
 from bnguard._models.layers import running_statistics
 from bnguard._models.named import Built
 from bnguard._models.origin import Origins, assignment_line
-from bnguard._trace.copies import unwrap
+from bnguard._models.wrappers import unwrap
 from bnguard._trace.layer_facts import layer_facts, of_all_draws, statistics_fact
 from bnguard._trace.run_forward import PreparedModel, Trace
 from bnguard._trace.trace import Progress, Tracer
@@ -33,7 +33,6 @@ class TraceableModel:
     Attributes:
         target: what the report calls it.
         subject: runs it, or a copy of it.
-        prefix: before each layer's name, such as ``module.`` for a DataParallel model.
         namespace: of the user's file; empty for a live model.
         origins: which line created each layer, as recorded while it was built.
         statistics: what the running statistics of a live model hold, by layer.
@@ -43,7 +42,6 @@ class TraceableModel:
 
     target: str
     tracer: Tracer
-    prefix: str = ""
     namespace: Mapping[str, Any] = field(default_factory=dict)
     origins: Origins = field(default_factory=Origins)
     statistics: Mapping[str, StatisticsFact | None] = field(default_factory=dict)
@@ -57,13 +55,13 @@ class TraceableModel:
             for layer in self.tracer.layers:
                 self._lines[layer.name] = self.origins.find(layer.module) or assignment_line(model, layer.name)
         if trace.layer_facts is None:
-            each = [layer_facts(t, self.prefix, self._lines, self.statistics) for t in (trace, *trace.draws)]
+            each = [layer_facts(t, self._lines, self.statistics) for t in (trace, *trace.draws)]
             trace.layer_facts = of_all_draws(each[0], each[1:])
         return trace.layer_facts
 
     def refusing(self, trace: Trace) -> str | None:
         """Return the name of the normalisation layer within which the trace's error was raised, if it was in one."""
-        return None if trace.failed_in is None else self.prefix + trace.prepared.names[id(trace.failed_in)]
+        return None if trace.failed_in is None else trace.prepared.names[id(trace.failed_in)]
 
 
 def check_device(device: str) -> None:
@@ -110,17 +108,17 @@ def open_models(
 
 def open_live_model(model: nn.Module, mode: Mode | None, device: str) -> TraceableModel:
     """Open a model that the caller holds."""
-    inner, prefix = unwrap(model)
+    inner = unwrap(model)
     tracer = Tracer(inner, owned=False, mode=mode, device=device)
     statistics = {x.name: _statistics(x.module) for x in tracer.layers}
-    return TraceableModel(type(inner).__name__, tracer, prefix, statistics=statistics)
+    return TraceableModel(type(inner).__name__, tracer, statistics=statistics)
 
 
 def _open_built_model(built: Built, mode: Mode | None, device: str) -> TraceableModel:
-    inner, prefix = unwrap(built.model)
-    tracer = Tracer(inner, owned=True, mode=mode, device=device, rebuild=lambda: unwrap(built.rebuild())[0])
+    inner = unwrap(built.model)
+    tracer = Tracer(inner, owned=True, mode=mode, device=device, rebuild=lambda: unwrap(built.rebuild()))
     origins = built.construction.origins
-    return TraceableModel(built.target, tracer, prefix, built.namespace, origins, notes=tuple(_notes(built)))
+    return TraceableModel(built.target, tracer, built.namespace, origins, notes=tuple(_notes(built)))
 
 
 def _statistics(module: nn.Module) -> StatisticsFact | None:

@@ -193,6 +193,8 @@ def run_forward(
     scripted = ScriptedCalls(prepared.layers) if compiled else None
     drew = False
     with ExitStack() as stack:
+        if any(private.compiled_original(m) is not None for m, _ in prepared.flags):
+            stack.enter_context(private.compiled_code_runs_eagerly())  # what is compiled hides whose call it is
         for context in (quiet(), paused_gc(), random_states_kept(), model_kept(prepared.model)):
             stack.enter_context(context)
         stack.enter_context(torch.set_grad_enabled(prepared.model.training))

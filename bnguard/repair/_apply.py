@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from bnguard._errors import BnguardError, RepairError, TargetError, UsageError, 
 from bnguard._facts.models import LayerFact, ModelFact
 from bnguard._facts.norm_kinds import BATCH
 from bnguard._models.layers import Layer, find_layers
+from bnguard._models.wrappers import module_named
 from bnguard._remedies import KEEP_BATCH_DIMENSION, MERGE_TAIL
 from bnguard._scan.scanner import scan
 
@@ -155,15 +157,22 @@ def _matching(layers: list[Layer], only: Only) -> list[Layer]:
         if not chosen:
             raise UsageError("only() chose no BatchNorm layer", hint=f"the first is called {layers[0].name!r}")
         return chosen
-    patterns = [only] if isinstance(only, str) else list(only or ())
+    names = [name for x in layers for name in x.names]
+    patterns = [_without_wrappers(p, names) for p in ([only] if isinstance(only, str) else list(only or ()))]
     if not patterns:
         raise UsageError("only names no layer", hint="leave it out to change all BatchNorm layers")
     for pattern in patterns:
-        if not any(_fits(name, pattern) for x in layers for name in x.names):
-            names = [name for x in layers for name in x.names]
+        if not any(_fits(name, pattern) for name in names):
             hint = did_you_mean(pattern, names) or f"the first is called {layers[0].name!r}"
             raise UsageError(f"only={pattern!r} matches no BatchNorm layer", hint=hint)
     return [x for x in layers if any(_fits(name, pattern) for name in x.names for pattern in patterns)]
+
+
+def _without_wrappers(pattern: str, names: Sequence[str]) -> str:
+    """Return the pattern; where it matches nothing, without the names of DataParallel's and torch.compile's parts."""
+    if any(_fits(name, pattern) for name in names):
+        return pattern
+    return re.sub(rf"\b(module|{private.COMPILED})\.", "", pattern)
 
 
 def _fits(name: str, pattern: str) -> bool:
@@ -250,6 +259,6 @@ def put(model: nn.Module, layer: Layer, new: nn.Module, undo: ExitStack) -> None
             raise RepairError(
                 f"the model is itself a {layer.type}, and nothing holds it", hint="give the model that it is part of"
             )
-        parent = model.get_submodule(above)
+        parent = module_named(model, above)
         undo.callback(setattr, parent, leaf, layer.module)
         setattr(parent, leaf, new)

@@ -5,16 +5,20 @@ They give indices alone, so any DataLoader takes them as ``batch_sampler=``.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import Any, ClassVar
 
+import torch
 from torch.utils.data import BatchSampler, IterableDataset, Sampler, get_worker_info
 
 from bnguard._audit_loader.follow import follow
 from bnguard._audit_loader.plan import batches
+from bnguard._audit_loader.sharding import is_from
 from bnguard._errors import RepairError, UsageError
 from bnguard._remedies import ALLOW_SINGLE_SAMPLE, MORE_SAMPLES
+from bnguard.repair import _lightning as lightning
 
 
 def too_few(samples: int, min_size: int, who: str = "the sampler yields") -> RepairError:
@@ -32,7 +36,7 @@ def too_few(samples: int, min_size: int, who: str = "the sampler yields") -> Rep
     return RepairError(message, hint=f"{MORE_SAMPLES.does}; or {ALLOW_SINGLE_SAMPLE.for_case().text}")
 
 
-def _merged(batches: Iterable[list[Any]], min_size: int, who: str = "the sampler yields") -> Iterator[list[Any]]:
+def _merged(batches: Iterable[Any], min_size: int, who: str = "the sampler yields") -> Iterator[Any]:
     """Yield the batches, each one under ``min_size`` joined to the batch before it (a first one to the next).
 
     One batch is held back, so that the last can still grow. No list of the caller's is changed.
@@ -41,17 +45,40 @@ def _merged(batches: Iterable[list[Any]], min_size: int, who: str = "the sampler
         RepairError: all batches together hold fewer samples than ``min_size``; ``who`` begins its message.
 
     """
-    held: list[Any] = []
-    for batch in batches:
-        if held and len(batch) >= min_size <= len(held):
+    held: Any = ()
+    for given in batches:
+        batch = given if hasattr(given, "__len__") else list(given)
+        if len(batch) >= min_size <= len(held):
             yield held
-            held = list(batch)
-        else:
-            held += batch
-    if held and len(held) < min_size:
+            held = _copied(batch)
+        elif len(batch):
+            held = _joined(held, batch) if len(held) else _copied(batch)
+    if 0 < len(held) < min_size:
         raise too_few(len(held), min_size, who)
-    if held:
+    if len(held):
         yield held
+
+
+def _is_array(batch: Any) -> bool:  # noqa: ANN401 - a list, an array or a tensor of indices
+    return is_from(batch, "numpy", "ndarray")
+
+
+def _copied(batch: Any) -> Any:  # noqa: ANN401 - see above
+    """Return a batch that its sampler may fill anew; an array stays one, for datasets that take whole batches."""
+    if isinstance(batch, torch.Tensor):
+        return batch.clone()
+    return batch.copy() if _is_array(batch) else list(batch)
+
+
+def _joined(held: Any, batch: Any) -> Any:  # noqa: ANN401 - see above
+    """Return one batch of two, of which the first may be changed: an array of two arrays of a kind, else a list."""
+    if isinstance(held, torch.Tensor) and isinstance(batch, torch.Tensor):
+        return torch.cat([held, batch])
+    if _is_array(held) and _is_array(batch):
+        return sys.modules["numpy"].concatenate([held, batch])
+    held = held if isinstance(held, list) else list(held)
+    held.extend(batch)
+    return held
 
 
 def check_min_size(min_size: int) -> None:
@@ -63,11 +90,6 @@ def check_min_size(min_size: int) -> None:
 def check_sizes(batch_size: object, min_size: int) -> None:
     """Raise unless batches of this size reach the minimum: no tail is to blame where all of them are too small."""
     check_min_size(min_size)
-    if batch_size is None:
-        raise RepairError(
-            "a batch sampler is built anew from its batch_size, and the batches of this one have no one size",
-            hint="under Lightning make the loader in train_dataloader(), or use Trainer(use_distributed_sampler=False)",
-        )
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < min_size:
         raise RepairError(
             f"batch_size is {batch_size}, and no batch may hold fewer than {min_size} samples",
@@ -82,8 +104,9 @@ def _number_of_batches(samples: int, size: int, tail: str, min_size: int) -> int
 class _TailBatchSampler(BatchSampler):
     """What both have in common: a sampler of indices, a batch size, a minimum.
 
-    ``batch_size`` is None, since the batches differ: Accelerate then passes them on whole, and nobody cuts them
-    to a size that they do not have. ``size`` is the batch size that was asked for.
+    Attributes:
+        size: the batch size that was asked for.
+
     """
 
     tail: ClassVar[str]
@@ -102,10 +125,15 @@ class _TailBatchSampler(BatchSampler):
         self.sampler = sampler
         self.size = batch_size
         self.min_size = min_size
-        self.batch_size = None  # type: ignore[assignment]
         self.drop_last = False
         if hasattr(sampler, "__len__") and 0 < len(sampler) < min_size:
             raise too_few(len(sampler), min_size)
+        lightning.note_arguments(self, sampler=sampler, batch_size=batch_size, drop_last=False, min_size=min_size)
+
+    @property
+    def batch_size(self) -> int | None:  # type: ignore[override]
+        """The batch size that was asked for; the batches differ from it, and whom that confuses is told None."""
+        return _for_reader(self.size)
 
     def __len__(self) -> int:
         """Return the number of batches; it follows the sampler's own length."""
@@ -115,6 +143,16 @@ class _TailBatchSampler(BatchSampler):
         """Tell the sampler which epoch begins, where it wants to know."""
         if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(epoch)
+
+
+def _for_reader(batch_size: int) -> int | None:
+    """Return the batch size for the function that reads it, two frames up.
+
+    Accelerate's ``BatchSamplerShard`` takes it for the size of every batch: it refills batches of another size, or
+    leaves them out. The batches of a sampler without one it passes on whole (``accelerate/data_loader.py``).
+    """
+    reader = sys._getframe(2).f_locals.get("self")
+    return None if is_from(reader, "accelerate", "BatchSamplerShard") else batch_size
 
 
 class MergeTailBatchSampler(_TailBatchSampler):
@@ -211,8 +249,15 @@ class MergedBatches(_OverBatches):
         super().__init__(batch_sampler, dataset)
         self.min_size = min_size
 
-    def _items(self, batches: Any) -> Iterator[list[Any]]:  # noqa: ANN401 - see above
+    def _items(self, batches: Any) -> Iterator[Any]:  # noqa: ANN401 - see above
         return _merged(batches, self.min_size)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the batch sampler has
+        """Pass on what others read of a batch sampler; not ``drop_last``, which says how to build it anew."""
+        if name not in ("sampler", "batch_size") or "batch_sampler" not in vars(self):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        value = getattr(self.batch_sampler, name)
+        return _for_reader(value) if name == "batch_size" else value
 
 
 class FlatIndices(_OverBatches):

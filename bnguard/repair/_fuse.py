@@ -18,8 +18,9 @@ from bnguard import _private_torch as private
 from bnguard._errors import InputError, RepairError
 from bnguard._models.inputs import Arguments, Inputs, SpecInputs, TensorSpec, as_recipe, map_tensors
 from bnguard._models.layers import WEIGHTED, Layer
+from bnguard._models.wrappers import module_named, unwrap
 from bnguard._scan.scanner import scan
-from bnguard._trace.copies import copy_for_trace, unwrap
+from bnguard._trace.copies import copy_for_trace
 from bnguard._untouched import untouched_process
 from bnguard._usercode import one_line
 from bnguard.repair._apply import Only, batch_norm_layers, label, lost_dimension, put
@@ -82,7 +83,7 @@ def fuse(
         RepairError: verification failed, or no layer could be folded.
 
     """
-    inner, _ = unwrap(model)
+    inner = unwrap(model)
     layers = batch_norm_layers(inner, only)
     copied = _copy(inner)
     if not layers:
@@ -156,7 +157,7 @@ def _find_pairs(
     running = copy_for_trace(model, "shared").eval()
     weighted = [(name, module) for name, module in model.named_modules() if isinstance(module, WEIGHTED)]
     original = {running.get_submodule(name): module for name, module in weighted}
-    norms = {layer: running.get_submodule(layer.name) for layer in layers}
+    norms = {layer: module_named(running, layer.name) for layer in layers}
     flow = _Flow(list(original), list(norms.values()))
     try:
         before = flow.run(running, _fresh(arguments))

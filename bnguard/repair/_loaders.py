@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -10,11 +11,13 @@ from torch.utils.data.distributed import DistributedSampler
 
 from bnguard import _private_torch as private
 from bnguard._audit_loader.follow import CannotCopyError, follow
+from bnguard._audit_loader.foreign import is_repeated, one_epoch
 from bnguard._audit_loader.one_loader import Inspection, inspect, law_of, yields_its_length
 from bnguard._audit_loader.plan import Setup
 from bnguard._audit_loader.sharding import make_plan
 from bnguard._errors import RepairError, TargetError
 from bnguard._ranks import rank_and_world_size
+from bnguard.repair import _lightning as lightning
 from bnguard.repair._batches import (
     BalancedBatchSampler,
     FlatIndices,
@@ -26,8 +29,9 @@ from bnguard.repair._batches import (
     same,
     too_few,
 )
+from bnguard.repair._holders import repaired_inside
 
-AnyLoader = TypeVar("AnyLoader", bound=DataLoader[Any])
+AnyLoader = TypeVar("AnyLoader")
 
 
 def merge_tail(loader: AnyLoader, min_size: int = 2, *, verify: bool = True) -> AnyLoader:
@@ -35,8 +39,9 @@ def merge_tail(loader: AnyLoader, min_size: int = 2, *, verify: bool = True) -> 
 
     Nothing is lost and nothing is repeated: an epoch shows every sample that the sampler yields, also where the loader
     was told ``drop_last=True``. Dataset, sampler, collate function, workers, pinning, generator and the subclass are
-    the same objects; as with every ``batch_sampler``, ``batch_size`` of the result is None. With a DistributedSampler
-    each rank merges its own tail, at the same step; go on calling ``loader.sampler.set_epoch``.
+    the same objects, and ``batch_size`` stays what was asked for. With a DistributedSampler each rank merges its own
+    tail, at the same step; go on calling ``loader.sampler.set_epoch``. Where Lightning or Accelerate will divide the
+    samples between ranks that are not there yet, each rank will merge its own tail as well.
 
     Of a ``batch_sampler`` of your own every small batch joins the one before it. The batches of an IterableDataset are
     made one ahead, in each worker; there ``len()`` knows of workers as little as torch's own.
@@ -46,7 +51,8 @@ def merge_tail(loader: AnyLoader, min_size: int = 2, *, verify: bool = True) -> 
     [9]
 
     Args:
-        loader: stays as it is. One that is safe already, and drops nothing, is returned itself.
+        loader: stays as it is. One that drops nothing and is safe already, on any number of ranks, is returned itself.
+            Of timm's PrefetchLoader, and of what Accelerate prepared for one process, the loader inside is repaired.
         min_size: the smallest batch, 2 or more.
         verify: audit the result, and raise if a smaller batch is still predicted.
 
@@ -68,7 +74,7 @@ def balance(loader: AnyLoader, min_size: int = 2, *, verify: bool = True) -> Any
     [5, 4]
 
     Args:
-        loader: stays as it is. One whose batches are even is returned itself.
+        loader: stays as it is. One whose batches are even, and safe on any number of ranks, is returned itself.
         min_size: the smallest batch, 2 or more.
         verify: audit the result, and raise if a smaller batch is still predicted.
 
@@ -84,62 +90,65 @@ def balance(loader: AnyLoader, min_size: int = 2, *, verify: bool = True) -> Any
 _AS_IT_IS = Inspection("loader", "train", Setup(batch_size=1))
 """What an audit of a live loader starts from; the loader itself says how it batches."""
 
+_MOST_RANKS = 4096
+"""Between so many ranks at most a loader is taken to be divided, by a framework that comes after the repair."""
+
 _Kind = type[MergeTailBatchSampler] | type[BalancedBatchSampler]
 
 
 def _repaired(loader: AnyLoader, kind: _Kind, min_size: int, verify: bool) -> AnyLoader:
     check_min_size(min_size)
-    _require_loader(loader)
-    if isinstance(loader.dataset, IterableDataset):
-        changed = _streamed(loader, kind, min_size)
-    else:
-        changed = _rebatched(loader, kind, min_size)
-    if verify and changed is not loader:
-        _verify(changed, min_size)
-    return changed
+
+    def repair(inner: DataLoader[Any]) -> DataLoader[Any]:
+        change = _streamed if isinstance(inner.dataset, IterableDataset) else _rebatched
+        changed = change(inner, kind, min_size)
+        if verify and changed is not inner:
+            _verify(changed, min_size)
+        return changed
+
+    repaired: AnyLoader = repaired_inside(loader, repair)
+    return repaired
 
 
-def _require_loader(loader: object) -> None:
-    if not isinstance(loader, DataLoader):
-        inner = next((n for n in ("loader", "dataloader") if isinstance(getattr(loader, n, None), DataLoader)), None)
-        where = f"repair the DataLoader in its .{inner} before it is wrapped" if inner else "give a DataLoader"
-        raise TargetError(f"a {type(loader).__name__} is no DataLoader", hint=where)
-    if type(loader).__module__.partition(".")[0] == "accelerate":
-        raise RepairError(
-            "this loader was prepared by Accelerate, which deals out its batches", hint="repair it before prepare()"
-        )
-
-
-def _rebatched(loader: AnyLoader, kind: _Kind, min_size: int) -> AnyLoader:
+def _rebatched(loader: DataLoader[Any], kind: _Kind, min_size: int) -> DataLoader[Any]:
     """Replace the batch sampler; the sampler below it stays."""
     place = "sampler" if loader.batch_sampler is None else "batch_sampler"
-    batches: Any = getattr(loader, place)
+    given: Any = getattr(loader, place)
+    batches = one_epoch(given)
     if place == "sampler" and not isinstance(batches, BatchSampler):
         raise _no_batches()
     law = law_of(batches)
     if law is None:
-        return _with(loader, place, _over_batches(batches, kind, min_size, loader.dataset))
-    if (law["tail"], law.get("min_size")) == (kind.tail, min_size) or _is_safe(loader, batches.sampler, kind, min_size):
+        changed = _over_batches(batches, kind, min_size, loader.dataset)
+    elif _is_done(law, kind, min_size) or _is_safe(loader, batches.sampler, kind, min_size):
         return loader
-    return _with(loader, place, kind(batches.sampler, law["batch_size"], min_size=min_size))
+    else:
+        changed = kind(batches.sampler, law["batch_size"], min_size=min_size)
+    if is_repeated(given):
+        repeated = copy.copy(given)
+        repeated.sampler = changed
+        changed = repeated
+    parts = {place: changed, "drop_last": False}
+    made: DataLoader[Any] = private.loader_with(loader, **parts)
+    lightning.name_arguments(made)
+    return made
 
 
-def _with(loader: AnyLoader, place: str, batches: object) -> AnyLoader:
-    changed: AnyLoader = private.loader_with(loader, **{place: batches, "batch_size": None, "drop_last": False})
-    return changed
+def _is_done(law: dict[str, Any], kind: _Kind, min_size: int) -> bool:
+    return (law["tail"], law.get("min_size")) == (kind.tail, min_size)
 
 
 def _no_batches() -> RepairError:
     return RepairError(
         "this loader makes no batches (batch_size=None): the dataset does, and only it can join them",
-        hint="give the loader a batch_size, or merge in the dataset",
+        hint="let the dataset yield samples (of webdataset, leave .batched(…) out) and give the loader a batch_size",
     )
 
 
 def _is_safe(loader: DataLoader[Any], sampler: Any, kind: _Kind, min_size: int) -> bool:  # noqa: ANN401
     """Whether it is certain, for every epoch and rank, that the repaired loader would give the same batches.
 
-    Where there are several ranks a framework may still divide the samples of a plain sampler between them.
+    A framework may still divide the samples of a plain sampler, between ranks that need not be there yet.
     """
     distributed = type(sampler) is DistributedSampler
     if not (yields_its_length(sampler) or distributed) or (rank_and_world_size()[1] > 1 and not distributed):
@@ -150,7 +159,15 @@ def _is_safe(loader: DataLoader[Any], sampler: Any, kind: _Kind, min_size: int) 
     wanted = found.setup._replace(drop_last=False, tail=kind.tail, min_size=min_size)
     sizes = make_plan(found.fact.samples, wanted).streams
     enough = all(size >= min_size for stream in sizes for size, _ in stream.batches)
-    return enough and sizes == make_plan(found.fact.samples, found.setup).streams
+    same = enough and sizes == make_plan(found.fact.samples, found.setup).streams
+    return same and (distributed or _is_safe_when_divided(found.fact.samples, found.setup, min_size))
+
+
+def _is_safe_when_divided(samples: int, setup: Setup, min_size: int) -> bool:
+    """Whether no batch is too small, or dropped, on any number of ranks that have enough samples for one batch each."""
+    ranks = range(2, min(samples // min_size, _MOST_RANKS) + 1)
+    tails = (-(-samples // world) % setup.batch_size for world in ranks)
+    return not any(0 < tail < min_size or (tail and setup.drop_last) for tail in tails)
 
 
 def _over_batches(batches: Any, kind: _Kind, min_size: int, dataset: object) -> Iterable[Any]:  # noqa: ANN401
@@ -174,7 +191,7 @@ def _over_batches(batches: Any, kind: _Kind, min_size: int, dataset: object) -> 
     return kind(FlatIndices(batches, dataset), size, min_size=min_size)
 
 
-def _streamed(loader: AnyLoader, kind: _Kind, min_size: int) -> AnyLoader:
+def _streamed(loader: DataLoader[Any], kind: _Kind, min_size: int) -> DataLoader[Any]:
     """Let the dataset make the batches, one ahead."""
     dataset: Any = loader.dataset
     if kind is BalancedBatchSampler:
@@ -194,7 +211,7 @@ def _streamed(loader: AnyLoader, kind: _Kind, min_size: int) -> AnyLoader:
     if length is not None and 0 < length < min_size:
         raise too_few(length, min_size, f"the {type(dataset).__name__} holds")
     stream = MergedStream(dataset, loader.batch_size, min_size, loader.collate_fn)
-    changed: AnyLoader = private.loader_with(
+    changed: DataLoader[Any] = private.loader_with(
         loader, dataset=stream, batch_size=None, batch_sampler=None, drop_last=False, collate_fn=same
     )
     return changed

@@ -303,7 +303,7 @@ def test_ranks_with_shares_of_their_own_give_one_report(shell: Shell, tmp_path: 
     report = json.loads(result.stdout)
     assert result.returncode == 1
     (forecast,) = report["forecasts"]
-    assert (forecast["rank"], forecast["step"], forecast["layer"]) == (1, 2, "module.1")
+    assert (forecast["rank"], forecast["step"], forecast["layer"]) == (1, 2, "1")
 
 
 @pytest.mark.parametrize(

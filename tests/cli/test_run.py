@@ -191,11 +191,11 @@ def test_two_ranks_give_one_report(shell: Shell, tmp_path: Path) -> None:
     result = shell(NET + code, *launch, "-m", "bnguard", "run", "train.py")
     assert result.returncode == 1
     assert result.stderr.count("(95% sure)") == 1
-    assert result.stderr.count("\nbnguard: module.bn1 (BatchNorm1d(4), built at train.py:9) failed") == 1
+    assert result.stderr.count("\nbnguard: bn1 (BatchNorm1d(4), built at train.py:9) failed") == 1
     ranks = [rank for rank in (0, 1) if f"process  rank {rank} of 2" in result.stderr]
     assert len(ranks) == 1
     others = [line for line in result.stderr.splitlines() if "failed here as well" in line]
-    second = f"bnguard: rank {1 - ranks[0]} of 2: module.bn1 failed here as well; the report is that of rank {ranks[0]}"
+    second = f"bnguard: rank {1 - ranks[0]} of 2: bn1 failed here as well; the report is that of rank {ranks[0]}"
     assert others in ([], [second])  # the launcher may end the second rank before it has said so
 
 

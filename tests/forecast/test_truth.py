@@ -345,7 +345,7 @@ def test_data_parallel_says_how_many_replicas_there_are():
     fact = one(parallel, {"n": 9, "batch_size": 9}, (3, 8, 8))
     assert (fact.replica, fact.batch_size, fact.layer) == (None, None, None)  # 3, 3, 3
     fact = one(parallel, {"n": 10, "batch_size": 10}, (3, 8, 8))
-    assert (fact.replica, fact.batch_size, fact.layer) == (3, 1, "module.5")  # 3, 3, 3, 1
+    assert (fact.replica, fact.batch_size, fact.layer) == (3, 1, "5")  # 3, 3, 3, 1
 
 
 def test_a_whole_batch_is_what_one_forward_gets():

@@ -146,12 +146,14 @@ def test_no_running_statistics_fail_in_eval_too() -> None:
 
 
 @pytest.mark.parametrize("wrapper", ["DataParallel", "compile"])
-def test_wrappers_keep_their_prefix(wrapper: str) -> None:
+def test_wrappers_add_no_name(wrapper: str) -> None:
     inner = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
     model = nn.DataParallel(inner) if wrapper == "DataParallel" else torch.compile(inner)
-    fact = scan(model)
-    assert fact.first_failure in dict(model.named_modules())
-    assert fact.first_failure == ("module.1" if wrapper == "DataParallel" else "_orig_mod.1")
+    assert scan(model).first_failure == "1"
+    outer = nn.Sequential(model, nn.BatchNorm1d(4))
+    fact = scan(outer)
+    assert (fact.first_failure, [x.name for x in fact.layers]) == ("0.1", ["0.1", "1"])
+    assert outer[0] is model
 
 
 def test_a_layer_that_the_forward_passes_by_is_not_reached() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -155,8 +156,8 @@ def test_the_audit_knows_what_was_repaired():
 def test_a_loader_that_is_safe_is_returned_itself(fix):
     for loader in (
         DataLoader(range(16), batch_size=4, shuffle=True),
-        DataLoader(range(16), batch_size=4, drop_last=True),
         DataLoader(range(16), batch_size=4, sampler=DistributedSampler(range(16), 2, 1)),
+        DataLoader(range(16), batch_size=4, sampler=DistributedSampler(range(16), 2, 1), drop_last=True),
         DataLoader(range(16), batch_sampler=BatchSampler(RandomSampler(range(16)), 4, drop_last=False)),
         DataLoader(range(9), batch_size=4, sampler=WeightedRandomSampler(torch.ones(9), 8)),
         DataLoader(range(9), batch_size=4, sampler=SubsetRandomSampler([1, 2, 3, 4])),
@@ -164,7 +165,23 @@ def test_a_loader_that_is_safe_is_returned_itself(fix):
         assert fix(loader) is loader
     fixed = fix(DataLoader(range(17), batch_size=4))
     assert fix(fixed) is fixed
-    assert merge_tail(DataLoader(range(18), batch_size=4)).batch_size == 4  # a tail of two is no lone sample
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("n", "batch_size", "drop_last"), [(18, 4, False), (16, 4, True), (18, 8, False), (34, 4, False)]
+)
+def test_a_loader_that_ranks_would_make_unsafe_is_repaired_for_them(fix, n, batch_size, drop_last):
+    """A tail of two is no lone sample, but 18 samples are 9 on each of two ranks: Lightning divides them later."""
+    loader = DataLoader(range(n), batch_size=batch_size, drop_last=drop_last)
+    fixed = fix(loader)
+    assert fixed is not loader
+    assert samples(fixed) == samples(DataLoader(range(n)))
+    for world in range(2, n // 2 + 1):
+        sampler = DistributedSampler(range(n), world, 0, shuffle=False)
+        divided = type(fixed.batch_sampler)(sampler, fixed.batch_sampler.batch_size)
+        assert min(map(len, divided)) >= 2
+        assert sum(map(len, divided)) == len(sampler)
 
 
 def test_one_fix_can_follow_another():
@@ -183,7 +200,7 @@ def test_attributes_and_randomness_are_the_loaders_own():
     fixed = merge_tail(loader)
     for name in ("dataset", "collate_fn", "generator", "sampler", "pin_memory", "worker_init_fn", "my_note"):
         assert getattr(fixed, name) is getattr(loader, name)
-    assert (fixed.batch_size, fixed.drop_last, loader.batch_size) == (None, False, 4)
+    assert (fixed.batch_size, fixed.drop_last, loader.batch_size) == (4, False, 4)
     again = merge_tail(DataLoader(range(9), batch_size=4, collate_fn=collate))
     assert [b.tolist() for b in again] == [[0, 2, 4, 6], [8, 10, 12, 14, 16]]
 
@@ -219,6 +236,47 @@ def test_graphs_are_merged_too():
 def test_a_batch_sampler_given_as_sampler():
     loader = DataLoader(torch.arange(9), sampler=BatchSampler(range(9), 4, drop_last=False), batch_size=None)
     assert sizes(merge_tail(loader)) == [4, 5]
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_batches_of_indices_may_be_arrays(verify):
+    """A DataLoader takes a batch of indices as a list, an array, a tensor or a range."""
+    tensors, arrays = list(torch.arange(9).split(4)), [np.arange(4), np.arange(4, 8), np.array([8])]
+    for batches in (
+        tensors,
+        arrays,
+        [[0, 1, 2, 3], [4, 5, 6, 7], arrays[2]],
+        [[0, 1, 2, 3], arrays[1], tensors[2]],
+        [range(4), range(4, 8), range(8, 9)],
+        [(0, 1, 2, 3), (4, 5, 6, 7), (8,)],
+        [[0, 1, 2, 3], arrays[1], iter([8])],
+    ):
+        given_batches = [b if hasattr(b, "__len__") else list(b) for b in batches]
+        fixed = merge_tail(DataLoader(range(9), batch_sampler=given_batches), verify=verify)
+        assert [b.tolist() for b in fixed] == [[0, 1, 2, 3], [4, 5, 6, 7, 8]]
+    alone = merge_tail(DataLoader(range(9), batch_sampler=[np.array([1]), np.array([2])]), verify=verify)
+    assert [b.tolist() for b in alone] == [[1, 2]]
+    assert [len(b) for b in (*tensors, *arrays)] == [4, 4, 1] * 2
+
+
+def test_an_array_of_indices_stays_one_for_a_dataset_that_takes_whole_batches():
+    class Column(Dataset):
+        def __init__(self) -> None:
+            self.values = np.arange(9) * 2
+
+        def __len__(self) -> int:
+            return 9
+
+        def __getitem__(self, index):
+            assert isinstance(index, np.ndarray)
+            return self.values[index]
+
+        def __getitems__(self, indices):
+            return list(self.values[indices + 0])  # an array can do what a list cannot
+
+    arrays = [np.arange(4), np.arange(4, 8), np.array([8])]
+    fixed = merge_tail(DataLoader(Column(), batch_sampler=arrays))
+    assert [b.tolist() for b in fixed] == [[0, 2, 4, 6], [8, 10, 12, 14, 16]]
 
 
 def test_lists_of_batches_stay_as_they_are():
@@ -264,42 +322,6 @@ def test_counting_moves_no_random_state():
     assert random.getstate() == before
 
 
-def test_accelerate_deals_out_repaired_batches_whole():
-    data_loader = pytest.importorskip("accelerate.data_loader")
-    for make in (merge_tail, balance):
-        seen: list[int] = []
-        for rank in range(2):
-            fixed = make(DataLoader(range(33), batch_size=8))
-            shard = data_loader.BatchSamplerShard(fixed.batch_sampler, num_processes=2, process_index=rank)
-            got = list(shard)
-            assert min(map(len, got)) >= 2
-            seen += [i for b in got for i in b]
-        assert set(seen) == set(range(33))
-
-
-def test_lightning_puts_its_own_sampler_below(monkeypatch):
-    """Lightning builds the loader anew, with a DistributedSampler: 34 samples at batch size 4 are safe, 17 are not."""
-    pytest.importorskip("lightning")
-    from lightning.fabric.utilities.data import _replace_dunder_methods
-    from lightning.pytorch.utilities.data import _update_dataloader
-
-    def two_ranks(fix):
-        with monkeypatch.context() as patched:
-            patched.setattr(torch.distributed, "is_initialized", lambda: True)
-            patched.setattr(torch.distributed, "get_rank", lambda group=None: 0)
-            patched.setattr(torch.distributed, "get_world_size", lambda group=None: 2)
-            return fix(DataLoader(range(34), batch_size=4, shuffle=True))
-
-    sampler = DistributedSampler(range(34), 2, 0)
-    for fix, wanted in ((merge_tail, [4, 4, 4, 5]), (balance, [4, 4, 3, 3, 3])):
-        with _replace_dunder_methods(DataLoader, "dataset"), _replace_dunder_methods(BatchSampler):
-            loader = two_ranks(fix)  # as in a train_dataloader hook
-        assert sizes(_update_dataloader(loader, sampler)) == wanted
-        with pytest.raises(RepairError) as caught:
-            _update_dataloader(two_ranks(fix), sampler)
-        assert "train_dataloader()" in (caught.value.hint or "")
-
-
 # ------------------------------------------------------------------------------------------- bad input
 
 
@@ -328,20 +350,6 @@ def test_what_is_no_loader_is_told_so(fix):
     for wrong in (1, 0, 2.5, True):
         with pytest.raises(UsageError, match="min_size"):
             fix(DataLoader(range(9), batch_size=4), wrong)
-
-
-def test_wrapped_loaders_say_what_to_repair():
-    class Prefetch:
-        def __init__(self, loader) -> None:
-            self.loader = loader
-
-    with pytest.raises(TargetError) as caught:
-        merge_tail(Prefetch(DataLoader(range(9), batch_size=4)))
-    assert ".loader" in (caught.value.hint or "")
-    accelerate = pytest.importorskip("accelerate")
-    prepared = accelerate.Accelerator(cpu=True).prepare(DataLoader(range(9), batch_size=4))
-    with pytest.raises(RepairError, match="prepared by Accelerate"):
-        merge_tail(prepared)
 
 
 def test_balance_says_what_it_cannot_do():

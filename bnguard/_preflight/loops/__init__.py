@@ -2,5 +2,6 @@
 
 from bnguard._preflight.loops.counting import doubt
 from bnguard._preflight.loops.gathering import gathers
+from bnguard._preflight.loops.limits import limit_of
 
-__all__ = ["doubt", "gathers"]
+__all__ = ["doubt", "gathers", "limit_of"]

@@ -14,6 +14,11 @@ from typing import Any
 
 import torch
 
+from bnguard._private_torch.backward import in_backward as in_backward
+from bnguard._private_torch.backward import order_in_backward as order_in_backward
+from bnguard._private_torch.backward import saved_state as saved_state
+from bnguard._private_torch.backward import saved_value as saved_value
+
 FAKE_TENSOR_LOGGER = "torch._subclasses.fake_tensor"
 # The property of a DataLoader that each of its iterators draws its indices from.
 INDEX_SAMPLER = "_index_sampler"
@@ -202,8 +207,16 @@ def has_values(tensor: torch.Tensor) -> bool:
     return not tensor.is_meta and not (types is not None and isinstance(tensor, types[1]))
 
 
+def wrapped(module: torch.nn.Module) -> torch.nn.Module | None:
+    """Return what DataParallel, DistributedDataParallel or torch.compile has wrapped here, or None."""
+    inner: object = compiled_original(module)
+    if inner is None and isinstance(module, (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)):
+        inner = module.module
+    return inner if isinstance(inner, torch.nn.Module) else None
+
+
 def named_modules(module: torch.nn.Module, prefix: str = "") -> Iterator[tuple[str, torch.nn.Module]]:
-    """As ``module.named_modules(remove_duplicate=False)``, in a third of the time."""
+    """As ``module.named_modules(remove_duplicate=False)``, in a third of the time, and wrappers add no name."""
     if isinstance(module, script_module_type()):  # keeps its children elsewhere
         yield from module.named_modules(prefix=prefix, remove_duplicate=False)
         return
@@ -211,6 +224,10 @@ def named_modules(module: torch.nn.Module, prefix: str = "") -> Iterator[tuple[s
     while found:
         name, current = found.pop()
         yield name, current
+        inner = wrapped(current)
+        if inner is not None:
+            found.append((name, inner))
+            continue
         below = [(f"{name}.{n}" if name else n, m) for n, m in current._modules.items() if m is not None]
         found.extend(reversed(below))
 
@@ -232,57 +249,6 @@ def is_lazy(tensor: torch.Tensor) -> bool:
 
 
 # ------------------------------------------------------------------------------------ the graph of a backward
-
-
-def in_backward() -> bool:
-    """Whether this runs within a backward, as the forward that activation checkpointing repeats does."""
-    task = getattr(torch._C, "_current_graph_task_id", None)
-    return callable(task) and task() != -1
-
-
-def order_in_backward(node: Any) -> int:  # noqa: ANN401 - autograd nodes have no public type before 2.5
-    """Return the number by which the engine orders this node: the largest runs first."""
-    number = getattr(node, "_sequence_nr", None)
-    return int(number()) if callable(number) else -1
-
-
-def saved_state(node: Any) -> str | None:  # noqa: ANN401 - see above
-    """Say whether a node still has what it saved for its backward, without unpacking it.
-
-    Reading a saved tensor would run the hooks of activation checkpointing, and so the user's forward.
-    ``register_hooks`` looks first: it refuses a tensor that was freed, and one that has hooks.
-
-    Returns:
-        ``freed`` (the node has run), ``hooked`` or ``there`` (it has not), or None where it saved nothing.
-
-    """
-    for name in dir(node):
-        if not name.startswith("_raw_saved_"):
-            continue
-        try:
-            saved = getattr(node, name)
-            for one in saved if isinstance(saved, (tuple, list)) else [saved]:
-                one.register_hooks(_same, _same)
-                return "there"
-        except (RuntimeError, AttributeError, TypeError) as error:
-            refusal = str(error)
-            if "freed" in refusal or "second time" in refusal:
-                return "freed"
-            if "already been set" in refusal:
-                return "hooked"
-    return None
-
-
-def _same(value: Any) -> Any:  # noqa: ANN401 - whatever was saved
-    return value
-
-
-def saved_value(node: Any, name: str) -> Any:  # noqa: ANN401 - see above; a tensor or a number
-    """Return what a node saved under this name, or None."""
-    try:
-        return getattr(node, f"_saved_{name}", None)
-    except RuntimeError:
-        return None
 
 
 def default_device() -> torch.device | None:
@@ -314,12 +280,17 @@ def loader_with(loader: Any, **parts: Any) -> Any:  # noqa: ANN401 - a DataLoade
     """Return a DataLoader as this one, subclass and all its attributes included, with some parts replaced.
 
     The constructor of a subclass may want anything, and a DataLoader refuses new samplers after its construction.
-    So the copy is made below both. Iterators of persistent workers stay with the original.
+    So the copy is made below both. Iterators of persistent workers stay with the original; a subclass that has asked
+    for its own beforehand gets another one.
     """
     other = copy.copy(loader)
     vars(other).update(parts)
     if "_iterator" in vars(other):
         vars(other)["_iterator"] = None
+    begun: Any = getattr(torch.utils.data.dataloader, "_BaseDataLoaderIter", ())
+    for name, value in vars(loader).items():
+        if name != "_iterator" and isinstance(value, begun):
+            vars(other)[name] = torch.utils.data.DataLoader.__iter__(other)
     return other
 
 
