@@ -37,7 +37,8 @@ def read_declarations(config: str | Path | None = None) -> Declared:
         )
     _no_size_of_its_own(inner["models"], {fed for loader in loaders for fed in loader.feeds})
     select, ignore = (_codes(table, name, top.get(name, ())) for name in ("select", "ignore"))
-    return Declared(file, table.place, models, loaders, scripts, select, ignore, fail_on=top.get("fail-on", "error"))
+    fail_on, cuda = top.get("fail-on", "error"), top.get("cuda-stand-in", True)
+    return Declared(file, table.place, models, loaders, scripts, select, ignore, fail_on, cuda)
 
 
 def _header(table: Table) -> str:

@@ -104,6 +104,7 @@ class Declared:
         file: which file; paths in it are relative to its folder.
         place: its name and the dotted prefix of its keys, for messages.
         select: prefixes of codes to report; empty for all.
+        cuda_stand_in: whether the CPU may stand in for CUDA.
 
     """
 
@@ -115,6 +116,7 @@ class Declared:
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     fail_on: str = "error"
+    cuda_stand_in: bool = True
 
     @property
     def folder(self) -> Path:
@@ -202,6 +204,7 @@ TOP = {
     "select": TEXTS,
     "ignore": TEXTS,
     "fail-on": one_of(*FAIL_ON),
+    "cuda-stand-in": _SWITCH,
 }
 
 MODEL = {

@@ -27,7 +27,7 @@ class Job:
     """A model with the loaders that feed it, or a loader that feeds none, or a script; ``entry`` gets the blame.
 
     ``audits`` are of the loaders that are given by numbers, by their entry's name; ``label`` is what a script's lines
-    begin with where several run at once.
+    begin with where several run at once; ``cuda_stand_in`` says whether the CPU may stand in for CUDA.
     """
 
     entry: str
@@ -36,6 +36,7 @@ class Job:
     script: ScriptEntry | None = None
     audits: Mapping[str, Audit] = field(default_factory=dict)
     label: str | None = None
+    cuda_stand_in: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,14 @@ def jobs_of(declared: Declared, chosen: Collection[str] | None, audits: Mapping[
                 model,
                 loaders,
                 audits={x.name: audits[x.name] for x in loaders if x.name in audits},
+                cuda_stand_in=declared.cuda_stand_in,
             )
     for loader in declared.loaders:
         if not loader.feeds and wanted(loader.entry) and loader.name not in audits:
-            yield Job(loader.entry, loaders=(loader,))
+            yield Job(loader.entry, loaders=(loader,), cuda_stand_in=declared.cuda_stand_in)
     for script in declared.scripts:
         if wanted(script.entry):
-            yield Job(script.entry, script=script)
+            yield Job(script.entry, script=script, cuda_stand_in=declared.cuda_stand_in)
 
 
 def problem(entry: str, error: BnguardError) -> Problem:

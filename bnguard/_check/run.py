@@ -151,7 +151,8 @@ def _assembled(done: Sequence[Done], audits: Mapping[str, Audit]) -> Report:
     for one in done:
         if one.script is not None:
             report = _with(report, _under(one.name, one.script))
-    stood_in = [entry for one in done for entry in (*one.stood_in, *_stood_in(one))]
+    entries = [entry for one in done for entry in (*one.stood_in, *_stood_in(one))]
+    stood_in = [entry for i, entry in enumerate(entries) if entry not in entries[:i]]
     return replace(report, extra={**report.extra, "stood_in": stood_in}) if stood_in else report
 
 

@@ -15,7 +15,7 @@ from bnguard._facts.findings import Problem
 from bnguard._facts.models import ModelFact
 from bnguard._forecast.report import Forecast
 from bnguard._forecast.stand_ins import resting_on
-from bnguard._stand_ins import StandIns, StoodIn, standing_in
+from bnguard._stand_ins import StandIns, StoodIn, cuda_standing_in, standing_in
 from bnguard._stand_ins.request import samples, told
 from bnguard._untouched import paused_gc, quiet, untouched_process
 
@@ -29,15 +29,17 @@ def carry_out(job: Job) -> Done:
     Errors of the user's code end up in ``problems``, never here.
     """
     if job.script is not None:
-        return _script(job.script, job.label)
+        return _script(job.script, job.label, cuda_stand_in=job.cuda_stand_in)
     if "torch" not in sys.modules:
         from bnguard._import_torch import import_torch
 
         import_torch()
     import torch
 
-    with untouched_process(), paused_gc():  # one model is not worth walking all others' facts for
-        return replace(_Bench(job).work(), torch=torch.__version__)
+    # one model is not worth walking all others' facts for
+    with untouched_process(), paused_gc(), cuda_standing_in(job.cuda_stand_in) as stood_in:
+        done = _Bench(job).work()
+    return replace(done, torch=torch.__version__, stood_in=[*told(stood_in), *done.stood_in])
 
 
 class _Bench:
@@ -171,7 +173,7 @@ def _silent(_: str) -> None:
     """Take a line about something slow: the progress bar says enough."""
 
 
-def _script(entry: ScriptEntry, label: str | None) -> Done:
+def _script(entry: ScriptEntry, label: str | None, *, cuda_stand_in: bool) -> Done:
     """Run a script with one batch of every kind, in a process of its own."""
     from bnguard._preflight.launch import preflight
 
@@ -185,6 +187,7 @@ def _script(entry: ScriptEntry, label: str | None) -> Done:
             stubs=entry.stubs,
             fake_data=entry.fake_data,
             label=label,
+            cuda_stand_in=cuda_stand_in,
         )
     except BnguardError as error:
         return Done(problems=(problem(entry.entry, error),))

@@ -3,7 +3,6 @@
 Annotations are not postponed here: typer reads them, and compiling two dozen strings takes longer than the audit.
 """
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -60,6 +59,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     ] = None,
     stubs: options.Stubs = None,
     fake_data: options.FakeData = None,
+    no_cuda_stand_in: options.NoCudaStandIn = False,
     fmt: options.Format = None,
     output: options.Output = None,
     fail_on: options.FailOn = "error",
@@ -98,12 +98,13 @@ def command(  # noqa: PLR0913 - one parameter for each option
         return emit(audit_loader(**keywords), chosen)
     from bnguard._import_torch import import_torch
     from bnguard._stand_ins import StandIns, standing_in
-    from bnguard._stand_ins.request import samples, told
+    from bnguard._stand_ins.request import samples, telling
 
     import_torch()
-    with standing_in(StandIns(tuple(stubs or ()), samples(fake_data))) as stood_in:
+    wanted = StandIns(tuple(stubs or ()), samples(fake_data), cuda=not no_cuda_stand_in)
+    with standing_in(wanted) as stood_in:
         report = _audit_targets(targets, ctx.obj or [], keywords, quiet)
-    return emit(replace(report, extra={**report.extra, "stood_in": told(stood_in)}) if stood_in else report, chosen)
+    return emit(telling(report, stood_in), chosen)
 
 
 def _audit_targets(targets: list[str], argv: list[str], keywords: dict[str, Any], quiet: bool) -> "Report":

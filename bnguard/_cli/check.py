@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     init: Annotated[
         bool, typer.Option("--init", help="Write a configuration from what is found in this folder.")
     ] = False,
+    no_cuda_stand_in: options.NoCudaStandIn = False,
     fmt: options.Format = None,
     output: options.Output = None,
     fail_on: options.FailOnOrFile = None,
@@ -48,6 +50,8 @@ def command(  # noqa: PLR0913 - one parameter for each option
     from bnguard._untouched import stdout_set_aside
 
     what = read_declarations(config)
+    if no_cuda_stand_in:
+        what = replace(what, cuda_stand_in=False)
     reporting = options.report_options(
         fmt, output, fail_on or what.fail_on, select or list(what.select), ignore or list(what.ignore), quiet
     )

@@ -26,6 +26,9 @@ FailOn = Annotated[str, _FAIL_ON]
 FailOnOrFile = Annotated[str | None, _FAIL_ON]
 Select = Annotated[list[str] | None, _option("--select", text="Only these codes; prefixes work.", metavar="CODES")]
 Ignore = Annotated[list[str] | None, _option("--ignore", text="Not these codes; prefixes work.", metavar="CODES")]
+NoCudaStandIn = Annotated[
+    bool, typer.Option("--no-cuda-stand-in", help="Do not take the CPU for CUDA where there is no such device.")
+]
 Quiet = Annotated[bool, _option("--quiet", "-q", text="Only the findings, or nothing.")]
 
 _STUB = "Stand in for a package that is not installed."

@@ -27,6 +27,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     ] = False,
     stubs: options.Stubs = None,
     fake_data: options.FakeData = None,
+    no_cuda_stand_in: options.NoCudaStandIn = False,
     allow_unknown: Annotated[
         bool, typer.Option("--allow-unknown", help="Exit 0 where it is not known whether a training loader stops.")
     ] = False,
@@ -60,6 +61,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
         keep=keep,
         stubs=stubs or (),
         fake_data=fake_data,
+        cuda_stand_in=not no_cuda_stand_in,
         progress=tell,
     )
     if report is ELSEWHERE:

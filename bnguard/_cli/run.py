@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from bnguard._cli import options
+
 
 def command(
     program: Annotated[
@@ -18,6 +20,7 @@ def command(
     no_replay: Annotated[
         bool, typer.Option("--no-replay", help="Do not repeat a failed call with one thing changed.")
     ] = False,
+    no_cuda_stand_in: options.NoCudaStandIn = False,
 ) -> int:
     """Run a script as Python would; if a BatchNorm layer fails, say which one and why.
 
@@ -28,4 +31,4 @@ def command(
 
     name, *arguments = program
     prepared = script.module(name, arguments) if module else script.script(name, arguments)
-    return supervise(prepared, replay=not no_replay, watch=watch)
+    return supervise(prepared, replay=not no_replay, watch=watch, cuda_stand_in=not no_cuda_stand_in)

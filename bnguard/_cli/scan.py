@@ -36,6 +36,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
         str, typer.Option("--device", metavar="cuda|cpu", help="Whose batch_norm backend to predict.")
     ] = "cuda",
     stubs: options.Stubs = None,
+    no_cuda_stand_in: options.NoCudaStandIn = False,
     fmt: options.Format = None,
     output: options.Output = None,
     fail_on: options.FailOn = "error",
@@ -63,6 +64,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
         settings=parse_settings(settings or []),
         stubs=stubs or [],
         argv=ctx.obj or [],
+        cuda_stand_in=not no_cuda_stand_in,
         progress=lambda line: print(line, file=sys.stderr),
     )
     return emit(report, reporting)

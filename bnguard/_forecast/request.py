@@ -30,6 +30,7 @@ from bnguard._forecast.report import Forecast, report_on
 from bnguard._models.guess import as_wanted
 from bnguard._models.inputs import Inputs, as_recipe
 from bnguard._scan.checkpoint import is_checkpoint
+from bnguard._stand_ins import cuda_standing_in, telling
 from bnguard._targets import load_object
 from bnguard._trace.models import TraceableModel, check_device, open_live_model, open_models
 from bnguard._trace.trace import Progress
@@ -55,6 +56,7 @@ def forecast(  # noqa: PLR0913 - what scan and audit_loader can be told
     settings: Mapping[str, Any] | None = None,
     stubs: Sequence[str] = (),
     argv: Sequence[str] = (),
+    cuda_stand_in: bool = True,
     progress: Progress | None = None,
 ) -> Report:
     """Say at which step of the first epoch training stops, in which layer and with which error, or that it never does.
@@ -89,6 +91,7 @@ def forecast(  # noqa: PLR0913 - what scan and audit_loader can be told
         settings: constructor arguments of a target.
         stubs: packages to replace by stand-ins while the target's file is imported.
         argv: ``sys.argv[1:]`` of the target's file.
+        cuda_stand_in: let the CPU stand in for CUDA, where there is no device that can be used.
         progress: called with a line before something slow.
 
     Returns:
@@ -104,7 +107,7 @@ def forecast(  # noqa: PLR0913 - what scan and audit_loader can be told
     if not several:
         raise UsageError("there is no model to forecast", hint="give a model or a target")
     tell = progress or (lambda _: None)
-    with untouched_process():
+    with untouched_process(), cuda_standing_in(cuda_stand_in) as stood_in:
         loaders = audited(
             loader,
             argv=argv,
@@ -126,7 +129,8 @@ def forecast(  # noqa: PLR0913 - what scan and audit_loader can be told
             refuse_checkpoint(one)
             with open_models(one, mode=None, device=device, settings=settings, stubs=stubs, argv=argv) as models:
                 found += [forecast for each in models for forecast in shared.of(each)]
-    return report_on(found, [it.fact for it in loaders.each], loaders.suggestions, torch=torch.__version__)
+    report = report_on(found, [it.fact for it in loaders.each], loaders.suggestions, torch=torch.__version__)
+    return telling(report, stood_in)
 
 
 def _replicas(models: Sequence[Any]) -> int:

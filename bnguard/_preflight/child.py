@@ -19,7 +19,7 @@ from bnguard._preflight import outcome
 from bnguard._preflight.outcome import Outcome, Result, Settings, Stop
 from bnguard._run import script
 from bnguard._run.script import Program
-from bnguard._stand_ins import standing_in
+from bnguard._stand_ins import StandIns, cuda, cuda_standing_in, standing_in
 from bnguard._stand_ins.lacking import lacking, perhaps_lacking
 from bnguard._stand_ins.request import told
 from bnguard._usercode import is_failure, one_line, user_traceback
@@ -91,17 +91,20 @@ def watch(program: Program, folder: Path, settings: Settings, *, spawned: bool =
         except BaseException as raised:  # noqa: BLE001 - this is the outermost frame: it is told, or it leaves
             error = raised
         recorder.closed = True
+        recorder.cuda, wants_cuda = any(s.what == "cuda" for s in stood_in), cuda.was_denied()
     at = time.time()
     if isinstance(error, RuntimeError) and recorder.trained and outcome.was_left_alone(folder):
         recorder.why = recorder.why or "another rank was stopped"  # and the error says that it does not answer
-    result = _result(recorder, names, error, spawned=spawned)
+    with cuda_standing_in(settings.stand_ins.cuda):  # what is followed on shapes asks for CUDA too
+        result = _result(recorder, names, error, spawned=spawned)
     if isinstance(result, Report):
         forecasts = [resting_on(stood_in, f) for f in result.forecasts]
         result = replace(result, forecasts=forecasts, extra={**result.extra, "stood_in": told(stood_in)})
     if result is not None:
         misled = not settings.whole and _misled(recorder, error, result)
         spare = isinstance(result, BnguardError) and not recorder.trained and _ended_well(error)
-        outcome.write(folder, Outcome(result, _rank(recorder), misled, spare, at))
+        wants_cuda = wants_cuda and isinstance(result, BnguardError)
+        outcome.write(folder, Outcome(result, _rank(recorder), misled, spare, at, wants_cuda))
     elif error is not None:
         raise error
 
@@ -133,8 +136,8 @@ def _result(recorder: Recorder, names: Names, error: BaseException | None, *, sp
     try:
         failed = conclude.failure(recorder, error) or conclude.failure(recorder, recorder.in_thread)
         if failed is None and isinstance(error, Exception) and not recorder.stopped:
-            stubbed = recorder.clock.settings.stand_ins.packages
-            return _raised(error, left_out=any(s.left_out for s in recorder.loaders), stubbed=stubbed)
+            left_out = any(s.left_out for s in recorder.loaders)
+            return _raised(error, recorder.clock.settings.stand_ins, left_out=left_out)
         if failed is not None or recorder.trained:
             return conclude.report(recorder, names, failed)
     except BnguardError as own:
@@ -142,14 +145,16 @@ def _result(recorder: Recorder, names: Names, error: BaseException | None, *, sp
     return None if spawned else _never_trained(error)
 
 
-def _raised(error: Exception, *, left_out: bool, stubbed: Sequence[str]) -> BnguardError:
+def _raised(error: Exception, wanted: StandIns, *, left_out: bool) -> BnguardError:
     if isinstance(error, EOFError):
         return UserCodeError(
             f"the script asked for input: {one_line(error)}",
             detail=user_traceback(error),
             hint="preflight gives no input: pass what it asks for as an argument",
         )
-    lacks = lacking(error, "the script") or (None if left_out else perhaps_lacking(error, "the script", stubbed))
+    lacks = lacking(error, "the script") or (
+        None if left_out else perhaps_lacking(error, "the script", wanted.packages)
+    )
     if lacks is not None:
         return lacks
     if left_out:
@@ -161,7 +166,8 @@ def _raised(error: Exception, *, left_out: bool, stubbed: Sequence[str]) -> Bngu
     return UserCodeError(
         f"the script raised by itself: {one_line(error)}",
         detail=user_traceback(error),
-        hint="the traceback above is the script's own, and no normalisation layer is in it",
+        hint=cuda.hint_for(error, stands_in=wanted.cuda)
+        or "the traceback above is the script's own, and no normalisation layer is in it",
     )
 
 

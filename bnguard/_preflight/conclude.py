@@ -198,7 +198,7 @@ class _Told:
         seen = self.fact(use)
         if seen is None:
             return None
-        foreseen = None if audit is None else _foreseen(use, audit.fact, seen.model)
+        foreseen = None if audit is None else _foreseen(use, audit.fact, seen.model, cuda=self.recorder.cuda)
         if foreseen is None:
             return Forecast(seen, None, two_hold=seen.at is None or seen.at.cause == "one-value")
         fact = _joined(seen, foreseen.fact)
@@ -263,13 +263,13 @@ def _size_at(failed: Failed, size: int) -> SizeFact:
     )
 
 
-def _foreseen(use: Use, loader: LoaderFact, name: str) -> Forecast | None:
+def _foreseen(use: Use, loader: LoaderFact, name: str, *, cuda: bool) -> Forecast | None:
     """Return what the shapes say of this loader with the model in the modes that were seen; None where nothing."""
     if not use.recipes or not (find_layers(use.model) or loader.steps == 0):
         return None
     for module, flag in use.modes.items():
         module.training = flag
-    device = "cuda" if any(p.is_cuda for p in use.model.parameters()) else "cpu"
+    device = "cuda" if cuda or any(p.is_cuda for p in use.model.parameters()) else "cpu"
     try:
         with untouched_process():
             model = replace(open_live_model(use.model, None, device), target=name)

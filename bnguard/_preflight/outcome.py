@@ -101,6 +101,7 @@ class Outcome:
         misled: whether the result may be due to the batches that were left out, so that a run without that is worth it.
         spare: whether nothing is missing without it, where another rank has trained.
         at: when, in seconds since the epoch of the clock. Of several errors the first is the cause of the others.
+        wants_cuda: whether there is no report, perhaps only because the script was told that there is no CUDA device.
 
     """
 
@@ -109,6 +110,7 @@ class Outcome:
     misled: bool = False
     spare: bool = False
     at: float = field(default_factory=time.time)
+    wants_cuda: bool = False
 
 
 def write(folder: Path, outcome: Outcome) -> None:

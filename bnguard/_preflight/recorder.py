@@ -133,6 +133,7 @@ class Recorder:
         raised: the exceptions that came out of a forward, each with the call; the script may have caught them.
         latest: the last call of a root.
         in_thread: the first exception that has ended a thread.
+        cuda: whether the CPU has stood in for CUDA.
 
     """
 
@@ -150,6 +151,7 @@ class Recorder:
         self.raised: list[tuple[Exception, Call]] = []
         self.latest: Call | None = None
         self.in_thread: BaseException | None = None
+        self.cuda = False
         self._give_up = give_up
         self._refusals = 0
         self._made: WeakKeyDictionary[DataLoader[Any], tuple[int, SourceLine | None, bool]] = WeakKeyDictionary()

@@ -22,6 +22,7 @@ from bnguard._private_torch.backward import saved_value as saved_value
 FAKE_TENSOR_LOGGER = "torch._subclasses.fake_tensor"
 # The property of a DataLoader that each of its iterators draws its indices from.
 INDEX_SAMPLER = "_index_sampler"
+COMPILER = "torch._dynamo"
 
 
 @lru_cache(maxsize=1)
@@ -269,8 +270,7 @@ def compiled_code_runs_eagerly() -> AbstractContextManager[Any]:
         return stance
     from torch._dynamo import config
 
-    patched: AbstractContextManager[Any] = config.patch(disable=True)
-    return patched
+    return config.patch(disable=True)  # type: ignore[no-any-return]
 
 
 # ------------------------------------------------------------------------------------ loaders and modules
@@ -347,8 +347,7 @@ def told_of_chosen_rows(told: Callable[[Any], None]) -> AbstractContextManager[A
                 told(result)
             return result
 
-    watch: AbstractContextManager[Any] = Watch()
-    return watch
+    return Watch()
 
 
 def _by_data(func: Any, args: tuple[Any, ...]) -> bool:  # noqa: ANN401 - an operator
@@ -362,3 +361,11 @@ def _by_data(func: Any, args: tuple[Any, ...]) -> bool:  # noqa: ANN401 - an ope
 def is_tracing() -> bool:
     """Whether ``torch.jit.trace`` is at work, whose forwards train nothing."""
     return bool(torch._C._get_tracing_state())
+
+
+def device_context() -> Any:  # noqa: ANN401 - a private class, or None
+    """Return the class of the mode of ``with torch.device(…)``; the functions that it is for have been looked up."""
+    from torch.utils import _device
+
+    getattr(_device, "_device_constructors", set)()
+    return getattr(_device, "DeviceContext", None)

@@ -17,19 +17,21 @@ from bnguard import _ranks as ranks
 from bnguard._run import script
 from bnguard._run.script import Program
 from bnguard._run.shown import Shown
+from bnguard._stand_ins.cuda import cuda_is_the_cpu
 from bnguard._usercode import in_the_way, is_failure, one_line, without_launchers
 
 if TYPE_CHECKING:
     from bnguard._facts.diagnosis import Diagnosis
 
 
-def supervise(program: Program, *, replay: bool = True, watch: bool = False) -> int:
+def supervise(program: Program, *, replay: bool = True, watch: bool = False, cuda_stand_in: bool = False) -> int:
     """Run the program; return the exit code that Python would give it.
 
     Args:
         program: from ``bnguard._run.script``.
         replay: whether to repeat a failed call on copies, with one thing changed at a time.
         watch: whether to count single-sample batches that pass BatchNorm without an error.
+        cuda_stand_in: whether the CPU stands in for CUDA, where there is no device that can be used; said on stderr.
 
     Raises:
         SystemExit: the program's own.
@@ -42,7 +44,7 @@ def supervise(program: Program, *, replay: bool = True, watch: bool = False) -> 
 
         watching = watching_all_models()
     shown = Shown(replay)
-    with watching:
+    with watching, cuda_is_the_cpu(_SaidOnce(), _SaidOnce()) if cuda_stand_in else nullcontext():
         try:
             with shown:
                 program()
@@ -58,6 +60,18 @@ def supervise(program: Program, *, replay: bool = True, watch: bool = False) -> 
             explain(error, replay=replay)
             return 1
     return 0
+
+
+class _SaidOnce:
+    """Says on stderr, once and by one of all ranks on this machine, that the CPU stands in for CUDA."""
+
+    said = False
+
+    def __call__(self, what: str, instead: str) -> None:
+        if not self.said and ranks.is_local_leader():
+            why = "as there is no device that can be used (--no-cuda-stand-in: leave it)"
+            sys.stderr.write(f"bnguard: {what} is {instead} here, {why}\n")
+        self.said = True
 
 
 def _show(error: BaseException) -> None:

@@ -17,6 +17,7 @@ from bnguard._models.guess import as_wanted
 from bnguard._models.inputs import Inputs, as_recipe
 from bnguard._rules import CATALOGUE
 from bnguard._scan import checkpoint
+from bnguard._stand_ins import cuda_standing_in, telling
 from bnguard._trace.layer_facts import first_failure, smallest_batches
 from bnguard._trace.models import TraceableModel, check_device, open_models, own_inputs
 from bnguard._trace.run_forward import Trace
@@ -40,6 +41,7 @@ def scan(  # noqa: PLR0913 - one argument for each option of the command line
     settings: Mapping[str, Any] | None = None,
     stubs: Sequence[str] = (),
     argv: Sequence[str] = (),
+    cuda_stand_in: bool = True,
     progress: Progress | None = None,
 ) -> Report:
     """Find every normalisation layer and say which fails first at a batch size, without running the model.
@@ -57,6 +59,7 @@ def scan(  # noqa: PLR0913 - one argument for each option of the command line
         settings: constructor arguments for a target.
         stubs: packages to replace by stand-ins while the target's file is imported.
         argv: ``sys.argv[1:]`` of the target's file.
+        cuda_stand_in: let the CPU stand in for CUDA, where there is no device that can be used.
         progress: called with a line before something slow.
 
     Returns:
@@ -79,14 +82,15 @@ def scan(  # noqa: PLR0913 - one argument for each option of the command line
     if not several:
         raise UsageError("there is nothing to scan", hint="give a model or a target")
     facts: list[ModelFact] = []
-    with untouched_process():
+    with untouched_process(), cuda_standing_in(cuda_stand_in) as stood_in:
         for one in several:
             if isinstance(one, (str, Path)) and checkpoint.is_checkpoint(str(one)):
                 facts.append(checkpoint.scan_checkpoint(str(one), batch_size, wanted))
                 continue
             with open_models(one, mode=wanted, device=device, settings=settings, stubs=stubs, argv=argv) as models:
                 facts += map(plan.scan, models)
-    return Report("scan", models=tuple(facts), findings=CATALOGUE.judge(models=facts), torch=torch.__version__)
+    report = Report("scan", models=tuple(facts), findings=CATALOGUE.judge(models=facts), torch=torch.__version__)
+    return telling(report, stood_in)
 
 
 Again = Callable[[Inputs, int, Method], Trace]

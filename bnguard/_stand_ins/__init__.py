@@ -4,6 +4,7 @@ One file for each. All of them are put in place together, for as long as the use
 asked for; nothing is replaced that is there.
 """
 
-from bnguard._stand_ins.request import StandIns, StoodIn, standing_in
+from bnguard._stand_ins import cuda
+from bnguard._stand_ins.request import StandIns, StoodIn, cuda_standing_in, standing_in, telling
 
-__all__ = ["StandIns", "StoodIn", "standing_in"]
+__all__ = ["StandIns", "StoodIn", "cuda", "cuda_standing_in", "standing_in", "telling"]

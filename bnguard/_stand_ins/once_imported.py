@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -13,18 +13,19 @@ from types import ModuleType
 from typing import Any
 
 Action = Callable[[ModuleType], object]
+Around = Callable[[], AbstractContextManager[object]]
 
 
-class _Afterwards(MetaPathFinder):
-    """Finds what the other finders find, and has an action follow upon the execution of the module."""
+class _Executing(MetaPathFinder):
+    """Finds what the other finders find, and has the module executed in another way, given its loader."""
 
-    def __init__(self, actions: Mapping[str, Action]) -> None:
-        self._actions = actions
+    def __init__(self, ways: Mapping[str, Callable[[Any, ModuleType], object]]) -> None:
+        self._ways = ways
         self._asking: set[str] = set()
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:  # noqa: ARG002
-        action = self._actions.get(fullname)
-        if action is None or fullname in self._asking:
+        execute = self._ways.get(fullname)
+        if execute is None or fullname in self._asking:
             return None
         self._asking.add(fullname)
         try:
@@ -34,14 +35,23 @@ class _Afterwards(MetaPathFinder):
         loader: Any = spec and spec.loader
         if hasattr(loader, "exec_module"):
             # on the loader, which is there for this module alone: another in its place has not all that it can do
-            loader.exec_module = partial(_execute_and_act, loader, action)
+            loader.exec_module = partial(_execute, loader, execute)
         return spec
 
 
-def _execute_and_act(loader: Any, action: Action, module: ModuleType) -> None:  # noqa: ANN401 - of any kind
+def _execute(loader: Any, way: Callable[[Any, ModuleType], object], module: ModuleType) -> None:  # noqa: ANN401
     del loader.exec_module  # the class's own is there again
+    way(loader, module)
+
+
+def _then(action: Action, loader: Any, module: ModuleType) -> None:  # noqa: ANN401 - a loader of any kind
     loader.exec_module(module)
     action(module)
+
+
+def _within(around: Around, loader: Any, module: ModuleType) -> None:  # noqa: ANN401 - a loader of any kind
+    with around():
+        loader.exec_module(module)
 
 
 @contextmanager
@@ -51,7 +61,19 @@ def once_imported(actions: Mapping[str, Action]) -> Iterator[None]:
         module = sys.modules.get(name)
         if module is not None:
             action(module)
-    finder = _Afterwards({name: action for name, action in actions.items() if name not in sys.modules})
+    with _found_by(_Executing({n: partial(_then, action) for n, action in actions.items() if n not in sys.modules})):
+        yield
+
+
+@contextmanager
+def imported_within(name: str, around: Around) -> Iterator[None]:
+    """Within the block the module of this name, if it is not there yet, is imported in such a context."""
+    with _found_by(_Executing({name: partial(_within, around)})):
+        yield
+
+
+@contextmanager
+def _found_by(finder: MetaPathFinder) -> Iterator[None]:
     sys.meta_path.insert(0, finder)
     try:
         yield

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from bnguard._errors import UsageError
+from bnguard._facts.findings import Report
+from bnguard._stand_ins.cuda import cuda_is_the_cpu
 from bnguard._stand_ins.packages import stubbed
 
 
@@ -19,11 +21,15 @@ class StandIns:
         packages: names of packages whose import gives a stand-in.
         fake_data: how many random samples torchvision's data sets have, 0 for as many as the real ones; None for the
             data sets as they are.
+        cuda: whether the CPU may stand in for CUDA, where there is no device that can be used.
+        cuda_claimed: whether ``torch.cuda.is_available()`` says then that there is one.
 
     """
 
     packages: tuple[str, ...] = ()
     fake_data: int | None = None
+    cuda: bool = False
+    cuda_claimed: bool = False
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> StandIns:
@@ -97,4 +103,24 @@ def standing_in(wanted: StandIns) -> Iterator[list[StoodIn]]:
         stack.enter_context(absent_weights(tell, fetch=True))
         if wanted.fake_data is not None:
             stack.enter_context(fake_datasets(wanted.fake_data, tell))
+        if wanted.cuda:
+            stack.enter_context(cuda_is_the_cpu(tell, claimed=wanted.cuda_claimed))
         yield found
+
+
+@contextmanager
+def cuda_standing_in(wanted: bool) -> Iterator[list[StoodIn]]:
+    """Within the block the CPU alone stands in, for CUDA; what the user's files import and fetch is looked after."""
+    found: list[StoodIn] = []
+
+    def tell(what: str, instead: str) -> None:
+        if StoodIn(what, instead) not in found:
+            found.append(StoodIn(what, instead))
+
+    with cuda_is_the_cpu(tell) if wanted else nullcontext():
+        yield found
+
+
+def telling(report: Report, stood_in: Sequence[StoodIn]) -> Report:
+    """Return the report, which says what was stood in for, if anything was."""
+    return replace(report, extra={**report.extra, "stood_in": told(stood_in)}) if stood_in else report

@@ -19,6 +19,7 @@ from bnguard import _private_torch as private
 from bnguard._facts.models import LayerFact, Method, Mode
 from bnguard._models.inputs import Arguments, Inputs, map_tensors
 from bnguard._models.layers import Layer, find_layers, layers_among, names_by_module
+from bnguard._stand_ins import cuda
 from bnguard._trace.copies import without_ranks
 from bnguard._trace.record import NormRecorder, RecordedCall
 from bnguard._trace.rows import Choice, ChosenRows
@@ -198,6 +199,7 @@ def run_forward(
         for context in (quiet(), paused_gc(), random_states_kept(), model_kept(prepared.model)):
             stack.enter_context(context)
         stack.enter_context(torch.set_grad_enabled(prepared.model.training))
+        stack.enter_context(cuda.made_on("meta" if method == "meta" else "cpu"))
         for handle in _watch_own_code(prepared.layers, recorder):
             stack.callback(handle.remove)
         _seed(look.seed)

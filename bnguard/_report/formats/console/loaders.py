@@ -63,12 +63,6 @@ def _shortened(name: str, most: int) -> Text:
 class LoaderPage(Page):
     """A page with pictures of epochs."""
 
-    def stand_ins(self, report: Report) -> None:
-        """Say what the user's code asked for and this machine lacks, and what it got instead."""
-        for entry in report.extra.get("stood_in", ()):
-            said = f"{entry['what']}: {entry['instead']}"
-            self.line(Text(said), indent=2, lead=Text(f"{'stand-in':9}", "dim"))
-
     def pictures(self, report: Report) -> None:
         """Draw the epoch of every loader, a line for each plan that its ranks or workers have."""
         widest = min(self.console.width // 4, 24, max((Text(fact.name).cell_len for fact in report.loaders), default=0))

@@ -42,6 +42,9 @@ def print_models(report: Report, console: Console, *, quiet: bool) -> None:
         if index:
             page.line(Text())
         _print_model(model, findings, page)
+    if not quiet and report.extra.get("stood_in"):
+        page.line(Text())
+        page.stand_ins(report)
 
 
 def _print_model(model: ModelFact, findings: Sequence[Finding], page: Page) -> None:

@@ -13,7 +13,7 @@ from bnguard._report.words import named
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from bnguard._facts.findings import Finding
+    from bnguard._facts.findings import Finding, Report
     from bnguard._report.answers import Answer
 
 MOST_FINDINGS = 8
@@ -93,6 +93,14 @@ class Page:
         if len(owners_by_sentence) > most:
             self.line(Text(f"and {len(owners_by_sentence) - most} more notes in --format json", style="dim"), indent=11)
         return len(owners_by_sentence)
+
+    def stand_ins(self, report: Report) -> int:
+        """Print what the user's code asked for and this machine lacks, a line each; return how many there are."""
+        entries = report.extra.get("stood_in", ())
+        for entry in entries:
+            said = f"{entry['what']}: {entry['instead']}"
+            self.line(Text(said), indent=2, lead=Text(f"{'stand-in':9}", "dim"))
+        return len(entries)
 
     def findings(self, findings: Iterable[Finding], most: int = MOST_FINDINGS) -> None:
         """Print the findings, those of one rule together and each remedy once; beyond ``most`` they are counted."""
