@@ -55,7 +55,7 @@ def really(script: Path) -> Any:
 
 
 def attempt(
-    program: Sequence[str], settings: Settings, deadline: float, timeout: float, *, keep: bool
+    program: Sequence[str], settings: Settings, deadline: float, timeout: float, *, keep: bool, label: str | None = None
 ) -> tuple[list[outcome.Outcome], dict[str, Any]]:
     folder = tempfile.mkdtemp()
     apart(lambda: child.main([folder, settings.as_text(), *program]))

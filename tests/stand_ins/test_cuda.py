@@ -343,15 +343,15 @@ def test_the_question_leaves_cuda_alone() -> None:
 def test_torch_is_not_imported_for_it() -> None:
     script = """
 import importlib.util, sys
-from bnguard._stand_ins import StandIns, standing_in
-with standing_in(StandIns(cuda=True)) as found:
+from bnguard._stand_ins import cuda_standing_in
+with cuda_standing_in(True) as found:
     assert "torch" not in sys.modules
     assert importlib.util.find_spec("torch") is not None  # a library looks whether it is there
     import torch
     torch.ones(2).cuda()
     assert found
 assert not any(type(finder).__module__.startswith("bnguard") for finder in sys.meta_path)
-with standing_in(StandIns(cuda=True)):
+with cuda_standing_in(True):
     pass
 """
     subprocess.run([sys.executable, "-c", script], check=True)
