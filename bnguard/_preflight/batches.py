@@ -65,12 +65,17 @@ class Kind:
         tensors = list(tensors_in(batch))[:MOST_TENSORS]
         lists = [len(v) for v in _lists_in(batch)]
         self.leading = (*(int(t.shape[0]) for t in tensors if t.dim()), *lists)
-        self.others = tuple(int(n) for t in tensors for n in t.shape[1:])
+        self.others = tuple(n for t in tensors for n in sizes_of(t)[1:])
 
     @property
     def visible(self) -> bool:
         """Whether anything was found that has a size."""
         return bool(self.leading)
+
+
+def sizes_of(tensor: Tensor) -> tuple[int, ...]:
+    """Return the shape of a tensor; the ragged dimension of a nested one has no size, and is 0 here."""
+    return tuple(n if type(n) is int else 0 for n in tensor.shape)
 
 
 def _lists_in(batch: object) -> Iterator[Sequence[object]]:

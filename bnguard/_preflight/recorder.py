@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from bnguard import _private_torch as private
 from bnguard._facts.models import Mode, SourceLine
 from bnguard._preflight import loops
-from bnguard._preflight.batches import Enumerate, Kind, Recipe, recipe_of, storage_of, tensors_in
+from bnguard._preflight.batches import Enumerate, Kind, Recipe, recipe_of, sizes_of, storage_of, tensors_in
 from bnguard._preflight.outcome import MOST_REFUSALS, Clock, Settings, Stop
 from bnguard._preflight.passes import Batch, Pass, SeenLoader
 from bnguard._ranks import rank_and_world_size
@@ -302,7 +302,7 @@ class Recorder:
         size = leading if batch is None or batch.size is None else batch.size
         step = self._steps + 1 if batch is None else batch.step
         self._keep(use, batch, args, kwargs)
-        self.latest = Call(use, batch, size, step, tuple(tuple(t.shape) for t in tensors))
+        self.latest = Call(use, batch, size, step, tuple(map(sizes_of, tensors)))
         return self.latest
 
     def _fed_by(self, tensors: list[Tensor]) -> Batch | None:

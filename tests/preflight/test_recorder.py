@@ -206,3 +206,15 @@ def test_a_model_may_have_no_parameters() -> None:
     recorder, found = seen(loop)
     assert [step for _, _, step, _ in found] == [1, 2, 3]
     assert recorder.trained
+
+
+def test_nested_tensors_are_given_as_they_are() -> None:
+    def ragged(items: list[Any]) -> Tensor:
+        return torch.nested.nested_tensor([torch.randn(2 + i % 3, 3) for i in range(len(items))], layout=torch.jagged)
+
+    def loop() -> None:
+        model = nn.Sequential(nn.Linear(3, 4))
+        for x in data(5, collate_fn=ragged):
+            model(x).values().sum().backward()
+
+    assert [step for _, _, step, _ in seen(loop)[1]] == [1, 2, 3]
