@@ -253,6 +253,13 @@ class SampledInputs:
         """Whether the arguments hold objects, such as graphs, whose tensors cannot be reached."""
         return any(map(is_opaque, self._values()))
 
+    @property
+    def own_rows(self) -> int | None:
+        """How many rows this sample has, where each has a number of its own: the nodes of a graph; else None."""
+        batch = self.sample.batch(1)
+        nodes = getattr(batch, "num_nodes", None) if is_opaque(batch) else None
+        return nodes if isinstance(nodes, int) else None
+
     def make(self, batch_size: int, device: str) -> Arguments:
         """Return shapes on ``meta``; on the CPU what the collate function makes of the repeated sample."""
         if device == "meta":

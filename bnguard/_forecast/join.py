@@ -250,6 +250,9 @@ def _foreseen(known: _TracedModel, feed: Feed) -> Forecast:
     fact = join(known.model.target, feed.loader, known.outcomes.at)
     if feed.assumption is not None:
         fact = _assuming(feed.assumption, fact, known.outcomes, feed.calls)
+    rows = next((n for call in feed.calls if (n := getattr(call, "own_rows", None))), None)
+    if rows is not None and fact.size(1) is not None:
+        fact = _of_as_many_rows(rows, fact, known, feed.called)
     return _with_model(known, feed, fact)
 
 
@@ -278,6 +281,25 @@ def _assuming(assumption: str, fact: ForecastFact, outcomes: Outcomes, calls: It
             )
             return replace(fact, stops=None, unknown=both)
     return fact
+
+
+def _of_as_many_rows(rows: int, fact: ForecastFact, known: _TracedModel, called: Mode | None) -> ForecastFact:
+    """Say what hangs on the rows of a lone sample, where each has a number of its own, such as the nodes of a graph.
+
+    A layer over rows stops where the sample has one; a layer after pooling sees one row whatever their number.
+    """
+    assumption = f"{rows} node{'s' * (rows != 1)} in the lone graph, as in the first one"
+    if fact.stops and fact.batch_size == 1 and rows == 1:
+        return replace(fact, ground="assumed", assumption=assumption)
+    if fact.stops is not False:
+        return fact
+    seen = known.fact(1, called, stops=True)
+    calls = ((x, c) for x in seen.layers for c in x.calls if c.batch_statistics and c.shape and c.shape[0] == rows)
+    over_rows = next((x for x, call in calls if call.values_per_statistic == rows), None)
+    if over_rows is None:
+        return fact
+    both = f"it does not stop with {assumption}, and stops at {over_rows.label} where that graph has one node"
+    return replace(fact, stops=None, unknown=both, ground="assumed", assumption=assumption)
 
 
 def _layers_put_into_training(model: TraceableModel, seen: ModelFact | None) -> Iterator[str]:

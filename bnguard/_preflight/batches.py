@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from bnguard._audit_loader.follow import first_sample
 from bnguard._facts.models import InputFact
@@ -127,6 +127,20 @@ def _lengths(value: object, *, top: bool) -> Iterator[int]:
 def is_ragged(items: Iterable[object]) -> bool:
     """Whether this is a list of samples, as detectors take them, and not a list of tensors with a batch dimension."""
     return all(isinstance(item, Mapping) or (isinstance(item, Tensor) and item.dim() in (0, 3)) for item in items)
+
+
+def are_twins(one: DataLoader[Any], other: DataLoader[Any]) -> bool:
+    """Whether two loaders go through the same batches, such as what Accelerate prepares and the loader it was given."""
+    if one.dataset is not other.dataset:
+        return False
+    return isinstance(one.dataset, IterableDataset) or bool(_cutting(one) & _cutting(other))
+
+
+def _cutting(loader: DataLoader[Any]) -> set[int]:
+    """Return who cuts the batches of a loader, and whose samples they are, by identity."""
+    batches = loader.batch_sampler
+    parts = (batches, *(getattr(batches, name, None) for name in ("batch_sampler", "sampler")))
+    return {id(part) for part in parts if part is not None}
 
 
 def counted(loader: DataLoader[Any], seconds: float) -> list[int] | None:

@@ -18,8 +18,9 @@ from bnguard._forecast.join import Feed, foresee
 from bnguard._forecast.report import Forecast, report_on
 from bnguard._models.layers import find_layers
 from bnguard._preflight.naming import Names, loader_names, model_names
+from bnguard._preflight.outcome import World
 from bnguard._preflight.passes import Pass, SeenLoader
-from bnguard._preflight.recorder import Call, Recorder, Use, World
+from bnguard._preflight.recorder import Call, Recorder, Use
 from bnguard._preflight.seen_loaders import Audit, audit
 from bnguard._rules.runtime import of_failure
 from bnguard._trace.models import open_live_model

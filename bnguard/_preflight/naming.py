@@ -103,13 +103,17 @@ def look_around(recorder: Recorder, names: Names) -> None:
     """Find out how the script calls its loaders and models, while its frames are there."""
     wanted = [*(s.loader for s in recorder.loaders), *(u.model for u in recorder.uses)]
     wanted += [loader for loader, _ in recorder.untouched()]
+    wanted += [twin for s in recorder.loaders for twin in recorder.twins(s.loader)]
     if len(wanted) <= MOST_LOOKS:
         names.look([x for x in wanted if names.of(x) is None])
 
 
 def loader_names(recorder: Recorder, names: Names) -> dict[SeenLoader, str]:
     """Name every loader: as the script does, else by its line; those that one line makes share a name."""
-    own = {s: names.of(s.loader) or (f"loader of {s.source}" if s.source else "loader") for s in recorder.loaders}
+    own = {}
+    for seen in recorder.loaders:
+        known = map(names.of, (seen.loader, *recorder.twins(seen.loader)))
+        own[seen] = next(filter(None, known), None) or (f"loader of {seen.source}" if seen.source else "loader")
     return _numbered(own, lambda s: (own[s], s.source or id(s)))
 
 

@@ -91,6 +91,14 @@ class Clock:
         return time.time() > self.settings.deadline
 
 
+@dataclass
+class World:
+    """A process among those that train together, as ``torch.distributed`` said during training."""
+
+    rank: int | None = None
+    size: int = 1
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What one process came to.

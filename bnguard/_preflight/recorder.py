@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader
 from bnguard import _private_torch as private
 from bnguard._facts.models import Mode, SourceLine
 from bnguard._preflight import loops
-from bnguard._preflight.batches import Enumerate, Kind, Recipe, recipe_of, sizes_of, storage_of, tensors_in
-from bnguard._preflight.outcome import MOST_REFUSALS, Clock, Settings, Stop
+from bnguard._preflight.batches import Enumerate, Kind, Recipe, are_twins, recipe_of, sizes_of, storage_of, tensors_in
+from bnguard._preflight.outcome import MOST_REFUSALS, Clock, Settings, Stop, World
 from bnguard._preflight.passes import Batch, Pass, SeenLoader
 from bnguard._ranks import rank_and_world_size
 
@@ -105,14 +105,6 @@ class Call:
             self.single += given.shape[0] == 1 and self.values[-1] > 1
 
 
-@dataclass
-class World:
-    """A process among those that train together, as ``torch.distributed`` said during training."""
-
-    rank: int | None = None
-    size: int = 1
-
-
 class Recorder:
     """Is told of every loader, batch and root forward, and raises ``Stop`` when it has seen enough.
 
@@ -192,9 +184,16 @@ class Recorder:
             self._made[loader] = (len(self._made), source, self.rows_are_missing and not known)
 
     def untouched(self) -> list[tuple[DataLoader[Any], SourceLine | None]]:
-        """Return the loaders that the script still holds and has not iterated."""
-        seen = {id(s.loader) for s in self.loaders}
-        return [(x, source) for x, (_, source, _) in self._made.items() if id(x) not in seen]
+        """Return the loaders that the script still holds and has not iterated, nor one that goes through the same."""
+        found: dict[DataLoader[Any], SourceLine | None] = {}
+        for one, (_, source, _) in self._made.items():
+            if not any(are_twins(one, other) for other in (*(s.loader for s in self.loaders), *found)):
+                found[one] = source
+        return list(found.items())
+
+    def twins(self, loader: DataLoader[Any]) -> list[DataLoader[Any]]:
+        """Return the loaders that the script still holds and that go through the same batches as this one."""
+        return [x for x in self._made if x is not loader and are_twins(x, loader)]
 
     @property
     def rows_are_missing(self) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset, get_wor
 from bnguard._errors import BnguardError
 from bnguard._facts.findings import Finding, Report, Severity
 from bnguard._facts.forecasts import ForecastFact
-from bnguard._preflight import conclude
+from bnguard._preflight import conclude, passes
 from bnguard._preflight.batches import counted
 from bnguard._preflight.naming import Names, distinct, look_around
 from bnguard._preflight.outcome import Outcome, Settings, Stop, merged
@@ -262,3 +264,119 @@ def test_a_failure_that_ends_in_an_exit_code_is_one_though_other_work_came_betwe
             error = raised
     assert conclude.failure(recorder, error) is not None
     assert conclude.failure(recorder, SystemExit(0)) is None
+
+
+# ------------------------------------------------------------------------------------- loaders of other libraries
+
+
+class Twin:
+    """A loader as Accelerate prepares one: another over the same batches, while the script keeps its own."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.base_dataloader = DataLoader(loader.dataset, batch_sampler=loader.batch_sampler)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.base_dataloader)
+
+
+def test_a_loader_and_what_was_prepared_of_it_are_one() -> None:
+    def loop() -> None:
+        loaders, model = {"train": data(4), "valid": data(4)}, net()
+        prepared = {name: Twin(loader) for name, loader in loaders.items()}
+        for (x,) in prepared["train"]:
+            model(x).sum().backward()
+
+    found = report_on(loop)
+    assert [f.loader for f in found.forecasts] == ["loaders.train"]
+    assert [missing["what"] for missing in found.extra["not_reached"]] == ["loaders.valid"]
+
+
+class Batches(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        yield from ((torch.randn(n, 3),) for n in (4, 4, 1))
+
+
+class Pipeline:
+    """As webdataset's WebLoader."""
+
+    def __init__(self, *stages: Any) -> None:
+        self.pipeline = list(stages)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.pipeline[0])
+
+
+def test_batches_that_a_dataset_makes_are_not_said_to_be_merged() -> None:
+    def loop() -> None:
+        train_loader = Pipeline(DataLoader(Batches(), batch_size=None))
+        train(net(), train_loader)  # type: ignore[arg-type]
+
+    found = report_on(loop)
+    assert [(f.loader, f.stops, f.step) for f in found.forecasts] == [("train_loader", True, 3)]
+    assert [(f.code, [a.kind for a in f.remedies]) for f in found.findings] == [("DL101", ["own-batches"])]
+    assert found.suggestions == ()
+
+
+# ------------------------------------------------------------------------------------------------------- limits
+
+
+class CombinedLoader:
+    """As Lightning's, which counts what its Trainer takes (``limit_train_batches`` and its like)."""
+
+    def __init__(self, loader: DataLoader[Any], limit: float) -> None:
+        self.flattened, self.limits = [loader], [limit]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.flattened[0])
+
+
+CombinedLoader.__module__ = "lightning.pytorch.utilities.combined_loader"
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+@pytest.mark.parametrize(("limit", "stops"), [(20, False), (float("inf"), True), (501, True), (500, False)])
+def test_what_a_trainer_takes_is_the_epoch(
+    share: float, limit: float, stops: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where most batches are left out: the last of them all is not among the first twenty."""
+    monkeypatch.setattr(passes, "SHARE", share)
+
+    def loop() -> None:
+        loader, model = data(1001), net()
+        for step, (x,) in enumerate(CombinedLoader(loader, limit)):
+            if step < limit:
+                model(x).sum().backward()
+
+    found = report_on(loop)
+    (forecast,), (fact,) = found.forecasts, found.loaders
+    assert forecast.stops is stops
+    assert fact.steps == forecast.steps == min(limit, 501)
+    assert any("Lightning's Trainer takes" in note for note in fact.notes) is (limit < 501)
+    assert [f.severity for f in found.findings] == ([Severity.ERROR] if stops else [])
+
+
+# ------------------------------------------------------------------------------------------- batches cut anew
+
+
+def cut_anew(loader: DataLoader[Any], size: int, buffer: int) -> Iterator[torch.Tensor]:
+    """Fetch batches and give others, as ``.unbatched().shuffle(buffer).batched(size)`` of webdataset does."""
+    rows = (row for (x,) in loader for row in x)
+    ahead = deque(itertools.islice(rows, buffer))
+    rest = itertools.chain(rows, ahead)
+    while batch := tuple(itertools.islice(rest, size)):
+        yield torch.stack(batch)
+
+
+@pytest.mark.parametrize("buffer", [0, 100])
+@pytest.mark.parametrize(("n", "fetched", "size"), [(2006, 7, 5), (2008, 6, 9), (2009, 10, 8), (2021, 10, 20)])
+def test_batches_that_are_cut_anew_are_all_run_or_nothing_is_promised(
+    n: int, fetched: int, size: int, buffer: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "SHARE", 0.0)
+
+    def loop() -> None:
+        model = net()
+        for x in cut_anew(data(n, fetched), size, buffer):  # the last one holds a single row
+            model(x).sum().backward()
+
+    assert any(f.stops is not False for f in report_on(loop).forecasts)
