@@ -391,3 +391,9 @@ with torch.device("meta"):
 def test_what_to_do_about_a_missing_device(text: str, stands_in: bool, hint: str | None) -> None:
     said = cuda.hint_for(RuntimeError(text), stands_in=stands_in)
     assert (said is None) if hint is None else (hint in (said or ""))
+
+
+def test_what_was_spread_over_no_device_before_runs_as_it_did() -> None:
+    model = nn.DataParallel(nn.Linear(2, 3))
+    with standing_in(StandIns(cuda=True)):
+        assert model(torch.ones(4, 2)).shape == (4, 3)

@@ -61,6 +61,8 @@ def _number(device: Any, position: int) -> int:  # noqa: ANN401 - a device in an
 
 
 def _one_after_the_other(self: nn.DataParallel[Any], *inputs: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    if not self.device_ids:  # made where nothing stood in for a device: it has no dimension to cut along
+        return self.module(*inputs, **kwargs)
     return _in_pieces(self.module, inputs, kwargs, len(self.device_ids), self.dim)
 
 
