@@ -75,6 +75,7 @@ def person() -> Iterator[Person]:
         shutil.copytree(
             Path(ROOT, "bnguard/_sandbox"), place / "bnguard/_sandbox", ignore=shutil.ignore_patterns("__pyc*")
         )
+        shutil.copy(Path(ROOT, "bnguard/_whole_file.py"), place / "bnguard")
         for name in ("bnguard/__init__.py", "tests/sandbox/drive.py"):
             shutil.copy(Path(ROOT, name), place / ("bnguard/__init__.py" if "init" in name else "drive.py"))
         person = Person(place, "", (100,))
