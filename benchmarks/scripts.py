@@ -271,7 +271,12 @@ def same_place(truth: dict[str, Any], report: dict[str, Any]) -> bool:
 
 def same_layer(truth: dict[str, Any], said: dict[str, Any]) -> bool:
     """Compare the layer's name in the model that was called, or in the module around it; a scripted layer has none."""
-    return not truth["layers"] or said["layer"] in truth["layers"]
+    return not truth["layers"] or _unwrapped(said["layer"]) in map(_unwrapped, truth["layers"])
+
+
+def _unwrapped(layer: str | None) -> str | None:
+    """Return a layer's name without those of DataParallel and torch.compile, which a report leaves out."""
+    return layer and ".".join(part for part in layer.split(".") if part not in ("module", "_orig_mod"))
 
 
 def same_step(truth: dict[str, Any], said: dict[str, Any]) -> bool:

@@ -73,7 +73,7 @@ def test_a_failure_is_reported_once(tmp_path: Path) -> None:
     result = preflight(tmp_path, GROUP.format("train(samples=4)"))
     assert result.returncode == 1
     assert result.stdout.count("✗") == 1
-    assert "stops at step 2 of 2 of epoch 1 on ranks 0 to 1: module.1" in " ".join(result.stdout.split())
+    assert "stops at step 2 of 2 of epoch 1 on ranks 0 to 1: 1 gets" in " ".join(result.stdout.split())
     assert met_in(tmp_path) == []
 
 
