@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from bnguard import _private_torch as private
 from bnguard._errors import BnguardError
 from bnguard._models.build import to_meta
+from bnguard._models.wrappers import unwrap
 from bnguard._ranks import rank_and_world_size
 from bnguard._trace.functions import bind_to_copies
 
@@ -56,11 +57,10 @@ def copy_for_trace(model: nn.Module, storage: Storage) -> nn.Module:
 
 
 def _as_written(module: nn.Module) -> None:
-    """Put what torch.compile has compiled in the wrapper's place: compiled code goes on calling the original."""
+    """Put models in the place of wrappers: compiled code goes on calling the original, and replicas need devices."""
     for name, child in module.named_children():
-        written = private.compiled_original(child)
-        if written is not None:
-            setattr(module, name, written)
+        if private.wrapped(child) is not None:
+            setattr(module, name, unwrap(child))
 
 
 def _tensors(model: nn.Module, storage: Storage) -> Iterator[tuple[int, Any]]:
