@@ -26,7 +26,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 import harness
 
 torch.set_num_threads(1)
-passes.SHARE = 0.003  # a tenth of a second: long epochs stand for those of real trainings, which would take too long
 
 
 def apart(run: Callable[[], object]) -> None:
@@ -63,6 +62,8 @@ def attempt(
 
 
 def foreseen(script: Path) -> Any:
+    # long epochs stand for those of real trainings, which no time that is left would do for
+    passes.SHARE = 0.0 if script.stem.startswith(("long", "gathered")) else 0.5
     began = time.monotonic()
     options = dict(line.split("=") for line in script.read_text("utf-8").splitlines()[0].removeprefix("# ").split())
     try:
