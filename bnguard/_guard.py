@@ -208,9 +208,8 @@ def annotate(error: Exception | SystemExit, model: nn.Module | None = None, *, r
 
 
 def _tell(error: Exception | SystemExit, failed: Exception, diagnosis: Diagnosis) -> None:
-    is_told = (
-        getattr(failed, "bnguard", None) is not None
-    )  # an inner guard has told it, and it is printed with the rest
+    # an inner guard may have told it: that is printed with the rest
+    is_told = getattr(failed, "bnguard", None) is not None
     for one in (error, failed):
         one.bnguard = diagnosis  # type: ignore[union-attr]
     if is_told:

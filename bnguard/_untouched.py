@@ -58,9 +58,8 @@ def seed_random_numbers(seed: int) -> None:
     if numpy is not None:
         numpy.random.seed(seed)
     if torch is not None:
-        torch.default_generator.manual_seed(
-            seed
-        )  # torch.manual_seed would seed the GPUs too, and those are not put back
+        # torch.manual_seed would seed the GPUs too, and those are not put back
+        torch.default_generator.manual_seed(seed)
 
 
 def random_states() -> tuple[object, ...]:

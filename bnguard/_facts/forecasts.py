@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -160,6 +160,11 @@ class ForecastFact:
     def size(self, batch_size: int) -> SizeFact | None:
         """Return what the forward does at this batch size, or None where the epoch does not bring it."""
         return next((s for s in self.sizes if s.batch_size == batch_size), None)
+
+    def assuming(self, *assumptions: str) -> ForecastFact:
+        """Return the forecast as one that rests on these assumptions too."""
+        known = (self.assumption,) if self.assumption is not None else ()
+        return replace(self, ground="assumed", assumption=" and ".join(dict.fromkeys((*known, *assumptions))))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the forecast as JSON-ready values."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 from bnguard._audit_loader.plan import EpochPlan
@@ -199,6 +200,12 @@ class _TracedModel:
     device: str
     _facts: dict[int, ModelFact] = field(default_factory=dict)
 
+    @cached_property
+    def at_smallest(self) -> tuple[tuple[Inputs, Outcomes], ...]:
+        """The same calls with guessed inputs as small as they usually are, where these are larger."""
+        smaller = filter(None, map(at_smallest, self.outcomes.calls))
+        return tuple((inputs, replace(self.outcomes, calls=(inputs,))) for inputs in smaller)
+
     def fact(self, batch_size: int, called: Mode | None, *, stops: bool) -> ModelFact:
         """Return the model as it is at this batch size, with the call that decides.
 
@@ -249,7 +256,7 @@ def _judged(model: TraceableModel, feed: Feed, device: str, progress: Progress) 
 def _foreseen(known: _TracedModel, feed: Feed) -> Forecast:
     fact = join(known.model.target, feed.loader, known.outcomes.at)
     if feed.assumption is not None:
-        fact = _assuming(feed.assumption, fact, known.outcomes, feed.calls)
+        fact = _of_guessed_size(fact.assuming(feed.assumption), known)
     rows = next((n for call in feed.calls if (n := getattr(call, "own_rows", None))), None)
     if rows is not None and fact.size(1) is not None:
         fact = _of_as_many_rows(rows, fact, known, feed.called)
@@ -266,17 +273,15 @@ def _with_model(known: _TracedModel, feed: Feed, fact: ForecastFact) -> Forecast
     return Forecast(fact, seen, two_hold=fact.stops is not True or outcomes.at(2).stops is False)
 
 
-def _assuming(assumption: str, fact: ForecastFact, outcomes: Outcomes, calls: Iterable[Inputs]) -> ForecastFact:
-    """Say what was guessed; where a smaller input than the guessed one would stop the epoch, both cases are told."""
-    fact = replace(fact, ground="assumed", assumption=assumption)
+def _of_guessed_size(fact: ForecastFact, known: _TracedModel) -> ForecastFact:
+    """Tell both cases where a smaller input than the guessed one would stop the epoch."""
     if fact.stops is not False:
         return fact
-    for inputs in filter(None, map(at_smallest, calls)):
-        smaller = replace(outcomes, calls=(inputs,))
-        stopping = next((s for s in map(smaller.at, (s.batch_size for s in fact.sizes)) if s.stops), None)
+    for inputs, outcomes in known.at_smallest:
+        stopping = next((s for s in map(outcomes.at, (s.batch_size for s in fact.sizes)) if s.stops), None)
         if stopping is not None:
             both = (
-                f"it does not stop with the assumed {assumption}, and stops at {stopping.label} with "
+                f"it does not stop with the assumed {fact.assumption}, and stops at {stopping.label} with "
                 f"{dimensions(inputs.facts(1)[0].shape[1:])}, at batch size {stopping.batch_size:,}"
             )
             return replace(fact, stops=None, unknown=both)
@@ -290,7 +295,7 @@ def _of_as_many_rows(rows: int, fact: ForecastFact, known: _TracedModel, called:
     """
     assumption = f"{rows} node{'s' * (rows != 1)} in the lone graph, as in the first one"
     if fact.stops and fact.batch_size == 1 and rows == 1:
-        return replace(fact, ground="assumed", assumption=assumption)
+        return fact.assuming(assumption)
     if fact.stops is not False:
         return fact
     seen = known.fact(1, called, stops=True)
@@ -299,7 +304,7 @@ def _of_as_many_rows(rows: int, fact: ForecastFact, known: _TracedModel, called:
     if over_rows is None:
         return fact
     both = f"it does not stop with {assumption}, and stops at {over_rows.label} where that graph has one node"
-    return replace(fact, stops=None, unknown=both, ground="assumed", assumption=assumption)
+    return replace(fact.assuming(assumption), stops=None, unknown=both)
 
 
 def _layers_put_into_training(model: TraceableModel, seen: ModelFact | None) -> Iterator[str]:

@@ -29,6 +29,7 @@ from bnguard._forecast.read import as_read, feed_of, planned_kinds
 from bnguard._forecast.report import Forecast, report_on
 from bnguard._models.guess import as_wanted
 from bnguard._models.inputs import Inputs, as_recipe
+from bnguard._models.wrappers import finds_no_device
 from bnguard._scan.checkpoint import is_checkpoint
 from bnguard._stand_ins import cuda_standing_in, telling
 from bnguard._targets import load_object
@@ -128,7 +129,11 @@ def forecast(  # noqa: PLR0913 - what scan and audit_loader can be told
         for one in several:
             refuse_checkpoint(one)
             with open_models(one, mode=None, device=device, settings=settings, stubs=stubs, argv=argv) as models:
-                found += [forecast for each in models for forecast in shared.of(each)]
+                forecasts = [forecast for each in models for forecast in shared.of(each)]
+            if replicas is None and isinstance(one, nn.Module) and finds_no_device(one):
+                assumed = "one device for DataParallel, as replicas= does not say how many"
+                forecasts = [f._replace(fact=f.fact.assuming(assumed)) for f in forecasts]
+            found += forecasts
     report = report_on(found, [it.fact for it in loaders.each], loaders.suggestions, torch=torch.__version__)
     return telling(report, stood_in)
 

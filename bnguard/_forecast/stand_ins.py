@@ -14,11 +14,11 @@ def resting_on(stood_in: Iterable[StoodIn], fact: ForecastFact) -> ForecastFact:
 
     That nothing stops is not known where the real data are known to have another size.
     """
-    assumed = dict.fromkeys(one.assumed for one in stood_in if one.assumed is not None)
+    assumed = {one.assumed: one.untrue for one in stood_in if one.assumed is not None}
     if not assumed:
         return fact
-    fact = replace(fact, ground="assumed", assumption=" and ".join(assumed))
-    untrue = " and ".join(dict.fromkeys(one.assumed for one in stood_in if one.assumed is not None and one.untrue))
+    fact = fact.assuming(*assumed)
+    untrue = " and ".join(what for what, is_untrue in assumed.items() if is_untrue)
     if fact.stops is not False or not untrue:
         return fact
     why = f"it does not stop if {untrue}; --fake-data real has as many as the real data"

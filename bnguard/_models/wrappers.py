@@ -14,6 +14,11 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model
 
 
+def finds_no_device(model: nn.Module) -> bool:
+    """Whether DataParallel is to spread batches over all devices that it finds, and has found none here."""
+    return any(isinstance(m, nn.DataParallel) and not m.device_ids for m in model.modules())
+
+
 def module_named(root: nn.Module, name: str) -> nn.Module:
     """Return the module of this name as ``get_submodule`` does, but past wrappers, which add no name.
 

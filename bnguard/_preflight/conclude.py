@@ -17,6 +17,7 @@ from bnguard._facts.loaders import LoaderFact
 from bnguard._forecast.join import Feed, foresee
 from bnguard._forecast.report import Forecast, report_on
 from bnguard._models.layers import find_layers
+from bnguard._models.wrappers import finds_no_device
 from bnguard._preflight.naming import Names, loader_names, model_names
 from bnguard._preflight.outcome import World
 from bnguard._preflight.passes import Pass, SeenLoader
@@ -31,6 +32,10 @@ NO_LOADER = "(no DataLoader)"
 """What stands for the loader where a script cuts its batches itself."""
 
 GATHERED = "its rows are gathered from batches, not all of which could be run within the time"
+
+
+MOST_DEVICES = 8
+"""Over so many devices at most DataParallel is taken to spread a batch, where the script does not say over how many."""
 
 
 @dataclass(frozen=True)
@@ -190,9 +195,9 @@ class _Told:
 
     # ----------------------------------------------------------------------------- loaders and shapes
 
-    def audit(self, record: SeenLoader) -> Audit | None:
+    def audit(self, record: SeenLoader, devices: int = 1) -> Audit | None:
         """Return what is known of a loader's batches."""
-        return audit(record, self.recorder.uses, self.loaders[record], self.names.variable(record.loader))
+        return audit(record, self.recorder.uses, self.loaders[record], self.names.variable(record.loader), devices)
 
     def forecast(self, use: Use, audit: Audit | None) -> Forecast | None:
         """Join what was seen of a use with what its shapes say."""
@@ -202,9 +207,23 @@ class _Told:
         foreseen = None if audit is None else _foreseen(use, audit.fact, seen.model, cuda=self.recorder.cuda)
         if foreseen is None:
             return Forecast(seen, None, two_hold=seen.at is None or seen.at.cause == "one-value")
-        fact = _joined(seen, foreseen.fact)
+        fact = self._on_devices(use, _joined(seen, foreseen.fact))
         wrong = seen.stops is False and foreseen.fact.stops is not False
         return foreseen._replace(fact=fact, model=None if wrong else foreseen.model)
+
+    def _on_devices(self, use: Use, fact: ForecastFact) -> ForecastFact:
+        """Weigh how many devices there will be, where DataParallel is to spread each batch over all it finds."""
+        if fact.stops is not False or use.loader is None or not finds_no_device(use.model):
+            return fact
+        for devices in range(2, MOST_DEVICES + 1):
+            spread = self.audit(use.loader, devices)
+            other = spread and _foreseen(use, spread.fact, fact.model, cuda=self.recorder.cuda)
+            if other is not None and other.fact.stops:
+                found = "DataParallel spreads each batch over the devices that it finds, and found none here"
+                place = f"{other.fact.place} at {other.fact.layer}"
+                why = f"it does not stop on one device, and stops on {devices} at {place}: {found}"
+                return replace(fact, stops=None, unknown=why)
+        return fact.assuming(f"no more than {MOST_DEVICES} devices for DataParallel")
 
     # ------------------------------------------------------------------------------ what is missing
 

@@ -57,10 +57,10 @@ def preflight(  # noqa: PLR0913 - one parameter for each option
 
     The script runs unmodified in a process of its own, with ``BNGUARD_PREFLIGHT=1`` in its environment, nothing to
     read on stdin (where that is a terminal, it stays one), and its output on stderr. Each DataLoader gives the first
-    batch, one of each other size and the last, at their true places; short epochs are given whole. Optimizers step. It
-    ends at the first failure of a normalisation layer, at its own end, or when the time is used, by an exception that
-    passes ``except Exception``, so that its ``finally`` blocks and what it registered with ``atexit`` run. This process
-    is not touched.
+    batch, one of each other size and the last, at their true places; epochs that fit half of the budget are given
+    whole. Optimizers step. It ends at the first failure of a normalisation layer, at its own end, or when the time is
+    used, by an exception that passes ``except Exception``, so that its ``finally`` blocks and what it registered with
+    ``atexit`` run. This process is not touched.
 
     Args:
         script: the file, or with ``module`` the module's name.

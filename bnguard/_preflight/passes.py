@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, default_collate, default_convert
 
 from bnguard import _private_torch as private
+from bnguard._audit_loader.follow import fetches_lists
 from bnguard._facts.models import SourceLine
 from bnguard._preflight.batches import MOST_TENSORS, Kind, batch_size_of, storage_of, tensors_in
 from bnguard._preflight.loops.limits import Limit
@@ -295,9 +296,7 @@ class Pass:
         """
         while True:
             try:
-                found = self._place(
-                    fetch() if self.limit is None or self._fetched < self.limit.batches else next(iter(()))
-                )
+                found = self._place(self._fetch(fetch))
             except StopIteration:
                 self.all_read = self.all_read or self.is_stream
                 if self._held is not None:
@@ -312,6 +311,11 @@ class Pass:
             if self.is_stream and self.clock.over:
                 self.unproved = "the stream did not end within the time"
                 self.way = "whole"
+
+    def _fetch(self, fetch: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever the loader gives
+        if self.limit is not None and self._fetched >= self.limit.batches:
+            raise StopIteration
+        return fetch()
 
     def give(self, batch: Batch, kind: Kind) -> None:
         """Note that the script gets this batch."""
@@ -365,21 +369,9 @@ def way_of(loader: DataLoader[Any]) -> tuple[Way, str | None]:
     collate = getattr(loader.collate_fn, "func", loader.collate_fn)
     if collate not in (default_collate, default_convert):
         return "fetched", "its collate function can decide how many rows a batch has"
-    if _fetches_lists(loader.dataset):
+    if fetches_lists(loader.dataset):
         return "fetched", "its dataset's __getitems__ can decide how many rows a batch has"
     return "indices", None
-
-
-def _fetches_lists(dataset: object) -> bool:
-    """Whether a class of the user's fetches a whole batch, itself or within torch's ``Subset``."""
-    for _ in range(8):
-        kind = next((k for k in type(dataset).__mro__ if "__getitems__" in vars(k)), None)
-        if kind is None:
-            return False
-        if not kind.__module__.startswith("torch."):
-            return True
-        dataset = getattr(dataset, "dataset", None)
-    return False
 
 
 def _length(loader: DataLoader[Any]) -> int | None:

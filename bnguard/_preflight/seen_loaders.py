@@ -33,7 +33,7 @@ class Audit(NamedTuple):
     suggestions: Sequence[Suggestion]
 
 
-def audit(record: SeenLoader, uses: Sequence[Use], name: str, variable: str | None) -> Audit | None:
+def audit(record: SeenLoader, uses: Sequence[Use], name: str, variable: str | None, devices: int = 1) -> Audit | None:
     """Return what is known of a loader's batches by law, or else by what it has given; None where nothing is.
 
     Args:
@@ -41,12 +41,13 @@ def audit(record: SeenLoader, uses: Sequence[Use], name: str, variable: str | No
         uses: of models with it.
         name: of the loader in the report.
         variable: what a line of the script may call it, None if not known.
+        devices: over which DataParallel spreads the batches, where it has not found any here.
 
     """
     if record.incomplete:
         return None
     mine = [use for use in uses if use.loader is record]
-    setup = Setup(1, replicas=max((_replicas(use.model) for use in mine), default=1))
+    setup = Setup(1, replicas=max((devices, *(_replicas(use.model) for use in mine))))
     mode: Mode = "train" if any(use.mode == "train" for use in mine) else "eval"
     try:
         found = audit_live(_stand_in(record) or record.loader, LiveRequest(setup, (name,), (), mode, variable=variable))

@@ -24,7 +24,6 @@ class Kind:
         lengths: samples of each part, by what ``part`` returns.
         mode: of the images.
         channels_first: whether arrays of images have the channels before height and width.
-        more: further attributes.
 
     """
 
@@ -34,7 +33,6 @@ class Kind:
     lengths: Mapping[str, int] = field(default_factory=dict)
     mode: Literal["L", "RGB"] = "RGB"
     channels_first: bool = False
-    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 def part(arguments: Mapping[str, Any]) -> str:

@@ -30,8 +30,8 @@ QUICK_PARAMETERS = 2_000_000
 MOST_COPIED_PARAMETERS = 100_000_000
 """Up to this size a real forward has parameters of its own, which the forward may change."""
 
-DRAWS, FEW_DRAWS = 8, 3
-"""How often a forward that draws random numbers is followed, on shapes and with values."""
+DRAWS = 8
+"""How often a forward that draws random numbers is followed."""
 
 MOST_CAUGHT = 8
 """Errors of layers that a model may catch itself before it is given up."""
@@ -114,7 +114,7 @@ class Tracer:
     def _further_draws(self, trace: Trace, look: Look, run: Callable[[Look], Trace]) -> Iterator[Trace]:
         """Yield the same forward with other random numbers, where these may decide what it does."""
         if trace.seen.drew and (trace.method != "real" or parameter_count(self.model) <= QUICK_PARAMETERS):
-            for seed in range(1, DRAWS if trace.method != "real" else FEW_DRAWS):
+            for seed in range(1, DRAWS):
                 yield _without_caught_errors(run(replace(look, seed=seed)), replace(look, seed=seed), run)[0]
 
     def set_mode(self, mode: Mode | None) -> None:

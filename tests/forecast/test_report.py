@@ -155,3 +155,13 @@ def test_not_known_of_a_training_loader_is_not_ok():
     assert (finding.severity, finding.consequence) == (Severity.WARNING, None)
     excused = dataclasses.replace(report.forecasts[0], allow_unknown=True)
     assert dataclasses.replace(report, forecasts=[excused]).ok
+
+
+def test_dataparallel_without_devices_is_taken_to_find_one():
+    model, images = nn.DataParallel(nets.spatial()), {"n": 16, "batch_size": 8}
+    (fact,) = bnguard.forecast(model, images, (3, 8, 8)).forecasts
+    assert (fact.stops, fact.ground) == (False, "assumed")
+    assert fact.assumption == "one device for DataParallel, as replicas= does not say how many"
+    assert bnguard.forecast(model, images, (3, 8, 8), replicas=2).forecasts[0].ground == "shapes"
+    (both,) = bnguard.forecast(model, images).forecasts
+    assert both.assumption == f"input 3×8×8 and {fact.assumption}"

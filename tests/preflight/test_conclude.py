@@ -380,3 +380,20 @@ def test_batches_that_are_cut_anew_are_all_run_or_nothing_is_promised(
             model(x).sum().backward()
 
     assert any(f.stops is not False for f in report_on(loop).forecasts)
+
+
+@pytest.mark.parametrize(("n", "size"), [(24, 8), (64, 64), (20, 10)])
+def test_dataparallel_that_finds_no_device_may_find_some_elsewhere(n: int, size: int) -> None:
+    """The pieces are those of ``torch.chunk``, and a piece of one sample really raises."""
+    model = nn.DataParallel(net())
+    lone = [k for k in range(2, 9) if any(len(x) == 1 for x in torch.zeros(size, 3).chunk(k))]
+    devices = next(iter(lone), None)
+    with pytest.raises(ValueError, match="more than 1 value"):
+        model(torch.zeros(1, 3))
+    (forecast,) = report_on(lambda: train(model, data(n, size))).forecasts
+    if devices is None:
+        assert (forecast.stops, forecast.ground) == (False, "assumed")
+        assert forecast.assumption == "no more than 8 devices for DataParallel"
+    else:
+        assert forecast.stops is None
+        assert f"stops on {devices} at step 1 of {n // size} at 1" in (forecast.unknown or "")
