@@ -11,17 +11,16 @@ foreseen is held against it.
 
 from __future__ import annotations
 
-import argparse
 import random
 import re
 import sys
 import traceback
-import warnings
 from collections import Counter
 from typing import NamedTuple
 
 import torch
 from random_loader_pairs import built
+from seeds import seeds_asked
 from torch import nn
 
 import bnguard
@@ -117,21 +116,15 @@ def kind_of(reason: str) -> str:
 
 def main() -> int:
     """Compare, print every disagreement with its seed, and the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=2000, help="pairs")
-    parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--seed", type=int, help="one pair alone, with all that was found")
-    asked = parser.parse_args()
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
+    seeds, alone = seeds_asked(__doc__.splitlines()[0], "pair")
     found: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
-    for seed in [asked.seed] if asked.seed is not None else range(asked.first, asked.first + asked.n):
+    for seed in seeds:
         row = compare(seed)
         found[row.verdict] += 1
         if row.verdict == "not known":
             reasons[kind_of(row.reason)] += 1
-        if row.verdict in WRONG or asked.seed is not None:
+        if row.verdict in WRONG or alone:
             print(row, flush=True)
     for verdict, count in found.most_common():
         print(f"{count:6,}  {count / found.total():6.1%}  {verdict}")

@@ -11,18 +11,17 @@ and 3 in both modes, and then an equal copy is really called, with a backward in
 
 from __future__ import annotations
 
-import argparse
 import copy
 import random
 import sys
 import traceback
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
+from seeds import seeds_asked
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -350,18 +349,12 @@ WRONG = ("wrong layer", "false alarm", "wrong ok", "moved")
 
 def main() -> int:
     """Compare, print every disagreement with its seed, and the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=2000, help="networks")
-    parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--seed", type=int, help="one network alone, with all rows")
-    asked = parser.parse_args()
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
+    seeds, alone = seeds_asked(__doc__.splitlines()[0], "network")
     found: Counter[str] = Counter()
-    for seed in [asked.seed] if asked.seed is not None else range(asked.first, asked.first + asked.n):
+    for seed in seeds:
         for row in compare(seed):
             found[row.verdict] += 1
-            if row.verdict in WRONG or asked.seed is not None:
+            if row.verdict in WRONG or alone:
                 print(row, flush=True)
     print(", ".join(f"{count:,} {verdict}" for verdict, count in found.most_common()), f"of {found.total():,}")
     return int(any(found[verdict] for verdict in WRONG))

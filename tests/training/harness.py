@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm)
@@ -55,7 +56,8 @@ def failed(error: BaseException) -> dict[str, object]:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     modules = [m for f in frames if isinstance(m := f.f_locals.get("self"), nn.Module)]
     layer = [m for m in modules if isinstance(m, NORMS)][-1]
-    root = next(m for m in modules if any(part is layer for part in m.modules()) and "forward" in dir(m))
+    roots = [m for m in modules if any(part is layer for part in m.modules())]
+    root = next(m for m in roots if not isinstance(m, DistributedDataParallel))
     name = next(n for n, part in root.named_modules() if part is layer)
     found: dict[str, object] = {"layer": name, "loader": None, "step": None, "error": type(error).__name__}
     if hasattr(Counting, "latest"):
