@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "bnguard"
 ROOMS = (
-    "_errors _whole_file _private_torch _untouched _usercode _import_torch _ranks",
+    "_errors _whole_file _private_torch _untouched _usercode _source _import_torch _ranks",
     "_remedies _facts",
     "_rules",
     "_stand_ins",

@@ -123,6 +123,8 @@ def _changes(call: Call, *, cudnn: bool) -> Iterator[_Change]:
         yield "running statistics", lambda: call.changed(batch_statistics=False), same
     if x.dim() > 1 and x.shape[0] and _memory_format(x) != "strided":  # doubling would change the strides too
         yield "the batch doubled", lambda: call.changed(input=torch.cat([x.detach(), x.detach()])), same
+    if not call.kind.crosses_samples and x.dim() > 2:
+        yield "twice the positions", lambda: call.changed(input=torch.cat([x.detach(), x.detach()], dim=-1)), same
 
 
 def _try(name: str, make: Callable[[], Call], context: AbstractContextManager[Any], *, backward: bool) -> Replay:

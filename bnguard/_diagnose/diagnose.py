@@ -16,6 +16,7 @@ from bnguard._diagnose.classify import Classified, classify
 from bnguard._diagnose.evidence import assess
 from bnguard._diagnose.failed_layer import FailedLayer, lines_of
 from bnguard._diagnose.search import find_by_retracing, find_in_backward, find_in_forward, find_in_text
+from bnguard._diagnose.situation import line_of_layer, situation_of
 from bnguard._errors import UsageError
 from bnguard._facts.diagnosis import Diagnosis
 
@@ -83,6 +84,11 @@ def _diagnose_one(exc: Exception, model: nn.Module | None, *, replay: bool) -> D
     if found is None:
         return None
     seen = Diagnosis(**{**found.facts(), **_process(found)})
+    samples = seen.shape[0] if seen.shape else None
+    lines, source = lines_of(exc), seen.source
+    if source is None and seen.layer is not None and found.root is not None:
+        source = line_of_layer(lines, found.root, seen.layer)
+    seen = dataclasses.replace(seen, source=source, situation=situation_of(lines, found.root, samples))
     if not read.reliable_place and seen.layer is not None:  # CUDA may have reported the error of an earlier call here
         seen = dataclasses.replace(seen, layer=None, candidates=(seen.layer,), place="unknown")
     elif replay and found.call is not None:

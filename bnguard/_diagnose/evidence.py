@@ -11,7 +11,8 @@ from bnguard import _remedies as ways
 from bnguard._diagnose.classify import Classified
 from bnguard._facts.diagnosis import CONTROL, Diagnosis, Hypothesis
 from bnguard._facts.norm_kinds import BATCH, KINDS, NormKind
-from bnguard._remedies import Remedy
+from bnguard._remedies import Advice, Remedy
+from bnguard._rules.ways_out import ACCUMULATION, for_one_value
 
 _MOST_ELEMENTS = 2**31 - 1
 """cuDNN counts the elements of a tensor in 32 bits."""
@@ -21,7 +22,7 @@ _OLD_BATCH_LIMITS = {True: 131_070, False: 65_535}
 
 _SMALL_BATCH_LIMIT = 1024
 
-_SURE, _LIKELY, _POSSIBLE, _REMOTE = 0.95, 0.7, 0.4, 0.15
+_PROVEN, _SURE, _LIKELY, _POSSIBLE, _REMOTE = 1.0, 0.95, 0.7, 0.4, 0.15
 
 
 def assess(seen: Diagnosis, read: Classified) -> Diagnosis:
@@ -36,18 +37,42 @@ def assess(seen: Diagnosis, read: Classified) -> Diagnosis:
     if read.of_cudnn:
         return _assess_cudnn(known, read)
     kind = KINDS[known.kind] if known.kind else BATCH
-    fitting = [r for r in _REMEDIES.get(read.cause, ()) if r not in _MORE_VALUES or r.kind in kind.remedies]
     return replace(
         known,
-        confidence=0.0 if read.cause == "unknown" else _SURE if read.reliable_place else _LIKELY,
+        confidence=_confidence(known, read),
         evidence=(*_evidence(known, kind), *_about_the_place(known, read)),
-        remedies=tuple(r.for_case() for r in fitting),
+        remedies=_remedies(known, kind),
+    )
+
+
+def _confidence(d: Diagnosis, read: Classified) -> float:
+    if read.cause == "unknown":
+        return 0.0
+    outcome = {r.change: r.succeeds for r in d.replays}
+    if outcome.get(CONTROL) is False and any(outcome.get(change) for change in _CONFIRMS.get(read.cause, ())):
+        return _PROVEN
+    return _SURE if read.reliable_place else _LIKELY
+
+
+def _remedies(d: Diagnosis, kind: NormKind) -> tuple[Advice, ...]:
+    if d.cause != "one-value-per-channel":
+        return tuple(remedy.for_case() for remedy in _REMEDIES.get(d.cause, ()))
+    return for_one_value(
+        kind,
+        d.situation,
+        layer=d.layer,
+        functional=d.layer_type == "functional",
+        dimensions=len(d.shape) if d.shape else None,
+        tracks=not (d.mode == "eval" and d.batch_statistics),
+        world_size=d.world_size or 1,
     )
 
 
 def _evidence(d: Diagnosis, kind: NormKind) -> Iterator[str]:
     if d.cause == "one-value-per-channel" and d.shape is not None:
         yield f"the input {d.shape} has N = {d.shape[0]} and one position: one value for each {kind.per}"
+        if d.situation is not None and d.situation.alone == "every-batch":
+            yield ACCUMULATION
     if d.cause == "dtype-mismatch" and d.dtype and d.param_dtype and d.dtype != d.param_dtype:
         yield f"the input is {d.dtype}, the parameters are {d.param_dtype}"
     if d.cause == "channel-mismatch" and d.shape is not None and len(d.shape) > 1 and d.num_features:
@@ -97,7 +122,7 @@ def _proven(d: Diagnosis) -> Iterator[Hypothesis]:
         return
     helped = [(change, cause) for change, cause in _PROVES.items() if outcome.get(change)]
     for change, cause in helped:
-        sure = _SURE if len(helped) == 1 else _LIKELY
+        sure = _PROVEN if len(helped) == 1 else _LIKELY
         yield Hypothesis(cause, sure, f"the call fails as it was and succeeds with {change}")
 
 
@@ -160,11 +185,13 @@ _CUDNN_REMEDIES = {
     "cudnn-build": ways.UPDATE_BUILD.for_case(),
 }
 
-_MORE_VALUES = (ways.MERGE_TAIL, ways.BATCH_SIZE, ways.FEWER_GROUPS, ways.LARGER_INPUT, ways.ALLOW_SINGLE_SAMPLE)
-"""Against one value per statistic; the kind of the layer says which of them help."""
+_CONFIRMS = {
+    "one-value-per-channel": ("running statistics", "the batch doubled", "twice the positions"),
+    "dtype-mismatch": ("float32",),
+}
+"""Replays whose success proves the cause that the words say."""
 
 _REMEDIES: dict[str, tuple[Remedy, ...]] = {
-    "one-value-per-channel": _MORE_VALUES,
     "dtype-mismatch": (ways.KEEP_FLOAT32, ways.CONVERT_INPUT),
     "channel-mismatch": (ways.CHANNELS_SECOND,),
     "rank-mismatch": (ways.RIGHT_DIMENSIONS, ways.BATCH_DIMENSION),

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from bnguard._facts.models import Mode, SourceLine, class_text
+from bnguard._facts.norm_kinds import BATCH, KINDS, NormKind
+from bnguard._facts.situation import Situation
 from bnguard._remedies import Advice
 
 LocatedBy = Literal["traceback", "backward", "retrace", "text", "unknown"]
@@ -58,7 +60,7 @@ class Diagnosis:
     Attributes:
         cause: such as ``one-value-per-channel`` or ``cudnn-not-supported``.
         code: the rule's code, ``RT101`` to ``RT104``, or None.
-        confidence: 0 to 1, that the cause is the cause.
+        confidence: 0 to 1, that the cause is the cause; 1 is proven, by a replay that differs in nothing else.
         evidence: what speaks for it, one sentence each.
         hypotheses: for an error whose words do not tell its cause: the possible ones, likeliest first.
         layer: dotted name, also that of the module around a functional call; '' is the root. None where it
@@ -83,6 +85,7 @@ class Diagnosis:
         cudnn_version: of the installed cuDNN, where the call was on CUDA; likewise ``gpu`` and ``free_memory`` (bytes).
         rank: of this process among ``world_size``.
         status: the ``CUDNN_STATUS_…`` word of the text.
+        situation: the circumstances of the call, as far as its frames show them.
         replays: the failed call once more, with one thing changed at a time.
         remedies: what to do, the surest first.
 
@@ -119,6 +122,7 @@ class Diagnosis:
     rank: int | None = None
     world_size: int | None = None
     status: str | None = None
+    situation: Situation | None = None
     replays: tuple[Replay, ...] = ()
     remedies: tuple[Advice, ...] = ()
 
@@ -145,7 +149,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - any field
 
 
 CAUSES = {
-    "one-value-per-channel": "one value per channel, and a mean and variance need two",
+    "one-value-per-channel": "one value per {per}, and a mean and variance need two",
     "dtype-mismatch": "the input and the parameters have dtypes that do not go together",
     "channel-mismatch": "the input has another number of channels than the layer",
     "rank-mismatch": "the input has another number of dimensions than the layer takes",
@@ -161,12 +165,20 @@ def headline(d: Diagnosis) -> str:
     if d.layer is None and d.code is None and not d.candidates:  # the words of any error, and no layer in sight
         if d.cause == "unknown":
             return "nothing in this error points to a normalisation layer"
-        return f"no normalisation layer is in sight: {CAUSES.get(d.cause) or d.status or d.cause}"
+        return f"no normalisation layer is in sight: {_cause(d)}"
     who = "a normalisation layer" if d.layer is None else (d.layer or "the model itself")
     if d.layer is not None:
         who += _description(d)
     where = " in backward" if d.place == "backward" else ""
-    return f"{who} failed{where}: {CAUSES.get(d.cause) or d.status or d.cause}"
+    return f"{who} failed{where}: {_cause(d)}"
+
+
+def _kind(d: Diagnosis) -> NormKind:
+    return KINDS[d.kind] if d.kind else BATCH
+
+
+def _cause(d: Diagnosis) -> str:
+    return CAUSES.get(d.cause, d.status or d.cause).format(per=_kind(d).per)
 
 
 def _description(d: Diagnosis) -> str:
@@ -178,9 +190,11 @@ def _description(d: Diagnosis) -> str:
 
 
 def _rows(d: Diagnosis) -> list[str]:
-    rows = [("input", _input(d)), ("backend", _backend(d)), ("process", _process(d)), ("layer", _candidates(d))]
+    rows = [("input", _input(d)), ("batch", _batch(d)), ("backend", _backend(d)), ("process", _process(d))]
+    rows.append(("layer", _candidates(d)))
     if d.confidence:
-        rows.append(("cause", f"{f'{d.code}, ' if d.code else ''}{d.cause} ({d.confidence:.0%} sure)"))
+        sure = "proven by replay" if d.confidence == 1 else f"{d.confidence:.0%} sure"
+        rows.append(("cause", f"{f'{d.code}, ' if d.code else ''}{d.cause} ({sure})"))
     rows += [("because", why) for why in d.evidence]
     rows += [("perhaps", f"{h.cause} ({h.confidence:.0%}): {h.why}") for h in d.hypotheses]
     known = {r.error for r in d.replays if r.change == CONTROL}
@@ -197,7 +211,6 @@ def _rows(d: Diagnosis) -> list[str]:
 def _input(d: Diagnosis) -> str:
     if d.shape is None:
         return ""
-    values = f"{d.values_per_channel} {'value' if d.values_per_channel == 1 else 'values'} per channel"
     parts = [f"{d.shape} {d.dtype or ''}".rstrip()]
     parts += [f"on {d.device}"] if d.device else []
     parts += [f"{d.memory_format}{f', strides {d.strides}' if d.memory_format == 'strided' else ''}"] * bool(
@@ -205,7 +218,27 @@ def _input(d: Diagnosis) -> str:
     )
     parts += [f"parameters {d.param_dtype}"] if d.param_dtype and d.param_dtype != d.dtype else []
     parts += [f"{d.mode} mode"] if d.mode else []
-    return ", ".join([*parts, values] if d.values_per_channel is not None else parts)
+    return ", ".join([*parts, *_values(d)])
+
+
+def _values(d: Diagnosis) -> list[str]:
+    """Say over how many values a mean is taken, where the shape alone tells."""
+    kind = _kind(d)
+    if d.shape is None or len(d.shape) < 2 or kind.options:
+        return []
+    values = kind.values(d.shape, {})
+    return [f"{values} {'value' if values == 1 else 'values'} per {kind.per}"]
+
+
+def _batch(d: Diagnosis) -> str:
+    """Say which batch it was, and how many samples the model was called with where the layer got fewer."""
+    at = d.situation
+    if at is None:
+        return ""
+    cut = at.batch_size is not None and d.shape is not None and at.batch_size > d.shape[0]
+    of = f"{f'{at.place} of' if at.place else 'from'} {at.loader}" if at.loader else ""
+    size = f"the model was called with {at.batch_size} samples" if cut else ""
+    return ", ".join(part for part in (of, size) if part)
 
 
 def _backend(d: Diagnosis) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -46,6 +46,17 @@ class Consequence:
     text: str
     joint: str = "; "
     of_model: bool = False
+
+
+class Place(NamedTuple):
+    """A line of the user's, and what happens there, in words that stand before it: ``made at``."""
+
+    words: str
+    line: SourceLine
+
+    def __str__(self) -> str:
+        """Return ``made at train.py:11``."""
+        return f"{self.words} {self.line.short}"
 
 
 @dataclass(frozen=True)
@@ -100,9 +111,16 @@ class Finding:
         return text if self.loader is not None else f"{text[:1].upper()}{text[1:]}."
 
     @property
+    def places(self) -> tuple[Place, ...]:
+        """Where a reader should look, first at what the finding is about: a loader, or else a layer."""
+        loader = [Place("made at", self.loader_line)] if self.loader_line else []
+        layer = [Place("layer built at" if loader else "built at", self.layer_line)] if self.layer_line else []
+        return (*loader, *layer)
+
+    @property
     def location(self) -> SourceLine | None:
-        """Where a reader should look first: the line that built the layer, else the one that made the loader."""
-        return self.layer_line or self.loader_line
+        """Where a reader should look first."""
+        return self.places[0].line if self.places else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as JSON-ready values."""
@@ -114,6 +132,7 @@ class Finding:
             "layer": self.layer,
             "loader": self.loader,
             "location": self.location.to_dict() if self.location else None,
+            "related_locations": [place.line.to_dict() for place in self.places[1:]],
             "fix": self.fix,
             "remedies": [advice.to_dict() for advice in self.remedies],
         }

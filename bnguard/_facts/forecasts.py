@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from bnguard._facts.models import Mode, SourceLine
+    from bnguard._facts.situation import Situation
 
 Ground = Literal["seen", "shapes", "assumed"]
 """What a forecast rests on: that very call was run; it was followed on shapes; or something was assumed."""
@@ -34,6 +35,7 @@ class SizeFact:
         failing: every layer that would raise, the first one first.
         single: how many layers take mean and variance from one sample without raising.
         unknown: why it could not be found out, None where it could.
+        situation: the circumstances of the call, where it was run.
 
     """
 
@@ -51,6 +53,7 @@ class SizeFact:
     failing: tuple[str, ...] = ()
     single: int = 0
     unknown: str | None = None
+    situation: Situation | None = None
 
     @property
     def sees(self) -> str:

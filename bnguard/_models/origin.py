@@ -21,6 +21,7 @@ from torch import nn
 from bnguard._facts.models import SourceLine
 from bnguard._models.layers import norms
 from bnguard._models.wrappers import module_named
+from bnguard._source import within
 from bnguard._untouched import replaced
 from bnguard._usercode import display_path, whose
 
@@ -104,6 +105,24 @@ def assignment_line(root: nn.Module, name: str) -> SourceLine | None:
         for found in _assignments(cls, parts[cut]):
             if found.fits(child):
                 return SourceLine(display_path(found.file), found.line(parts[cut + 1 :]))
+    return None
+
+
+def line_in_function(body: list[ast.stmt], file: str, variable: str, name: str) -> SourceLine | None:
+    """Return the line in a function, or a module, that built a layer of the model that this variable holds.
+
+    Args:
+        body: of the function or the module.
+        file: that it is from.
+        variable: such as ``net`` in ``net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8))``.
+        name: dotted path of the layer in that model.
+
+    """
+    for node in within(body):
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == variable for t in node.targets):
+            found = _Assignment(file, 1, node.value, {})
+            if isinstance(node.value, ast.Call):
+                return SourceLine(display_path(file), found.line(name.split(".")))
     return None
 
 

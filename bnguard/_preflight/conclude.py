@@ -14,6 +14,7 @@ from bnguard._facts.diagnosis import Diagnosis, headline
 from bnguard._facts.findings import Finding, Report, Severity
 from bnguard._facts.forecasts import ForecastFact, SizeFact
 from bnguard._facts.loaders import LoaderFact
+from bnguard._facts.norm_kinds import KINDS
 from bnguard._forecast.join import Feed, foresee
 from bnguard._forecast.report import Forecast, report_on
 from bnguard._models.layers import find_layers
@@ -70,11 +71,15 @@ def report(recorder: Recorder, names: Names, failed: Failed | None) -> Report:
     forecasts = [f for u in uses if (f := told.forecast(u, audits.get(u.loader))) is not None]  # type: ignore[arg-type]
     if failed is not None and failed.call is None:
         forecasts.insert(0, Forecast(told.failed_alone(), None, two_hold=False))
+    # a loader is not to be changed where the model belongs in eval mode
+    in_eval_mode = {
+        f.fact.loader for f in forecasts if (at := f.fact.at) and at.situation and at.situation.trains is False
+    }
     found = _calmed(
         report_on(
             forecasts,
             [found.fact for found in audits.values()],
-            [way for found in audits.values() for way in found.suggestions],
+            [way for found in audits.values() for way in found.suggestions if way.loader not in in_eval_mode],
             "preflight",
             torch=torch.__version__,
         )
@@ -280,6 +285,7 @@ def _size_at(failed: Failed, size: int) -> SizeFact:
         shape=d.shape,
         cause="one-value" if d.cause == "one-value-per-channel" else "refused",
         failing=() if layer is None else (layer,),
+        situation=d.situation,
     )
 
 
@@ -304,7 +310,7 @@ def _joined(seen: ForecastFact, foreseen: ForecastFact) -> ForecastFact:
     notes = (*seen.notes, *foreseen.notes)
     if seen.stops and foreseen.stops and (seen.step, seen.epoch) == (foreseen.step, foreseen.epoch):
         alike = seen.layer in (None, foreseen.layer) and foreseen.at is not None
-        at = foreseen.at if alike else seen.at
+        at = _with_what_was_seen(foreseen.at, seen.at) if alike else seen.at
         sizes = tuple(at if at is not None and s.batch_size == at.batch_size else s for s in foreseen.sizes)
         return replace(foreseen, ground="seen", at=at, sizes=sizes, notes=notes)
     if foreseen.stops is not None and seen.stops is not None and foreseen.stops != seen.stops:
@@ -313,6 +319,13 @@ def _joined(seen: ForecastFact, foreseen: ForecastFact) -> ForecastFact:
     if seen.stops is False and foreseen.stops is False:
         return replace(seen, sizes=foreseen.sizes or seen.sizes, steps=seen.steps or foreseen.steps, notes=notes)
     return replace(seen, notes=notes)
+
+
+def _with_what_was_seen(foreseen: SizeFact | None, seen: SizeFact | None) -> SizeFact | None:
+    """Return what shapes say of a size, with the circumstances and the line that only the run can tell."""
+    if foreseen is None or seen is None:
+        return foreseen
+    return replace(foreseen, situation=seen.situation, source=foreseen.source or seen.source)
 
 
 def _calmed(found: Report) -> Report:
@@ -344,10 +357,13 @@ def _with_finding(found: Report, failed: Failed) -> Report:
     d = failed.diagnosis
     if told or d.code is None or stops is None:
         return found
+    same = [f for f in found.findings if (f.model, f.layer) == (stops.model, d.layer) and f.severity is Severity.ERROR]
+    if same and d.kind and not KINDS[d.kind].crosses_samples:
+        return found  # a rule on that kind of layer says it, at any batch size
     at = f"{stops.place} of {stops.loader}" if stops.place else "this run"
     given = None if stops.loader == NO_LOADER else stops.loader
-    finding = of_failure(d, headline(d), model=stops.model, loader=given, at=at, alone=stops.batch_size == 1)
-    return replace(found, findings=(finding, *found.findings))
+    finding = of_failure(d, headline(d), model=stops.model, loader=given, at=at)
+    return replace(found, findings=(finding, *(f for f in found.findings if f not in same)))
 
 
 def _placed(found: Report, world: World) -> Report:

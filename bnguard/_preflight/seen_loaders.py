@@ -57,6 +57,7 @@ def audit(record: SeenLoader, uses: Sequence[Use], name: str, variable: str | No
     limit = record.longest.limit
     if limit is not None:
         fact = _cut(fact, limit)
+    fact = replace(fact, source=record.source)
     return Audit(fact, found.suggestions if fact.first_single else ())
 
 

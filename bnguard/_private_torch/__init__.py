@@ -287,9 +287,8 @@ def loader_with(loader: Any, **parts: Any) -> Any:  # noqa: ANN401 - a DataLoade
     vars(other).update(parts)
     if "_iterator" in vars(other):
         vars(other)["_iterator"] = None
-    begun: Any = getattr(torch.utils.data.dataloader, "_BaseDataLoaderIter", ())
     for name, value in vars(loader).items():
-        if name != "_iterator" and isinstance(value, begun):
+        if name != "_iterator" and is_loader_iterator(value):
             vars(other)[name] = torch.utils.data.DataLoader.__iter__(other)
     return other
 
@@ -305,6 +304,12 @@ def as_worker(number: int, workers: int, dataset: Any) -> Iterator[None]:  # noq
         yield
     finally:
         worker._worker_info = info
+
+
+def is_loader_iterator(value: object) -> bool:
+    """Whether this gives a DataLoader's batches."""
+    begun: Any = getattr(torch.utils.data.dataloader, "_BaseDataLoaderIter", ())
+    return isinstance(value, begun)
 
 
 RUN_HOOKS = ("_call_impl", "_wrapped_call_impl", "__call__")

@@ -36,6 +36,8 @@ def _what(layer: LayerFact) -> str:
 def _fails(model: ModelFact, rule: Rule) -> Iterator[Finding]:
     work = work_of(model.mode)
     failing = [x for x in model.failing if x.norm.crosses_samples and any(c.raises for c in x.calls)]
+    if model.mode == "eval":
+        failing = [x for x in failing if not _keeps_none(x)]  # BN104 says it, and what to do
     for layer in failing:
         call = next(c for c in layer.calls if c.raises)
         first = layer.name == model.first_failure
@@ -115,8 +117,12 @@ def _enough(layer: LayerFact, batch_size: int) -> int | None:
     return None if not values else -(-THIN_VALUES * batch_size // values)
 
 
+def _keeps_none(layer: LayerFact) -> bool:
+    return layer.norm is BATCH and not layer.track_running_stats and layer.type != "functional"
+
+
 def _untracked(model: ModelFact, rule: Rule) -> Iterator[Finding]:
-    layers = [x for x in model.layers if x.norm is BATCH and not x.track_running_stats and x.type != "functional"]
+    layers = [x for x in model.layers if _keeps_none(x)]
     if not layers:
         return
     raises = model.mode == "eval" and any(x.verdict == "fails" for x in layers)

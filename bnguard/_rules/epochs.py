@@ -17,6 +17,7 @@ from bnguard._rules.single_sample import (
     samples_text,
     with_model,
 )
+from bnguard._rules.ways_out import for_batches_of_one
 
 _LARGE_SHARE = 0.1
 """DL108 speaks from this share of discarded samples on."""
@@ -27,7 +28,7 @@ def _check_batch_size_one(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
         steps = fact.steps or 0
         every = f"all {steps:,} batches hold 1 sample" if steps > 1 else "the only batch holds 1 sample"
         cause = f"{every} (batch_size=1), and drop_last does not help"
-        yield finding_of(fact, rule, cause, remedies.LARGER_BATCHES.for_case(), remedies.FREEZE.for_case())
+        yield finding_of(fact, rule, cause, *for_batches_of_one(world_size=fact.world_size))
 
 
 def _check_inside(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:

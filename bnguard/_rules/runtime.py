@@ -25,23 +25,17 @@ def code_of(cause: str) -> str | None:
     return next(codes, None)
 
 
-def of_failure(
-    diagnosed: Diagnosis, cause: str, *, model: str | None, loader: str | None, at: str, alone: bool
-) -> Finding:
+def of_failure(diagnosed: Diagnosis, cause: str, *, model: str | None, loader: str | None, at: str) -> Finding:
     """Return what a failure at run time comes to.
 
-    ``cause`` says what failed and why in one clause, ``at`` where in the run it happened. What changes a loader is a
-    way out only where the batch came from one, and held the sample ``alone``.
+    ``cause`` says what failed and why in one clause, ``at`` where in the run it happened.
     """
     assert diagnosed.code is not None
-    fitting = [
-        r for r in diagnosed.remedies if (loader is not None and alone) or remedies.REMEDIES[r.kind].fits != "tail"
-    ]
     return Finding(
         diagnosed.code,
         Severity.ERROR,
         f"{cause}, in {at}",
-        remedies=tuple(fitting[:1]),
+        remedies=diagnosed.remedies[:2],
         model=model,
         layer=diagnosed.layer,
         loader=loader,

@@ -10,6 +10,7 @@ from bnguard._facts.findings import Consequence, Finding, Severity
 from bnguard._facts.loaders import TIMES, LoaderFact
 from bnguard._remedies import KEEP_BATCH_DIMENSION, TRACK_STATISTICS, Advice
 from bnguard._rules.registry import ForecastCheck, LoaderCheck, Rule, layer_and_class, work_of
+from bnguard._rules.ways_out import in_eval_mode
 
 if TYPE_CHECKING:
     from bnguard._facts.forecasts import ForecastFact, SizeFact
@@ -166,6 +167,8 @@ def _fails(finding: Finding, loader: LoaderFact, forecast: ForecastFact, one: Si
 
 def _of_the_model(one: SizeFact, loader: LoaderFact) -> tuple[Advice, ...]:
     """Return what helps where the model is to blame rather than the loader, else nothing."""
+    if one.situation is not None and one.situation.trains is False:
+        return (in_eval_mode(one.situation),)
     if one.cause == "lost-dimension":
         return (KEEP_BATCH_DIMENSION.for_case(),)
     if loader.mode == "eval" and one.per == "channel":

@@ -100,7 +100,7 @@ def test_replays_prove_the_cause(refused, x: torch.Tensor, cause: str) -> None:
     with refusing(wordings.OLD, when=refused):
         found = diagnosed(nn.Sequential(nn.BatchNorm2d(4)), x)
     assert found.hypotheses[0].cause == cause
-    assert found.confidence == 0.95
+    assert found.confidence == 1
     assert "succeeds with" in found.evidence[0]
 
 

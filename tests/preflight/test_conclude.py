@@ -397,3 +397,52 @@ def test_dataparallel_that_finds_no_device_may_find_some_elsewhere(n: int, size:
     else:
         assert forecast.stops is None
         assert f"stops on {devices} at step 1 of {n // size} at 1" in (forecast.unknown or "")
+
+
+def kinds(report: Report) -> list[str]:
+    return [advice.kind for finding in report.findings for advice in finding.remedies]
+
+
+def test_a_model_that_belongs_in_eval_mode_is_no_reason_to_change_a_loader() -> None:
+    def validate(model: nn.Module, val_loader: DataLoader[Any]) -> None:
+        for (x,) in val_loader:
+            model(x)
+
+    found = report_on(lambda: validate(net(), data()))
+    assert [f.stops for f in found.forecasts] == [True]
+    assert kinds(found) == ["eval-mode"]
+    assert found.suggestions == ()
+
+
+def test_a_chunk_of_one_is_told_of_once_and_without_a_tail() -> None:
+    class Ghost(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bn = nn.BatchNorm1d(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.cat([self.bn(part) for part in x.split(2)])
+
+    found = report_on(lambda: train(Ghost(), data(6, 3)))
+    assert [(f.code, f.severity) for f in found.findings] == [("RT101", Severity.ERROR)]
+    assert kinds(found) == ["batch-size", "allow-single-sample"]
+
+
+def test_instance_norm_is_told_of_once_in_the_words_of_its_own_rule() -> None:
+    images = DataLoader(TensorDataset(torch.randn(4, 3, 4, 4)), batch_size=2)
+    model = nn.Sequential(nn.Conv2d(3, 4, 4), nn.InstanceNorm2d(4))
+    found = report_on(lambda: train(model, images))
+    assert [f.code for f in found.findings] == ["BN205"]
+    assert kinds(found) == ["larger-input"]
+
+
+def test_a_loader_and_its_layer_have_their_lines() -> None:
+    def main() -> None:
+        model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+        loader = DataLoader(TensorDataset(torch.randn(5, 3)), batch_size=2)
+        train(model, loader)
+
+    (finding,) = report_on(main).findings
+    first = main.__code__.co_firstlineno
+    assert [(p.words, p.line.line - first) for p in finding.places] == [("made at", 2), ("layer built at", 1)]
+    assert finding.location == finding.loader_line

@@ -287,10 +287,23 @@ def findings_of(model: nn.Module, **options: object) -> dict[str, Finding]:
 
 
 def test_an_evaluation_that_stops_is_not_called_training() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 4, 8), nn.BatchNorm2d(4, track_running_stats=False))
-    finding = findings_of(model, mode="eval")["BN101"]
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.batch_norm(self.conv(x), None, None, training=True)
+
+    finding = findings_of(Net(), mode="eval")["BN101"]
     assert "evaluation stops here first" in finding.message
     assert "merge-tail" not in [advice.kind for advice in finding.remedies]
+
+
+def test_without_running_statistics_one_rule_says_why_an_evaluation_stops() -> None:
+    found = findings_of(nn.Sequential(nn.Conv2d(3, 4, 8), nn.BatchNorm2d(4, track_running_stats=False)), mode="eval")
+    assert set(found) == {"BN104"}
+    assert [advice.kind for advice in found["BN104"].remedies] == ["track-statistics"]
 
 
 def test_what_is_rejected_for_another_reason_is_no_mix_of_dtypes() -> None:

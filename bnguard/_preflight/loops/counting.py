@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterator
 from types import FrameType
 
-from bnguard._preflight.loops.source import (
+from bnguard._source import (
     DEEPEST,
     PLACES,
     definition_of,

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bnguard._preflight.loops.source import (
+from bnguard._source import (
     DEEPEST,
     definition_of,
     expressions_at,

@@ -73,7 +73,7 @@ def _listed(report: Report) -> Iterator[str]:
         return
     yield f"::group::bnguard: {totals(report)}"
     for finding in report.findings[:_MOST_LISTED]:
-        where = f" ({visible(finding.location.short)})" if finding.location else ""
+        where = f" ({visible(', '.join(map(str, finding.places)))})" if finding.places else ""
         yield _inert(f"{finding.severity.label} {finding.code} {visible(finding.message)}{where}")
     if len(report.findings) > _MOST_LISTED:
         yield f"and {len(report.findings) - _MOST_LISTED:,} more"

@@ -126,6 +126,11 @@ def _results(report: Report, places: Places) -> Iterator[dict[str, Any]]:
         result["properties"] = {k: unicode_text(v) for k, v in result["properties"].items() if v is not None}
         if finding.code in index:
             result["ruleIndex"] = index[finding.code]
+        related = [
+            _related(place.words, where) for place in finding.places[1:] if (where := places.of_line(place.line))
+        ]
+        if related:
+            result["relatedLocations"] = related
         flow = flows.of(finding)
         if flow:
             result["codeFlows"] = [flow]
@@ -136,11 +141,16 @@ def _location(finding: Finding, place: FileLocation | None) -> dict[str, Any]:
     location: dict[str, Any] = {"physicalLocation": _physical(place)}
     if finding.location and (place is None or place.line is None):
         # of a file elsewhere on this machine the name is enough
-        location["message"] = _message(f"built at {_without_folders(finding.location.short)}")
+        location["message"] = _message(f"{finding.places[0].words} {_without_folders(finding.location.short)}")
     logical = _logical(finding)
     if logical:
         location["logicalLocations"] = [logical]
     return location
+
+
+def _related(words: str, place: FileLocation) -> dict[str, Any]:
+    """Return a second place of a finding; its words end where the viewer shows the place."""
+    return {"physicalLocation": _physical(place), "message": _message(words)}
 
 
 def _logical(finding: Finding) -> dict[str, Any] | None:

@@ -60,7 +60,7 @@ def _table(report: Report) -> Iterator[str]:
 
 def _row(finding: Finding) -> str:
     where = finding.layer or finding.loader or finding.model or ""
-    place = f"<br>{_cell(finding.location.short)}" if finding.location else ""
+    place = f"<br>{_cell(', '.join(map(str, finding.places)))}" if finding.places else ""
     fix = f"<br>→ {_cell(finding.fix)}" if finding.fix else ""
     what = f"{_cell(finding.message)}{fix}"
     return f"| {_ICONS[finding.severity]} | {_cell(finding.code)} | {_cell(where)}{place} | {what} |"

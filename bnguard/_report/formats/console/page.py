@@ -131,8 +131,7 @@ class Page:
     def _place(self, finding: Finding) -> Iterator[str]:
         if self.several_models and finding.model and finding.layer is not None:
             yield f"in {finding.model}"
-        if finding.location is not None:
-            yield f"built at {finding.location.short}"
+        yield from map(str, finding.places)
 
 
 def _by_rule(findings: Iterable[Finding]) -> Iterator[list[Finding]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from bnguard._facts.findings import Finding, Severity
+from bnguard._facts.findings import Finding, Place, Severity
 from bnguard._facts.loaders import runs_text
 from bnguard._facts.models import THIN_VALUES
 from bnguard._report import answers, pictures, words
@@ -146,7 +146,7 @@ class _Item:
 
     message: str
     model: str | None
-    place: str | None
+    places: Sequence[Place]
     fix: str | None
     anchor: str | None
 
@@ -202,7 +202,7 @@ def _items(findings: Sequence[Finding], anchors: _Anchors, *, several: bool) -> 
         yield _Item(
             message=finding.message,
             model=finding.model if several else None,
-            place=finding.location.short if finding.location else None,
+            places=finding.places,
             fix=finding.fix if finding.fix != before else None,
             anchor=anchors.get((finding.model, finding.layer)),
         )

@@ -1,4 +1,4 @@
-"""The source of a loop: where a frame is in it, what its names stand for, and which functions it calls."""
+"""The user's source: what stands around the line a frame is at, what its names stand for, which functions it calls."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import inspect
 import linecache
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
-from types import FrameType, FunctionType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 PLACES = (ast.Name, ast.Attribute, ast.Subscript)
@@ -88,6 +89,10 @@ def look_up(node: ast.expr, names: Mapping[str, Any]) -> Any:  # noqa: ANN401 - 
     """Return what a name or an attribute stands for; properties and their like are not run."""
     if isinstance(node, ast.Name):
         return names.get(node.id)
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+        holder = look_up(node.value, names)
+        with suppress(LookupError, TypeError):
+            return holder[node.slice.value] if type(holder) in (dict, list, tuple) else None
     if not isinstance(node, ast.Attribute):
         return None
     owner = look_up(node.value, names)
@@ -96,3 +101,18 @@ def look_up(node: ast.expr, names: Mapping[str, Any]) -> Any:  # noqa: ANN401 - 
         return found
     method = inspect.getattr_static(type(owner), node.attr, None)
     return method.__get__(owner) if isinstance(method, FunctionType) else None
+
+
+def around(tree: ast.Module, code: CodeType, line: int) -> list[ast.AST]:
+    """Return what stands around a line within the function of this code, the innermost first, the function last."""
+    found = [n for n in ast.walk(tree) if isinstance(n, _AROUND) and n.lineno <= line <= (n.end_lineno or line)]
+    found.sort(key=lambda n: (n.lineno, n.col_offset), reverse=True)
+    if code.co_name.startswith("<") and code.co_name != "<module>":  # a comprehension, with a frame of its own
+        return [n for n in found if isinstance(n, COMPREHENSIONS)]
+    own = next((i for i, n in enumerate(found) if isinstance(n, FUNCTIONS) and n.name == code.co_name), None)
+    return [*found[: own + 1]] if own is not None else [n for n in found if not isinstance(n, FUNCTIONS)]
+
+
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_AROUND = (*FUNCTIONS, ast.With, ast.For, ast.While, *COMPREHENSIONS)
