@@ -242,6 +242,6 @@ def _name_in(users: Sequence[_At], root: nn.Module | None) -> str | None:
 
 
 def _attribute(owner: object, root: nn.Module) -> str | None:
-    inside = getattr(owner, "_modules", None) or getattr(owner, "__dict__", {})
+    inside = dict(owner.named_children()) if isinstance(owner, nn.Module) else getattr(owner, "__dict__", {})
     found = (n for n, v in inside.items() if isinstance(v, nn.Module) and unwrap(v) is unwrap(root))
     return next(found, None)
