@@ -13,7 +13,7 @@ from bnguard._rules import rule_of
 from bnguard._rules.registry import work_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bnguard._facts.findings import Finding, Report
     from bnguard._facts.forecasts import ForecastFact, SizeFact
@@ -65,14 +65,38 @@ def of_report(report: Report) -> list[Answer]:
     answers += _holding([f for f in report.forecasts if f not in shown])
     answers += beside_forecasts(report)
     answers += [Answer("warns", "not checked, see below", subject=p.entry) for p in report.problems]
+    return [*overview(report), *gravest_first(answers)]
+
+
+def gravest_first(answers: Iterable[Answer]) -> list[Answer]:
+    """Return the answers by state, those of one state in their order."""
     return sorted(answers, key=lambda a: get_args(State).index(a.state))
 
 
 def beside_forecasts(report: Report) -> list[Answer]:
     """Return the answers for the models and the loaders that no forecast speaks of."""
     foreseen = {f.model for f in report.forecasts}
-    of_models = [with_counts(model) for model in report.models if model.target not in foreseen]
+    answer = in_brief if overview(report) else with_counts
+    of_models = [answer(model) for model in report.models if model.target not in foreseen]
     return [*of_models, *_of_other_loaders(report)]
+
+
+def overview(report: Report) -> list[Answer]:
+    """Return one answer for all models together, where there are several and no forecast speaks of them."""
+    if len(report.models) < 2 or report.forecasts:
+        return []
+    found = Counter(of_model(model).state for model in report.models)
+    sizes = dict.fromkeys(map(_size, report.models))
+    at = f" at {next(iter(sizes))}" if len(sizes) == 1 else ""
+    everyone = f"{len(report.models):,} models"
+    unknown = f"{found['unknown']:,} of {everyone}"
+    if found["breaks"]:
+        also = f", and {found['unknown']:,} of them could not be followed" if found["unknown"] else ""
+        does = "fails" if found["breaks"] == 1 else "fail"
+        return [Answer("breaks", f"{found['breaks']:,} of {everyone} {does}{at}{also}")]
+    if found["unknown"]:
+        return [Answer("unknown", f"{unknown} could not be followed; none of the others fails{at}")]
+    return [Answer("holds", f"none of {everyone} fails{at}")]
 
 
 def _of_other_loaders(report: Report) -> Iterator[Answer]:
@@ -91,13 +115,12 @@ def _of_other_loaders(report: Report) -> Iterator[Answer]:
 
 def of_model(model: ModelFact) -> Answer:
     """Answer whether this batch size breaks a layer of the model, and which first."""
-    mode = "" if model.mode == "train" else " in eval mode"
-    size = f"batch size {model.batch_size}{mode}"
+    size = _size(model)
     if not model.layers:
         return Answer("holds", f"{size} cannot break a normalisation layer.", subject=model.target)
     first = next((x for x in model.layers if x.name == model.first_failure and x.verdict == "fails"), None)
     if first is not None:
-        return Answer("breaks", "", first.label, f" fails first at {size}: {_why(first)}.", model.target)
+        return Answer("breaks", "", first.label, f" fails first at {size}: {first.type} {_meets(first)}.", model.target)
     if model.method == "none":
         return Answer("unknown", f"not known whether {size} breaks a layer.", subject=model.target)
     chosen = next((x for x in model.layers if x.verdict == "data-dependent"), None)
@@ -111,6 +134,26 @@ def of_model(model: ModelFact) -> Answer:
     return Answer("holds", f"no layer fails at {size}.", subject=model.target)
 
 
+def _size(model: ModelFact) -> str:
+    return f"batch size {model.batch_size}{'' if model.mode == 'train' else ' in eval mode'}"
+
+
+def in_brief(model: ModelFact) -> Answer:
+    """Return the answer of one of several models, in few words: the batch size is said of all of them together."""
+    answer = of_model(model)
+    if answer.state == "holds" and not model.layers:
+        return replace(answer, before="no normalisation layer")
+    if answer.state == "holds":
+        return replace(answer, before=f"no layer fails ({_verdicts(model)})")
+    if answer.state == "unknown" and model.trace_error:
+        return replace(answer, before=f"could not be followed: {model.trace_error}")
+    first = next((x for x in model.failing if x.name == model.first_failure), None)
+    if first is None:
+        return answer
+    all_of_them = "" if len(model.failing) == 1 else f"; {len(model.failing):,} layers fail"
+    return replace(answer, after=f" {_meets(first, why=False)}{all_of_them}")
+
+
 def with_counts(model: ModelFact) -> Answer:
     """Return the answer of a model, and a second sentence that counts its layers by verdict."""
     answer = of_model(model)
@@ -119,26 +162,28 @@ def with_counts(model: ModelFact) -> Answer:
     return replace(answer, after=f"{answer.after} {counts(model)}")
 
 
-def _why(layer: LayerFact) -> str:
+def _meets(layer: LayerFact, *, why: bool = True) -> str:
+    """Return what a layer that fails meets, in words that follow its name or its class."""
     call = next((c for c in layer.calls if c.raises), None)
     if call is None and layer.reason:
-        return f"{layer.type} refuses its input ({layer.reason})"
+        return "refuses its input" + (f" ({layer.reason})" if why else "")
     if call is None:
-        return f"{layer.type} is refused by PyTorch as it is configured"
-    return (
-        f"{layer.type} gets {dimensions(call.shape)}, {number(call.values_per_statistic, 'value')} per {layer.norm.per}"
-    )
+        return "is refused by PyTorch as it is configured"
+    return f"gets {dimensions(call.shape)}, {number(call.values_per_statistic, 'value')} per {layer.norm.per}"
 
 
 def counts(model: ModelFact) -> str:
     """Return how many layers the model has, by verdict."""
     if not model.layers:
         return "It has none."
+    return f"{number(len(model.layers), 'normalisation layer')}: {_verdicts(model)}."
+
+
+def _verdicts(model: ModelFact) -> str:
     from bnguard._facts.models import Verdict  # an audit of numbers does without the facts of models
 
     found = Counter(x.verdict for x in model.layers)
-    words = ", ".join(counted(verdict, found[verdict]) for verdict in get_args(Verdict) if found[verdict])
-    return f"{number(len(model.layers), 'normalisation layer')}: {words}."
+    return ", ".join(counted(verdict, found[verdict]) for verdict in get_args(Verdict) if found[verdict])
 
 
 # ---------------------------------------------------------------------------------------- forecasts

@@ -51,14 +51,14 @@ class Places:
         That is the line that built the layer or the loader. Where it is in an installed package, or not known: the
         file that the target names, else the file that may declare the check (where ``declared``), else None.
         """
-        place = self.of_line(finding.location) or self._of_file(_split(finding.model or "")[0])
+        place = self.of_line(finding.location) or self._of_file(split_target(finding.model or "")[0])
         if place is None and declared:
             return next(filter(None, (self._of_file(os.path.join(self.root, x)) for x in _DECLARES)), None)  # noqa: PTH118
         return place
 
     def named_from_root(self, target: str) -> str:
         """Return a target whose file is named from the root, so that it reads alike from every folder."""
-        file, colon, rest = _split(target)
+        file, colon, rest = split_target(target)
         place = self._of_file(file)
         return f"{place.path}{colon}{rest}" if place else target
 
@@ -111,7 +111,7 @@ def _root_above(folder: str) -> str:
     return str(next((p for p in (here, *here.parents) if (p / ".git").exists()), here))
 
 
-def _split(target: str) -> tuple[str, str, str]:
+def split_target(target: str) -> tuple[str, str, str]:
     """Split ``model.py:Net`` into the file, the colon and the name; a drive's colon is none of them."""
     file, end, rest = target.partition(".py:")
     return (f"{file}.py", ":", rest) if end else (target, "", "")

@@ -101,7 +101,8 @@ def test_the_summary_is_a_format_of_its_own(tmp_path: Path, monkeypatch: pytest.
 
 def test_the_summary_answers_what_no_forecast_speaks_of() -> None:
     text = render_as("summary", replace(sample(), forecasts=(), problems=()))
-    assert "- 🛑 **src/my net.py:Net**: **head.2** fails first at batch size 1: BatchNorm1d gets 1×128" in text
+    assert "- 🛑 1 of 2 models fails at batch size 1, and 1 of them could not be followed" in text
+    assert "- 🛑 **src/my net.py:Net**: **head.2** gets 1×128, 1 value per channel" in text
     assert "- 🛑 **train**: a batch of one sample comes at step 2 of 2\n" in text
     assert "- ❔ **val**: the batch sizes are not known" in text
     assert "**train**: a batch" not in render_as("summary", sample())

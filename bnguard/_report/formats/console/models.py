@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.padding import Padding
 from rich.text import Text
 from rich.tree import Tree
 
+from bnguard._facts.loaders import dimensions
 from bnguard._facts.models import class_text
 from bnguard._report import answers, words
 from bnguard._report.formats.console.page import Page
 from bnguard._report.formats.console.symbols import VERDICT_STYLE, Symbols
 from bnguard._report.pictures import Branch, shortened, tree_of
-from bnguard._report.words import number
+from bnguard._report.places import split_target
+from bnguard._report.words import named, number
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
@@ -32,19 +36,66 @@ _Apart = frozenset[str | None]
 
 
 def print_models(report: Report, console: Console, *, quiet: bool) -> None:
-    """Print every model's section; with ``quiet`` only the findings."""
-    page = Page(console)
-    for index, model in enumerate(report.models):
-        findings = [f for f in report.findings if f.model == model.target]
-        if quiet:
-            page.findings(findings)
-            continue
-        if index:
+    """Print the section of a model, or an overview of several; with ``quiet`` only the findings."""
+    example = next((m for m in report.models if m.first_failure), report.models[0]).target
+    report = _named_in_short(report)
+    targets = {model.target for model in report.models}
+    findings = sorted((f for f in report.findings if f.model in targets), key=lambda f: -f.severity)
+    page = Page(console, several_models=len(report.models) > 1)
+    if quiet:
+        page.findings(findings)
+        return
+    if page.several_models:
+        _print_overview(report, findings, page)
+        if ":" in example:  # it can be typed; that of an object can not
             page.line(Text())
-        _print_model(model, findings, page)
-    if not quiet and report.extra.get("stood_in"):
+            command = shlex.join(["bnguard", report.command, example])
+            page.line(Text(f"one model with its layers and every fix: {command}", style="dim"), indent=2)
+    else:
+        _print_model(report.models[0], findings, page)
+    if report.extra.get("stood_in"):
         page.line(Text())
         page.stand_ins(report)
+
+
+def _named_in_short(report: Report) -> Report:
+    """Return the report with ``Net`` for ``model.py:Net``, where all of several models are of one file."""
+    short = {model.target: split_target(model.target) for model in report.models}
+    if len(short) < 2 or len({file for file, _, _ in short.values()}) > 1 or not all(n for _, _, n in short.values()):
+        return report
+    models = [replace(model, target=short[model.target][2]) for model in report.models]
+    findings = [replace(f, model=short[f.model][2]) if f.model in short else f for f in report.findings]
+    return replace(report, models=models, findings=findings)
+
+
+def _print_overview(report: Report, findings: Sequence[Finding], page: Page) -> None:
+    """Print how many models fail, then a line for each, failures first, and what is gravest in a paragraph a rule."""
+    for answer in answers.overview(report):
+        page.answer(answer)
+    page.line(Text())
+    for answer in answers.gravest_first(map(answers.in_brief, report.models)):
+        page.answer(answer)
+    page.line(Text())
+    if page.notes(_notes(report), len(report.models)) and findings:
+        page.line(Text())
+    first_remedies = [replace(f, remedies=f.remedies[:1]) for f in findings if f.severity == report.worst]
+    page.findings(first_remedies)
+    page.findings_in_brief(f for f in findings if f.severity < report.worst)
+
+
+def _notes(report: Report) -> Iterator[tuple[str, str, str]]:
+    """Yield what there is to know of each model besides its answer, for ``Page.notes``."""
+    for model in report.models:
+        inputs = words.inputs_text(model)
+        if inputs and model.inputs[0].source != "assumed":
+            yield model.target, "note", inputs
+        for note in model.notes:
+            yield model.target, "note", note
+    assumed = [m for m in report.models if m.inputs and m.inputs[0].source == "assumed"]
+    shapes = dict.fromkeys(dimensions(m.inputs[0].shape) for m in assumed)
+    guess = f"assumed input {named(list(shapes))}; " if shapes else ""
+    for model in report.models if guess else filter(words.needs_inputs, report.models):
+        yield model.target, "note", f"{guess}{words.HOW_TO_GIVE_INPUTS}"
 
 
 def _print_model(model: ModelFact, findings: Sequence[Finding], page: Page) -> None:

@@ -8,13 +8,16 @@ from rich.console import Console
 from rich.text import Text
 
 from bnguard._report.formats.console.symbols import SEVERITY_STYLE, STATE_STYLE, Symbols
+from bnguard._report.paragraphs import by_rule, layers_text
 from bnguard._report.words import named
+from bnguard._rules import rule_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from bnguard._facts.findings import Finding, Report
     from bnguard._report.answers import Answer
+    from bnguard._report.paragraphs import Paragraph
 
 MOST_FINDINGS = 8
 """The list stops here for each rule; JSON holds all of them."""
@@ -69,9 +72,10 @@ class Page:
     def answer(self, answer: Answer, *, named: bool = True) -> None:
         """Print an answer: a mark, whose it is (where ``named``), and its sentence."""
         subject = f"{answer.subject}: " if named and answer.subject else ""
-        colour = STATE_STYLE[answer.state] if answer.layer is None else ""
+        grave = answer.state != "holds"
+        colour = STATE_STYLE[answer.state] if grave and answer.layer is None else ""
         layer = (answer.layer or "", STATE_STYLE["breaks"])
-        sentence = Text.assemble((subject, "bold"), (answer.before, colour), layer, answer.after)
+        sentence = Text.assemble((subject, "bold" if grave else ""), (answer.before, colour), layer, answer.after)
         self.line(sentence, lead=self.symbols.mark(answer.state))
 
     def notes(self, notes: Iterable[tuple[str, str, str]], everyone: int, most: int = MOST_NOTES) -> int:
@@ -105,26 +109,33 @@ class Page:
     def findings(self, findings: Iterable[Finding], most: int = MOST_FINDINGS) -> None:
         """Print the findings, those of one rule together and each remedy once; beyond ``most`` they are counted."""
         remedy = None
-        for same in _by_rule(findings):
-            # a layer without a remedy of its own repeats the first one's story: its name is enough
-            full = [f for i, f in enumerate(same) if i == 0 or f.fix or not f.layer]
-            brief = [f.layer for i, f in enumerate(same) if i > 0 and not f.fix and f.layer]
-            for finding in full[:most]:
-                self._finding(finding, remedy)
-                remedy = finding.fix
-            left = 2 + len(f"{same[0].severity.label} {same[0].code}  ")
-            if brief:
-                self.line(Text(named(brief, most)), indent=left, lead=Text("as well: ", "bold"))
-            if len(full) > most:
-                more = f"and {len(full) - most} more {same[0].code} in --format json"
-                self.line(Text(more, style="dim"), indent=left)
+        for same in by_rule(findings):
+            for paragraph in same[:most]:
+                self._paragraph(paragraph, remedy, most)
+                remedy = paragraph.first.fix
+            left = sum(paragraph.count for paragraph in same[most:])
+            if left:
+                first = same[0].first
+                more = f"and {left} more {first.code} in --format json"
+                self.line(Text(more, style="dim"), indent=2 + _lead(first).cell_len)
 
-    def _finding(self, finding: Finding, remedy: str | None) -> None:
-        lead = Text(f"{finding.severity.label} {finding.code}  ", SEVERITY_STYLE[finding.severity])
+    def findings_in_brief(self, findings: Iterable[Finding], most: int = MOST_FINDINGS) -> None:
+        """Print what each rule finds in general, and of which layers it says so."""
+        for same in by_rule(findings):
+            first, rule = same[0].first, rule_of(same[0].first.code)
+            layers = layers_text([f for p in same for f in (p.first, *p.others)], most, with_models=self.several_models)
+            self.line(Text(f"{rule.summary if rule else first.message}: {layers}"), indent=2, lead=_lead(first))
+
+    def _paragraph(self, paragraph: Paragraph, remedy: str | None, most: int) -> None:
+        finding = paragraph.first
+        lead = _lead(finding)
         self.line(Text(finding.message), indent=2, lead=lead)
         place = ", ".join(self._place(finding))
         if place:
             self.line(Text(place, style="dim"), indent=2 + lead.cell_len)
+        if paragraph.others:
+            others = layers_text(paragraph.others, most, with_models=self.several_models)
+            self.line(Text(others), indent=2 + lead.cell_len, lead=Text("as well: ", "bold"))
         if finding.fix and finding.fix != remedy:
             self.line(Text(finding.fix), indent=2 + lead.cell_len, lead=Text("fix: ", "bold"))
 
@@ -134,11 +145,8 @@ class Page:
         yield from map(str, finding.places)
 
 
-def _by_rule(findings: Iterable[Finding]) -> Iterator[list[Finding]]:
-    groups: dict[tuple[str, int], list[Finding]] = {}
-    for finding in findings:
-        groups.setdefault((finding.code, finding.severity), []).append(finding)
-    yield from groups.values()
+def _lead(finding: Finding) -> Text:
+    return Text(f"{finding.severity.label} {finding.code}  ", SEVERITY_STYLE[finding.severity])
 
 
 _DIFF_STYLE = {"---": "bold", "+++": "bold", "@@": "cyan", "+": "green", "-": "red"}

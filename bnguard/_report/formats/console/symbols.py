@@ -27,7 +27,8 @@ VERDICT_STYLE = {
     "unknown": "magenta",
 }
 
-STATE_STYLE = {"breaks": "bold red", "unknown": "bold magenta", "warns": "bold yellow", "holds": "bold green"}
+STATE_STYLE = {"breaks": "bold red", "unknown": "magenta", "warns": "yellow", "holds": "green"}
+"""Emphasis follows gravity: what breaks is the one thing in bold."""
 
 _WIDEST = 24
 """Cells of an epoch's picture."""
