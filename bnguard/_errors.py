@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 
 class BnguardError(Exception):
@@ -76,8 +76,11 @@ def _letters(name: str) -> str:
     return name.casefold().replace("-", "").replace("_", "")
 
 
-def _nearest(typed: str, known: Iterable[str]) -> list[str]:
-    """Return the nearest name, and at most two others that are about as near."""
+def _nearest(typed: str, known: Collection[str]) -> list[str]:
+    """Return the names of the same letters, else the nearest name and at most two others that are about as near."""
+    swapped = [name for name in known if name != typed and sorted(name) == sorted(typed)]
+    if swapped:  # the same letters in another order: BN110 for BN101
+        return swapped[:3]
     import difflib  # most requests are right
 
     best = difflib.get_close_matches(typed, known, n=1)

@@ -6,52 +6,66 @@ import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bnguard import __version__
-from bnguard._cli import plain
+from bnguard._cli.interface import plain
+from bnguard._cli.interface.errors import of_click, require_known, show_error
+from bnguard._cli.interface.help import WIDEST, Help
 from bnguard._errors import BnguardError, UsageError
 
-COMMANDS: dict[str, tuple[str, str, bool]] = {
-    "scan": ("bnguard._cli.scan", "command", True),
-    "audit-loader": ("bnguard._cli.audit_loader", "command", True),
-    "check": ("bnguard._cli.check", "command", False),
-    "run": ("bnguard._cli.run", "command", True),
-    "preflight": ("bnguard._cli.preflight", "command", True),
-    "fix": ("bnguard._cli.fix", "command", True),
-    "explain-error": ("bnguard._cli.explain_error", "command", False),
-    "rules": ("bnguard._cli.explain", "rules", False),
-    "explain": ("bnguard._cli.explain", "explain", True),
-}
-"""Module and function of each command, and whether it shows its help when called without arguments."""
+COMMANDS = ("preflight", "check", "scan", "audit-loader", "run", "explain-error", "fix", "rules", "explain")
+"""In the order of the help. Each is a module of its name in this folder, with ``command`` and ``HELP``."""
+
+HELP = Help(
+    examples=(
+        ("bnguard preflight train.py", "where does this training stop?"),
+        ("bnguard scan model.py", "which layers fail at batch size 1?"),
+        ("bnguard audit-loader --n 9 --bs 8", "does a batch of one sample come?"),
+        ("bnguard explain-error crash.log", "it crashed: which layer, why, what now?"),
+        ("bnguard fix train.py", "the edit to the script"),
+    ),
+    exit_codes=(
+        ("0", "nothing found"),
+        ("1", "findings"),
+        ("2", "not carried out: a line says why, a second what to do"),
+        ("3", "a bug in bnguard"),
+    ),
+)
 
 PASS_THROUGH = ("run", "preflight")
 """What follows the first argument of these commands belongs to the user's script, ``--`` included."""
 
 
-def application(argv: Sequence[str] = ()) -> typer.Typer:
+def application(argv: Sequence[str] = ()) -> Any:  # noqa: ANN401 - click's group, public or vendored
     """Return the command line: with the one command that ``argv`` starts with, else with all of them.
 
     A command that is not asked for is not imported; that is a good part of the time a short command takes.
     """
+    known = bool(argv) and argv[0] in COMMANDS
     app = typer.Typer(
         name="bnguard",
         cls=plain.PlainGroup,
         help="Find the BatchNorm layer that a batch of one sample breaks, before training starts.",
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=not known,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
     )
-    for name in argv[:1] if argv and argv[0] in COMMANDS else COMMANDS:
-        module, function, needs_arguments = COMMANDS[name]
-        command = getattr(import_module(module), function)
+    pages = {}
+    for name in argv[:1] if known else COMMANDS:
+        module = import_module(f"bnguard._cli.{name.replace('-', '_')}")
         cls = plain.PassThroughCommand if name in PASS_THROUGH else plain.PlainCommand
-        app.command(name, cls=cls, no_args_is_help=needs_arguments)(command)
+        app.command(name, cls=cls)(module.command)
+        pages[name] = module.HELP
     app.callback()(_root)
-    return app
+    group: Any = typer.main.get_command(app)
+    group.page = HELP
+    for name, page in pages.items():
+        group.commands[name].page = page
+    return group
 
 
 def _version(wanted: bool) -> None:
@@ -80,7 +94,8 @@ def run(argv: list[str]) -> int:
     """Run one command and return its exit code; what stands after ``--`` becomes the scanned file's arguments."""
     before, after = _partition(argv)
     try:
-        result = application(before)(args=before, prog_name="bnguard", standalone_mode=False, obj=after)
+        require_known(before, COMMANDS)
+        result = application(before).main(args=before, prog_name="bnguard", standalone_mode=False, obj=after)
     except BnguardError as error:
         show_error(error)
         return error.exit_code
@@ -98,15 +113,6 @@ def _partition(argv: list[str]) -> tuple[list[str], list[str]]:
     return argv[:at], argv[at + 1 :]
 
 
-def show_error(error: BnguardError) -> None:
-    """Print the error to stderr: the user's traceback where there is one, one line, one hint."""
-    if error.detail:
-        print(error.detail.rstrip(), file=sys.stderr)
-    print(f"bnguard: {error.message}", file=sys.stderr)
-    if error.hint:
-        print(f"  hint: {error.hint}", file=sys.stderr)
-
-
 def _click_or_bug(error: Exception) -> int:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         from bnguard._report.stdout import silence
@@ -114,9 +120,12 @@ def _click_or_bug(error: Exception) -> int:
         show_error(UsageError(f"cannot write to {error.filename or 'stdout'}: {error.strerror}"))
         silence()
         return 2
-    show = getattr(error, "show", None)  # click's own errors: a wrong option, a missing argument
-    if show is not None and hasattr(error, "exit_code"):
-        show()
+    show = getattr(error, "show", None)
+    if show is not None and hasattr(error, "exit_code"):  # click's own errors: a wrong option, a missing argument
+        if type(error).__name__ == "NoArgsIsHelpError":
+            show()
+        else:
+            show_error(of_click(error))
         return int(error.exit_code)
     if type(error).__name__ == "Abort":
         return 130

@@ -3,6 +3,7 @@
 Annotations are not postponed here: typer reads them, and compiling two dozen strings takes longer than the audit.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,16 +12,29 @@ from bnguard._audit_loader.sharding import LAWS
 from bnguard._audit_loader.sharding.workers import WORKER_SHARDINGS
 from bnguard._audit_loader.splits import ROUNDINGS
 from bnguard._cli import options
+from bnguard._cli.interface.help import Help
 from bnguard._errors import UsageError
 
 if TYPE_CHECKING:
     from bnguard._facts.findings import Report
 
+HELP = Help(
+    examples=(
+        ("bnguard audit-loader --n 9 --bs 8", "from numbers"),
+        ("bnguard audit-loader --n 9..40 --bs 8", "for which dataset sizes?"),
+        ("bnguard audit-loader --n 1000 --bs 32 --split 0.8,0.2", "of a random split"),
+        ("bnguard audit-loader train.py:train_loader", "a live DataLoader"),
+    ),
+)
 _RANKS, _INSIDE = "Ranks", "Workers and pieces"
 
 
-def _option(names: str, text: str, panel: str = "The loader", metavar: str | None = None) -> Any:  # noqa: ANN401
-    return typer.Option(*names.split(), help=text, rich_help_panel=panel, metavar=metavar)
+def _option(
+    names: str, text: str, panel: str = "The loader", metavar: str | None = None, words: Iterable[str] = ()
+) -> Any:  # noqa: ANN401
+    text += f" {options.one_of(words)}" if words else ""
+    completion = options.among(words) if words else None
+    return typer.Option(*names.split(), help=text, rich_help_panel=panel, metavar=metavar, autocompletion=completion)
 
 
 def command(  # noqa: PLR0913 - one parameter for each option
@@ -30,32 +44,32 @@ def command(  # noqa: PLR0913 - one parameter for each option
         typer.Argument(metavar="[TARGET]...", help="Live loaders: train.py:train_loader, train.py:make_loaders()."),
     ] = None,
     n: Annotated[str | None, _option("--n", "Samples; 9..40 audits a range.", metavar="N")] = None,
-    batch_size: Annotated[int | None, _option("--bs --batch-size", "Batch size, per rank.")] = None,
+    batch_size: Annotated[int | None, _option("--bs --batch-size", "Batch size, per rank.", metavar="N")] = None,
     drop_last: Annotated[bool, _option("--drop-last", "The loader drops its last, shorter batch.")] = False,
     split: Annotated[str | None, _option("--split", "0.8,0.2 or 5:3:2, or lengths 80,20.", metavar="PARTS")] = None,
     names: Annotated[str | None, _option("--names", "Of the parts, or of live loaders.", metavar="A,B")] = None,
     rounding: Annotated[
-        str, _option("--rounding", "How the split rounds.", metavar="|".join(ROUNDINGS))
+        str, _option("--rounding", "How the split rounds.", metavar="NAME", words=ROUNDINGS)
     ] = "random-split",
     kfold: Annotated[int | None, _option("--kfold", "Audit K folds.", metavar="K")] = None,
     eval_names: Annotated[
         list[str] | None, _option("--eval", "Runs in eval mode; val, test do anyway.", metavar="NAME")
     ] = None,
     count: Annotated[bool, _option("--count", "Read an IterableDataset once to count it.")] = False,
-    world_size: Annotated[int, _option("--world-size", "Ranks.", _RANKS)] = 1,
+    world_size: Annotated[int, _option("--world-size", "Ranks.", _RANKS, "N")] = 1,
     sharding: Annotated[
-        str, _option("--sharding", "Who divides the samples between ranks.", _RANKS, "|".join(LAWS))
+        str, _option("--sharding", "Who divides the samples between ranks.", _RANKS, "NAME", LAWS)
     ] = "distributed-sampler",
     sampler_drop_last: Annotated[
         bool, _option("--sampler-drop-last", "DistributedSampler(drop_last=True).", _RANKS)
     ] = False,
     uneven: Annotated[bool, _option("--uneven", "Ranks are not made equal by repeating samples.", _RANKS)] = False,
-    replicas: Annotated[int, _option("--replicas", "Devices of nn.DataParallel.", _INSIDE)] = 1,
-    micro_batches: Annotated[int, _option("--micro-batches", "Pieces of each batch in a pipeline.", _INSIDE)] = 1,
+    replicas: Annotated[int, _option("--replicas", "Devices of nn.DataParallel.", _INSIDE, "N")] = 1,
+    micro_batches: Annotated[int, _option("--micro-batches", "Pieces of each batch in a pipeline.", _INSIDE, "N")] = 1,
     iterable: Annotated[bool, _option("--iterable", "An IterableDataset: each worker batches.", _INSIDE)] = False,
-    workers: Annotated[int, _option("--workers", "num_workers of the loader.", _INSIDE)] = 0,
+    workers: Annotated[int, _option("--workers", "num_workers of the loader.", _INSIDE, "N")] = 0,
     shard: Annotated[
-        str | None, _option("--shard", "How the dataset divides between workers.", _INSIDE, "|".join(WORKER_SHARDINGS))
+        str | None, _option("--shard", "How the dataset divides between workers.", _INSIDE, "NAME", WORKER_SHARDINGS)
     ] = None,
     stubs: options.Stubs = None,
     fake_data: options.FakeData = None,

@@ -11,6 +11,16 @@ from typing import Annotated
 import typer
 
 from bnguard._cli import options
+from bnguard._cli.interface.help import Help
+
+HELP = Help(
+    examples=(
+        ("bnguard check --init", "write a configuration to begin with"),
+        ("bnguard check", "everything that is declared"),
+        ("bnguard check --entry net", "one model, loader or script of it"),
+        ("bnguard check --format github", "annotations in a workflow of GitHub Actions"),
+    ),
+)
 
 
 def command(  # noqa: PLR0913 - one parameter for each option

@@ -1,4 +1,4 @@
-"""``bnguard rules`` and ``bnguard explain CODE``: the catalogue."""
+"""``bnguard explain CODE``: one rule at length."""
 
 from __future__ import annotations
 
@@ -6,21 +6,28 @@ from typing import Annotated
 
 import typer
 
+from bnguard._cli import options
+from bnguard._cli.interface.help import NOT_DONE, Help
 from bnguard._rules import CATALOGUE
 
+_FIRST = next(iter(CATALOGUE))
 
-def rules(
-    fmt: Annotated[str, typer.Option("--format", metavar="console|json|markdown", help="How to print.")] = "console",
-) -> int:
-    """List every rule: code, severity, what it finds."""
-    from bnguard._report.formats.console import catalogue
+HELP = Help(
+    examples=(
+        (f"bnguard explain {_FIRST.code}", "by code"),
+        (f"bnguard explain {_FIRST.name}", "by name"),
+    ),
+    exit_codes=(("0", "explained"), NOT_DONE),
+)
 
-    catalogue.show_all(list(CATALOGUE), fmt)
-    return 0
 
-
-def explain(
-    code: Annotated[str, typer.Argument(help="A code or a name, as `bnguard rules` lists them.", metavar="CODE")],
+def command(
+    code: Annotated[
+        str,
+        typer.Argument(
+            metavar="CODE", help="A code or a name, as `bnguard rules` lists them.", autocompletion=options.codes
+        ),
+    ],
 ) -> int:
     """Explain one rule: what it finds, why it matters, how to fix it."""
     from bnguard._report.formats.console import catalogue

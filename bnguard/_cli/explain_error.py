@@ -7,17 +7,32 @@ from typing import Annotated
 
 import typer
 
+from bnguard._cli import options
+from bnguard._cli.interface.help import NOT_DONE, Help
 from bnguard._errors import InputError, UsageError
+
+FORMATS = ("console", "json")
+
+HELP = Help(
+    examples=(
+        ("bnguard explain-error crash.log", "a log or a traceback"),
+        ("python train.py 2>&1 | bnguard explain-error", "what a script prints"),
+    ),
+    exit_codes=(("0", "there was an error to explain, also one that no normalisation layer caused"), NOT_DONE),
+)
 
 
 def command(
     file: Annotated[
-        str, typer.Argument(metavar="[FILE|-]", help="A log or a traceback; - or nothing for standard input.")
+        str, typer.Argument(metavar="[FILE]", help="A log or a traceback; - or nothing for standard input.")
     ] = "-",
-    fmt: Annotated[str, typer.Option("--format", metavar="console|json", help="How to print.")] = "console",
+    fmt: Annotated[
+        str,
+        typer.Option("--format", metavar="FORMAT", help=options.one_of(FORMATS), autocompletion=options.among(FORMATS)),
+    ] = "console",
 ) -> int:
     """Say which layer failed and why, from the text of a traceback alone; nothing is run."""
-    if fmt not in ("console", "json"):
+    if fmt not in FORMATS:
         raise UsageError(f"--format {fmt!r} is not known", hint="one of console, json")
     from bnguard import __version__
     from bnguard._explain_error import MOST, diagnose_text, read_log

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from bnguard._cli.interface.errors import show_error
+from bnguard._cli.interface.help import NOT_DONE, Help
 from bnguard._errors import FileError, UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +19,15 @@ if TYPE_CHECKING:
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
+
+HELP = Help(
+    examples=(
+        ("bnguard fix train.py", "print the change as a diff"),
+        ("bnguard fix --write train.py", "make it"),
+        ("bnguard fix --train 31 train.py", "the call in line 31 feeds training"),
+    ),
+    exit_codes=(("0", "nothing to change, or all of it written"), ("1", "changes are proposed"), NOT_DONE),
+)
 
 
 def command(
@@ -65,8 +76,6 @@ def _distinct(files: Sequence[str]) -> list[str]:
 
 def _each(items: Iterable[_In], work: Callable[[_In], _Out]) -> tuple[list[_Out], bool]:
     """Do the work for each item; one that cannot be carried out is said, and does not hide the others."""
-    from bnguard._cli.app import show_error
-
     done, failed = [], False
     for item in items:
         try:

@@ -10,11 +10,29 @@ from typing import Annotated
 import typer
 
 from bnguard._cli import options
+from bnguard._cli.interface.help import Help
+from bnguard._cli.interface.passed_on import tell_of_own_options
+
+HELP = Help(
+    examples=(
+        ("bnguard preflight train.py", "where does it stop?"),
+        ("bnguard preflight train.py --lr 0.1", "with the script's own options behind it"),
+        ("bnguard preflight --format json train.py", "bnguard's options before it"),
+        ("bnguard preflight -m package.train", "as in python -m"),
+    ),
+    exit_codes=(
+        ("0", "nothing stops"),
+        ("1", "something stops, or findings at or above --fail-on"),
+        ("2", "not carried out, or not known of a training loader: a line says why"),
+    ),
+)
 
 
 def command(  # noqa: PLR0913 - one parameter for each option
+    ctx: typer.Context,
     program: Annotated[
-        list[str], typer.Argument(metavar="SCRIPT [-- ARGS]", help="The script, and everything that is its own.")
+        list[str],
+        typer.Argument(metavar="SCRIPT [ARGS]...", help="The training script, and the arguments that are its own."),
     ],
     module: Annotated[bool, typer.Option("-m", help="SCRIPT is a module's name, as in python -m.")] = False,
     budget: Annotated[
@@ -47,6 +65,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     from bnguard._report.render import emit
 
     reporting = options.report_options(fmt, output, fail_on, select, ignore, quiet)
+    tell_of_own_options(ctx, program, is_module=module)
     name, *arguments = program
     if arguments[:1] == ["--"]:
         arguments = arguments[1:]

@@ -7,11 +7,23 @@ from typing import Annotated
 import typer
 
 from bnguard._cli import options
+from bnguard._cli.interface.help import Help
+from bnguard._cli.interface.passed_on import tell_of_own_options
+
+HELP = Help(
+    examples=(
+        ("bnguard run train.py --lr 0.1", "as python train.py --lr 0.1, with a diagnosis where it fails"),
+        ("bnguard run --watch train.py", "count single-sample batches that pass"),
+        ("bnguard run -m package.train", "as in python -m"),
+    ),
+    exit_codes=(("any", "that of the script"), ("2", "also: there is no such script or module")),
+)
 
 
 def command(
+    ctx: typer.Context,
     program: Annotated[
-        list[str], typer.Argument(metavar="SCRIPT [ARGS]", help="The script, and everything that is its own.")
+        list[str], typer.Argument(metavar="SCRIPT [ARGS]...", help="The script, and the arguments that are its own.")
     ],
     module: Annotated[bool, typer.Option("-m", help="SCRIPT is a module's name, as in python -m.")] = False,
     watch: Annotated[
@@ -29,6 +41,7 @@ def command(
     from bnguard._run import script
     from bnguard._run.supervise import supervise
 
+    tell_of_own_options(ctx, program, is_module=module)
     name, *arguments = program
     prepared = script.module(name, arguments) if module else script.script(name, arguments)
     return supervise(prepared, replay=not no_replay, watch=watch, cuda_stand_in=not no_cuda_stand_in)

@@ -8,6 +8,19 @@ from typing import Annotated
 import typer
 
 from bnguard._cli import options
+from bnguard._cli.interface.help import Help
+
+HELP = Help(
+    examples=(
+        ("bnguard scan model.py", "every model that the file can build"),
+        ("bnguard scan model.py:Net --input 3,224,224", "one class, with the input it is for"),
+        ('bnguard scan "model.py:Net(num_classes=3)"', "with constructor arguments"),
+        ("bnguard scan torchvision.models:resnet18", "something installed"),
+        ("bnguard scan weights.pth", "the running statistics in a checkpoint"),
+    ),
+)
+
+_MODES, _DEVICES = options.among(("train", "eval")), options.among(("cuda", "cpu"))
 
 
 def command(  # noqa: PLR0913 - one parameter for each option
@@ -15,25 +28,33 @@ def command(  # noqa: PLR0913 - one parameter for each option
     targets: Annotated[
         list[str],
         typer.Argument(
-            metavar="TARGET", help="model.py · model.py:Net · model.py:Net(3) · package.module:attr · weights.pth"
+            metavar="TARGET...",
+            help="A file of models, a class, factory or expression in it, a module's, or a checkpoint.",
         ),
     ],
     inputs: Annotated[
         list[str] | None,
         typer.Option(
             "--input",
-            metavar="3,224,224",
-            help="Shape without the batch dimension; name=3,224,224 for a "
-            "keyword, 128:int64 for a dtype; repeat for several inputs.",
+            metavar="SHAPE",
+            help="3,224,224: without the batch dimension; name=3,224,224 for a keyword, 128:int64 for a dtype; repeat "
+            "for several inputs.",
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", "--bs", help="Batch size of the forward.")] = 1,
-    mode: Annotated[str, typer.Option("--mode", metavar="train|eval", help="Mode of the model.")] = "train",
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", "--bs", metavar="N", help="Batch size of the forward.")
+    ] = 1,
+    mode: Annotated[
+        str, typer.Option("--mode", metavar="train|eval", help="Mode of the model.", autocompletion=_MODES)
+    ] = "train",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A constructor argument; repeat for more.")
     ] = None,
     device: Annotated[
-        str, typer.Option("--device", metavar="cuda|cpu", help="Whose batch_norm backend to predict.")
+        str,
+        typer.Option(
+            "--device", metavar="cuda|cpu", help="Whose batch_norm backend to predict.", autocompletion=_DEVICES
+        ),
     ] = "cuda",
     stubs: options.Stubs = None,
     no_cuda_stand_in: options.NoCudaStandIn = False,

@@ -166,7 +166,8 @@ class Catalogue:
         found = tuple(part.strip().upper() for value in values for part in value.split(",") if part.strip())
         for prefix in found:
             if not any(code.startswith(prefix) for code in self._rules):
-                raise UsageError(f"no rule code starts with {prefix!r}", hint="`bnguard rules` lists the codes")
+                hint = did_you_mean(prefix, self._rules) or "`bnguard rules` lists the codes"
+                raise UsageError(f"no rule code starts with {prefix!r}", hint=hint)
         return found
 
     def judge(self, models: Iterable[ModelFact] = (), loaders: Iterable[LoaderFact] = ()) -> tuple[Finding, ...]:

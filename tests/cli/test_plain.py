@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.main import get_command
 
-from bnguard._cli import plain
+from bnguard._cli.interface import plain
 
 OLD = tuple(map(int, version("typer").split(".")[:2])) < (0, 29)
 

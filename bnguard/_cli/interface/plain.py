@@ -1,4 +1,4 @@
-"""A typer command whose options are read without pydantic.
+"""A typer command whose options are read without pydantic, and whose help is a plain page.
 
 From 0.29 on typer builds a pydantic adapter for every option it reads. Importing pydantic takes longer than
 all of ``bnguard audit-loader``, and options that are text, numbers, switches and lists of text can do without.
@@ -13,6 +13,8 @@ from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from bnguard._cli.interface.help import HelpPage
 
 if typing.TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +34,7 @@ class _PlainParameters:
         return params
 
 
-class PlainCommand(_PlainParameters, TyperCommand):
+class PlainCommand(_PlainParameters, HelpPage, TyperCommand):
     """A command that reads its plain options itself."""
 
 
@@ -41,8 +43,13 @@ class PassThroughCommand(PlainCommand):
 
     allow_interspersed_args = False
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:  # noqa: ANN401 - click's context
+        """Offer options of ours before the script alone; behind it the shell completes file names."""
+        begun = any(ctx.params.get(p.name) for p in self.params if p.param_type_name == "argument")
+        return [] if begun else super().shell_complete(ctx, incomplete)
 
-class PlainGroup(_PlainParameters, TyperGroup):
+
+class PlainGroup(_PlainParameters, HelpPage, TyperGroup):
     """The group above such commands: it has options too."""
 
 
