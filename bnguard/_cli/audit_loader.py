@@ -85,7 +85,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     from bnguard._audit_loader import audit_loader
     from bnguard._report.render import emit
 
-    chosen = options.report_options(fmt, output, fail_on, select, ignore, quiet)
+    chosen = options.report_options(fmt, output, fail_on, select, ignore, quiet, targets or ())
     keywords: dict[str, Any] = {
         "names": [part.strip() for part in names.split(",")] if names else None,
         "eval_names": eval_names or (),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,14 +73,15 @@ def report_options(
     select: list[str] | None,
     ignore: list[str] | None,
     quiet: bool,
+    asked: Iterable[str] = (),
 ) -> ReportOptions:
-    """Check the shared options and return them as one object, or raise UsageError."""
+    """Check the shared options and return them as one object, or raise UsageError; ``asked`` is what they are for."""
     from bnguard._facts.findings import FAIL_ON
 
     if fail_on not in FAIL_ON:
         raise UsageError(f"--fail-on {fail_on!r} is not known", hint=f"one of {', '.join(FAIL_ON)}")
     chosen, dropped = _prefixes(select), _prefixes(ignore)
-    return ReportOptions(destinations(fmt or (), output or ()), fail_on, chosen, dropped, quiet)
+    return ReportOptions(destinations(fmt or (), output or ()), fail_on, chosen, dropped, quiet, shlex.join(asked))
 
 
 def _prefixes(values: list[str] | None) -> tuple[str, ...]:

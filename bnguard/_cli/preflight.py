@@ -64,7 +64,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     from bnguard._preflight.launch import ELSEWHERE, preflight
     from bnguard._report.render import emit
 
-    reporting = options.report_options(fmt, output, fail_on, select, ignore, quiet)
+    reporting = options.report_options(fmt, output, fail_on, select, ignore, quiet, program)
     tell_of_own_options(ctx, program, is_module=module)
     name, *arguments = program
     if arguments[:1] == ["--"]:

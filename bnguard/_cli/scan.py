@@ -66,7 +66,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     quiet: options.Quiet = False,
 ) -> int:
     """Find every BatchNorm layer and name the one that a small batch breaks first."""
-    reporting = options.report_options(fmt, output, fail_on, select, ignore, quiet)
+    reporting = options.report_options(fmt, output, fail_on, select, ignore, quiet, targets)
     from bnguard._import_torch import import_torch
 
     import_torch()

@@ -38,6 +38,7 @@ class ReportOptions:
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     quiet: bool = False
+    asked: str = ""
 
 
 def emit(report: Report, options: ReportOptions) -> int:
@@ -51,7 +52,7 @@ def emit(report: Report, options: ReportOptions) -> int:
     """
     shown = report.filtered(options.select, options.ignore)
     code = _exit_code(shown, options.fail_on)
-    context = Context(shown, code, options.quiet)
+    context = Context(shown, code, options.quiet, asked=options.asked)
     files = [place for place in options.destinations if place.output is not None]
     texts = [reporter(place.format).render(context) for place in files]
     for place, text in zip(files, texts, strict=True):
@@ -73,9 +74,17 @@ def _exit_code(report: Report, fail_on: str) -> int:
     return 2 if any(f.unknown_in_training for f in report.forecasts) else 0
 
 
-def render_as(name: str, report: Report, exit_code: int | None = None, *, quiet: bool = False, width: int = 100) -> str:
+def render_as(
+    name: str,
+    report: Report,
+    exit_code: int | None = None,
+    *,
+    quiet: bool = False,
+    width: int = 100,
+    asked: str = "",
+) -> str:
     """Return the report as one text; see ``Context``."""
-    return reporter(name).render(Context(report, exit_code, quiet, width))
+    return reporter(name).render(Context(report, exit_code, quiet, width, asked))
 
 
 def _print(name: str, context: Context) -> None:

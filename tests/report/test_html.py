@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import hashlib
 import itertools
+import platform
 import re
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 
 import html5lib
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report.pages import REPORTS, large
@@ -136,15 +140,58 @@ def test_counts_are_those_of_the_findings(case: str) -> None:
     shown = {e.get("data-code"): 0 for e in with_class(root, "article", "rule")}
     for rule in with_class(root, "article", "rule"):
         shown[rule.get("data-code")] += sum(len(ul.findall("li")) for ul in with_class(rule, "ul", "findings"))
+        shown[rule.get("data-code")] += sum(len(p.findall("bdi")) for p in with_class(rule, "p", "also"))
+        shown[rule.get("data-code")] += sum(len(ul.findall("li")) for ul in with_class(rule, "ul", "also"))
     assert shown == dict(Counter(f.code for f in report.findings))
     (tally,) = with_class(root, "ul", "tally")
     assert [int(li.find("b").text) for li in tally] == [report.count(s) for s in sorted(Severity, reverse=True)]
     text = words(root)
-    for finding in report.findings:
-        assert finding.message in text
-        assert finding.fix is None or finding.fix in text
+    for rule in {f.code: f for f in reversed(report.findings)}.values():
+        assert rule.message in text
+    for advice in (advice for finding in report.findings for advice in finding.remedies):
+        assert advice.clause in text
+        assert advice.call is None or advice.call in text
     assert len([li for ol in with_class(root, "ol", "ways") for li in ol]) == len(report.suggestions)
     assert all(way.call in text for way in report.suggestions if way.call)
+
+
+@pytest.mark.parametrize("case", REPORTS)
+def test_only_code_is_to_be_copied(case: str) -> None:
+    """What has a button is a line that Python reads, and no sentence about it."""
+    report = report_of(case)
+    calls = {a.call for f in report.findings for a in f.remedies} | {way.call for way in report.suggestions}
+    for element in with_class(tree_of(page_of(case)), "bdi", "copy"):
+        ast.parse(words(element))
+        assert words(element) in calls
+
+
+def test_it_says_of_what_when_and_with_which_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1767225600")
+    page = render_as("html", report_of("scan"), asked="'my net.py' --depth 3")
+    (head,) = with_class(tree_of(page), "header", "top")
+    said = " ".join(words(head).split())
+    assert said.startswith("bnguard scan 'my net.py' --depth 3 2026-01-01 00:00 UTC, bnguard ")
+    assert f"PyTorch {torch.__version__}, Python {platform.python_version()}" in said
+    assert page == render_as("html", report_of("scan"), asked="'my net.py' --depth 3")
+    assert "bnguard scan 'my net.py'" in next(tree_of(page).iter("title")).text
+    monkeypatch.delenv("SOURCE_DATE_EPOCH")
+    assert str(datetime.now(timezone.utc).year) in render_as("html", report_of("scan"))
+
+
+def test_without_a_command_it_names_what_was_looked_at() -> None:
+    heads = [words(next(tree_of(page_of(case)).iter("h1"))) for case in ("scan", "audit-ranks", "scan-several")]
+    assert heads == ["bnguard scan Mixed", "bnguard audit-loader train, val, test", "bnguard scan Sequential, Squeezes"]
+
+
+def test_layers_of_one_rule_are_one_paragraph_with_links_to_their_rows() -> None:
+    root = tree_of(render_as("html", large(40)))
+    (rule,) = with_class(root, "article", "rule")
+    (findings,) = with_class(rule, "ul", "findings")
+    assert len(findings) == 1
+    links = [a.get("href")[1:] for part in ("p", "ul") for e in with_class(rule, part, "also") for a in e.iter("a")]
+    rows = [li.get("id") for li in root.iter("li") if li.get("id")]
+    assert (len(links), sorted([*links, "m0-0"])) == (39, sorted(rows))
+    assert "29 more layers" in words(rule)
 
 
 @pytest.mark.parametrize("case", [c for c in REPORTS if c.startswith(("scan", "forecast"))])
@@ -200,6 +247,8 @@ def test_a_whole_page(case: str, golden) -> None:
     page = re.sub(r"<(style|script)>.*?</\1>", r"<\1>…</\1>", page_of(case), flags=re.DOTALL)
     page = re.sub(r'(<details class="explain">).*?</details>', r"\1…</details>", page, flags=re.DOTALL)
     page = re.sub(r"'sha256-[^']+'", "'sha256-…'", page).replace(f"bnguard {bnguard.__version__}", "bnguard X")
+    page = re.sub(r"<time .*</time>", "<time>Z</time>", page)
+    page = re.sub(r"Python [0-9.]+", "Python P", page)
     golden(f"page-{case}.html", re.sub(r"PyTorch <bdi>[^<]+", "PyTorch <bdi>Y", page))
 
 

@@ -176,3 +176,32 @@ def test_ten_thousand_layers_load(browser, tmp_path: Path) -> None:
     browser.execute_script("scrollBy(0, 100000)")
     assert browser.execute_script("return scrollY") > 50_000
     assert browser.get_log("browser") == []
+
+
+def test_a_large_tree_has_a_filter(browser, tmp_path: Path) -> None:
+    (tmp_path / "large.html").write_text(render_as("html", large(3000)), encoding="utf-8")
+    browser.get((tmp_path / "large.html").as_uri())
+    shown = "return [...document.querySelectorAll('.tree li:not(.branch)')].filter(x => x.checkVisibility()).length"
+    opened = "return [...document.querySelectorAll('.tree details')].map(x => x.open)"
+    before = browser.execute_script(opened)
+    field = browser.find_element("css selector", ".filter input")
+    assert field.accessible_name == "Filter layers of m.py:Net"
+    browser.execute_script("arguments[0].scrollIntoView({behavior: 'instant', block: 'center'})", field)
+    field.send_keys("stage2.block7 FAILS")
+    assert browser.find_element("css selector", ".filter").text.endswith("20 of 3,000 layers")
+    assert browser.execute_script(shown) == 20
+    assert [e.text for e in browser.find_elements("css selector", ".tree summary .name") if e.text] == [
+        "stage2", "block7.layers",
+    ]  # fmt: skip
+    field.clear()
+    field.send_keys("no such layer")
+    assert browser.execute_script(shown) == 0
+    field.clear()
+    field.send_keys(" ")
+    assert browser.execute_script(shown) == 3000
+    assert browser.execute_script(opened) == before
+
+
+def test_a_small_tree_has_none(browser, pages: Path) -> None:
+    browser.get((pages / "scan.html").as_uri())
+    assert browser.find_elements("css selector", ".filter") == []

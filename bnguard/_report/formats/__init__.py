@@ -20,6 +20,8 @@ class Context(NamedTuple):
         exit_code: what the command exits with; None where no command does.
         quiet: whether the findings are enough, for formats that say more to people.
         width: columns of a text for people; a terminal has its own.
+        asked: what the command was given, as it can be typed: targets, or a script with its arguments; empty where
+            nobody says.
 
     """
 
@@ -27,6 +29,7 @@ class Context(NamedTuple):
     exit_code: int | None = None
     quiet: bool = False
     width: int = 100
+    asked: str = ""
 
 
 class Companion(NamedTuple):

@@ -7,12 +7,12 @@ servers show beside the cases. What could not be known is skipped, what could no
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from bnguard._facts.findings import Severity
 from bnguard._report.characters import visible, xml_text
+from bnguard._report.moment import now
 from bnguard._rules import CATALOGUE, rule_of
 
 if TYPE_CHECKING:
@@ -50,16 +50,16 @@ class _Suite:
 def render(context: Context) -> str:
     """Return one ``testsuites`` document; ASCII, with other characters as references."""
     report = context.report
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+    made = now().strftime("%Y-%m-%dT%H:%M:%S")
     root = ET.Element("testsuites")
     for number, suite in enumerate(_suites(report)):
-        root.append(_suite(suite, number, now, report))
+        root.append(_suite(suite, number, made, report))
     ET.indent(root)
     body = ET.tostring(root, encoding="us-ascii", xml_declaration=False).decode("ascii")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
 
 
-def _suite(suite: _Suite, number: int, now: str, report: Report) -> ET.Element:
+def _suite(suite: _Suite, number: int, made: str, report: Report) -> ET.Element:
     failures = sum(1 for case in suite.cases if _errors(case))
     element = ET.Element(
         "testsuite",
@@ -67,7 +67,7 @@ def _suite(suite: _Suite, number: int, now: str, report: Report) -> ET.Element:
             "name": _name(suite.name),
             "package": f"bnguard.{report.command}",
             "id": str(number),
-            "timestamp": now,
+            "timestamp": made,
             "hostname": "localhost",  # whose it is does not matter, and is nobody's business
             "tests": str(len(suite.cases)),
             "failures": str(failures),

@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
+import platform
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from bnguard._facts.findings import Finding, Place, Severity
+from bnguard._facts.findings import Severity
 from bnguard._facts.loaders import runs_text
 from bnguard._facts.models import THIN_VALUES
 from bnguard._report import answers, pictures, words
 from bnguard._report.characters import visible
-from bnguard._report.formats.html import epoch, plot
-from bnguard._report.formats.html.tree import rows
-from bnguard._report.words import advice_of, paragraphs
-from bnguard._rules import rule_of
+from bnguard._report.formats.html import epoch, findings, plot
+from bnguard._report.formats.html.tree import FEW, rows
+from bnguard._report.moment import now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from jinja2 import Environment
 
     from bnguard._facts.findings import Report
     from bnguard._report.formats import Context
-
-_Anchors = dict[tuple[str | None, str | None], str]
-"""Ids of layers in the page, by target of the model and dotted name."""
+    from bnguard._report.formats.html.findings import Anchors
 
 ENDINGS = (".html", ".htm")
-
-_SHOWN = 10
-"""Further findings of one rule stand behind a disclosure."""
 
 
 def render(context: Context) -> str:
@@ -47,24 +41,33 @@ def render(context: Context) -> str:
     style, script = _source(environment, "page.css"), _source(environment, "page.js")
     anchors = _anchors(report)
     sentences = answers.of_report(report)
-    command = f"bnguard {report.command}"
+    asked = context.asked or _looked_at(report)
+    command = f"bnguard {report.command} {asked}".rstrip()
     return environment.get_template("page.html").render(
         report=report,
         version=__version__,
+        python=platform.python_version(),
+        made=now(),
+        asked=asked,
         style=_trusted(style),
         script=_trusted(script),
         policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'",
-        heading=command,
+        heading=f"bnguard {report.command}",
         title=f"{_plain(sentences[0])} \u00b7 {command}" if sentences else command,
         answers=sentences,
         tally={severity.label: report.count(severity) for severity in Severity},
-        sections=_sections_of(report, anchors),
+        sections=findings.sections_of(report, anchors),
         ways=_suggestions(report),
         ranges=list(pictures.ranges_of(report)) if "range" in report.extra else [],
         models=list(_models(report, anchors)),
         notes=list(dict.fromkeys(note for f in report.forecasts for note in f.notes)),
     )
+
+
+def _looked_at(report: Report) -> str:
+    """Return the names of the models, or of the loaders where there are none."""
+    return words.named([m.target for m in report.models] or [x.name for x in report.loaders])
 
 
 def _plain(answer: answers.Answer) -> str:
@@ -84,7 +87,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(words=words, plan=epoch, picture=plot, series=pictures.series, meets=answers.meets)
-    environment.globals.update(runs_text=runs_text, shown=_SHOWN, thin_values=THIN_VALUES, number=words.number)
+    environment.globals.update(
+        runs_text=runs_text, shown=findings.SHOWN, thin_values=THIN_VALUES, number=words.number, filtered=FEW
+    )
     return environment
 
 
@@ -111,9 +116,9 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _anchors(report: Report) -> _Anchors:
+def _anchors(report: Report) -> Anchors:
     wanted = {(f.model, f.layer) for f in report.findings}
-    found: _Anchors = {}
+    found: Anchors = {}
     for m, model in enumerate(report.models):
         for i, layer in enumerate(model.layers):
             if (model.target, layer.name) in wanted:
@@ -121,7 +126,7 @@ def _anchors(report: Report) -> _Anchors:
     return found
 
 
-def _models(report: Report, anchors: _Anchors) -> Iterator[dict[str, object]]:
+def _models(report: Report, anchors: Anchors) -> Iterator[dict[str, object]]:
     for m, model in enumerate(report.models):
         on_page = {
             layer.name: anchor
@@ -138,72 +143,3 @@ def _suggestions(report: Report) -> dict[str, list[object]]:
     for suggestion in report.suggestions:
         by_loader.setdefault(suggestion.loader, []).append(suggestion)
     return by_loader
-
-
-@dataclass(frozen=True)
-class _Item:
-    """One finding: ``fix`` is None where the one before says the same; ``anchor`` is the id of the layer's row."""
-
-    message: str
-    model: str | None
-    places: Sequence[Place]
-    fix: str | None
-    anchor: str | None
-
-
-@dataclass(frozen=True)
-class _Group:
-    """What one rule found; the rule's texts are empty where the catalogue does not have it."""
-
-    code: str
-    summary: str
-    why: tuple[str, ...]
-    remedy: tuple[str, ...]
-    items: tuple[_Item, ...]
-
-
-@dataclass(frozen=True)
-class _Section:
-    """All findings of one severity."""
-
-    severity: str
-    count: int
-    groups: tuple[_Group, ...]
-
-
-def _sections_of(report: Report, anchors: _Anchors) -> list[_Section]:
-    """Return the findings by severity.
-
-    ``anchors`` are ids of layers in the page, by target of the model and dotted name.
-    """
-    several = len({f.model for f in report.findings if f.model}) > 1
-    sections = []
-    for severity in sorted(Severity, reverse=True):
-        by_rule: dict[str, list[Finding]] = {}
-        for finding in report.findings:
-            if finding.severity is severity:
-                by_rule.setdefault(finding.code, []).append(finding)
-        groups = tuple(_group(code, tuple(_items(found, anchors, several=several))) for code, found in by_rule.items())
-        if groups:
-            sections.append(_Section(severity.label, sum(len(g.items) for g in groups), groups))
-    return sections
-
-
-def _group(code: str, items: tuple[_Item, ...]) -> _Group:
-    rule = rule_of(code)
-    if rule is None:
-        return _Group(code, "", (), (), items)
-    return _Group(code, rule.summary, tuple(paragraphs(rule.why)), tuple(advice_of(rule)), items)
-
-
-def _items(findings: Sequence[Finding], anchors: _Anchors, *, several: bool) -> Iterator[_Item]:
-    before = None
-    for finding in findings:
-        yield _Item(
-            message=finding.message,
-            model=finding.model if several else None,
-            places=finding.places,
-            fix=finding.fix if finding.fix != before else None,
-            anchor=anchors.get((finding.model, finding.layer)),
-        )
-        before = finding.fix

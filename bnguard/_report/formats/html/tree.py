@@ -14,8 +14,8 @@ from bnguard._report.pictures import Branch, shortened, tree_of
 _DEEPEST = 24
 """Branches below are not nested further: browsers stop nesting somewhere, and phones have no room."""
 
-_FEW = 40
-"""A tree of so few layers is open everywhere."""
+FEW = 40
+"""A tree of so few layers is open everywhere, and needs no filter."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def rows(model: ModelFact, anchors: Mapping[str, str]) -> Iterator[Row]:
 
     ``anchors`` are ids of the layers that findings lead to, by dotted name.
     """
-    everything = len(model.layers) <= _FEW
+    everything = len(model.layers) <= FEW
     waiting = [_inside(_Below("", "", tree_of(model.layers)), model, anchors)]
     while waiting:
         row = next(waiting[-1], None)
