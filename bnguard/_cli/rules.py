@@ -17,7 +17,7 @@ HELP = Help(
         ("bnguard rules", "a table"),
         ("bnguard rules --format markdown", "all that is known of them, as a page"),
     ),
-    exit_codes=(("0", "always, unless"), NOT_DONE),
+    exit_codes=(("0", "printed"), NOT_DONE),
 )
 
 

@@ -132,6 +132,8 @@ OWN = "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument(
         (TRAINS, "--format json --lr 0.1", "bnguard preflight --format json train.py --lr 0.1"),
         (TRAINS, "--format=json", "bnguard preflight --format=json train.py"),
         (TRAINS, "--keep --budget 3", "bnguard preflight --keep --budget 3 train.py"),
+        (TRAINS, "", None),
+        (TRAINS, "--format", "bnguard preflight --format train.py"),
         (TRAINS, "-- --format json", None),
         (TRAINS, "--lr 0.1 --help", None),
         (OWN + TRAINS, "--format json", None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,11 +36,11 @@ def tell_of_own_options(ctx: Any, program: Sequence[str], *, is_module: bool) ->
 def _ours(ctx: Any, arguments: Sequence[str]) -> Iterator[list[str]]:  # noqa: ANN401
     """Yield each long option of this command among the arguments, with its value."""
     known = {name: param for param in ctx.command.params for name in param.opts if name.startswith("--")}
-    for word, following in zip(arguments, [*arguments[1:], None], strict=True):
+    for word, following in zip_longest(arguments, arguments[1:]):
         param = known.get(word.partition("=")[0])
         if param is not None:
             takes_next = not param.is_flag and "=" not in word and following is not None
-            yield [word, *([following] if takes_next and following else [])]
+            yield [word, *([following] if takes_next else [])]
 
 
 def _text_of(file: Path) -> str:

@@ -41,7 +41,11 @@ def _answers(report: Report) -> Iterator[str]:
     for problem in report.problems[:_MOST_ROWS]:
         yield f"- ❗ **{_cell(problem.entry)}** could not be checked: {_cell(problem.error)}"
     of_forecasts = [answers.of_forecast(f) for f in report.forecasts[:_MOST_ROWS]]
-    for answer in (*answers.overview(report), *of_forecasts, *answers.beside_forecasts(report)[:_MOST_ROWS]):
+    for answer in (
+        *answers.overview(report),
+        *of_forecasts,
+        *answers.gravest_first(answers.beside_forecasts(report))[:_MOST_ROWS],
+    ):
         subject = f"**{_cell(answer.subject)}**: " if answer.subject else ""
         layer = f"**{_cell(answer.layer)}**" if answer.layer is not None else ""
         yield f"- {_MARKS[answer.state]} {subject}{_cell(answer.before)}{layer}{_cell(answer.after)}"
