@@ -224,5 +224,27 @@ WITHOUT_CUDNN = Remedy(
     code="with torch.backends.cudnn.flags(enabled=False): …",
 )
 
+# ------------------------------------------------------------------- of a failure that only a text tells of
+
+FIND_THE_BATCH = Remedy(
+    "find-the-batch",
+    "let bnguard preflight say which batch holds one sample, the last or each: bnguard preflight SCRIPT",
+    "input",
+)
+REPLAY = Remedy(
+    "replay",
+    "let bnguard run repeat the failed call with one thing changed at a time, and say what helps: bnguard run SCRIPT",
+    "cuda",
+)
+BROADCAST_BUFFERS = Remedy(
+    "broadcast-buffers",
+    "wrap the model with DistributedDataParallel(…, broadcast_buffers=False)",
+    "cuda",
+    "each rank then keeps running statistics of its own",
+)
+ONE_FORWARD = Remedy(
+    "one-forward", "call the model once before each backward, with both inputs in one batch (torch.cat)", "cuda"
+)
+
 REMEDIES: dict[str, Remedy] = {r.kind: r for r in list(globals().values()) if isinstance(r, Remedy)}
 """All of them, by kind."""

@@ -35,13 +35,13 @@ def command(
     if fmt not in FORMATS:
         raise UsageError(f"--format {fmt!r} is not known", hint="one of console, json")
     from bnguard import __version__
-    from bnguard._explain_error import MOST, diagnose_text, read_log
+    from bnguard._explain_error import diagnose_text, log_file
     from bnguard._report.formats.json import render_document
     from bnguard._report.stdout import checked, write
 
-    log = read_log(file)
+    log = log_file.read_log(file)
     if log.cut:
-        print(f"bnguard: {log.name} is large: only its last {MOST // 2**20} MiB are read", file=sys.stderr)
+        print(f"bnguard: {log.name} is large: only its last {log_file.MOST // 2**20} MiB are read", file=sys.stderr)
     diagnosis = diagnose_text(log.text)
     if diagnosis is None:
         raise InputError(

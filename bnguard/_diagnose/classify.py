@@ -18,6 +18,9 @@ class Classified:
         code: the rule's code, ``RT101`` to ``RT104``, or None where the error is not about normalisation.
         status: the ``CUDNN_STATUS_…`` word of the text, or None.
         shape: the input's shape, where the text says it.
+        kind: of the normalisation, where only one kind has these words.
+        dimensions: how many the input has, where the text says so in place of the shape.
+        names_norm: whether the words are those of a normalisation alone, or name one; any layer can have the others.
 
     """
 
@@ -25,6 +28,9 @@ class Classified:
     code: str | None = None
     status: str | None = None
     shape: tuple[int, ...] | None = None
+    kind: str | None = None
+    dimensions: int | None = None
+    names_norm: bool = True
 
     @property
     def reliable_place(self) -> bool:
@@ -78,7 +84,7 @@ _WORDINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "channel-mismatch",
         (
-            r"(?:running_mean|running_var|weight|bias) should contain \d+ elements,? not \d+",
+            r"(?:running_mean|running_var|weight|bias) should contain \[?\d+\]? elements,? not \[?\d+",
             r"expected input's size at dim=\d+ to match num_features",
             r"got \d+-feature tensor, expected",  # 0.1 and 0.2
             r"expected number of channels in input to be divisible by num_groups",
@@ -96,6 +102,7 @@ _WORDINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
             r"BatchNormalization_updateOutput is not implemented for type",
         ),
     ),
+    ("overwritten-in-place", (r"modified by an in-?place operation",)),
     ("eps-not-positive", (r"batch_norm eps must be positive",)),
     (
         "out-of-memory",
@@ -132,7 +139,18 @@ _WORDINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 _TABLE = tuple((cause, re.compile("|".join(wordings), re.IGNORECASE)) for cause, wordings in _WORDINGS)
 
-_SHAPE = re.compile(r"got input size\s*(?:torch\.Size\()?\[([\d,\s]+)\]")
+_REFUSALS = {
+    refusal: {kind.name for kind in KINDS for f in kind.functions if f.refusal == refusal}
+    for refusal in dict.fromkeys(f.refusal for kind in KINDS for f in kind.functions if f.refusal)
+}
+
+_OF_ANY_LAYER = ("dtype-mismatch", "out-of-memory", "asynchronous-cuda", "overwritten-in-place", "unknown")
+_NAMES_NORM = re.compile(r"batch[ _-]?norm|instance_?norm|group_?norm|\bnorm_(?:fwd|bwd)|mixed dtype", re.IGNORECASE)
+
+_SHAPE = re.compile(r"got input size\s*(?:torch\.Size\()?[\[(]([\d,\s]{1,200})[\])]", re.IGNORECASE)
+_DIMENSIONS = re.compile(r"\(got (\d)D input\)")
+_WRAPPED = re.compile(r"(?<=\d)[^\S\n]*\n\s*(?=\d)")
+_SIZES = re.compile(r"\s*\d{1,12}(?:\s*,\s*\d{1,12})*\s*,?\s*")
 
 
 def classify(text: str, exception_type: str | None = None) -> Classified:
@@ -143,9 +161,8 @@ def classify(text: str, exception_type: str | None = None) -> Classified:
         exception_type: the exception's class name, such as ``OutOfMemoryError``, where it is known.
 
     """
+    shape = _shape_in(text)
     text = " ".join(text.split())  # a log may have wrapped the sentence
-    sizes = _SHAPE.search(text)
-    shape = tuple(int(size) for size in sizes[1].split(",") if size.strip()) if sizes else None
     status = _STATUS.search(text)
     if status:
         family = next((known for known in _FAMILIES if status[1].startswith(known)), status[1])
@@ -153,4 +170,27 @@ def classify(text: str, exception_type: str | None = None) -> Classified:
     else:
         words = f"{exception_type}: {text}" if exception_type else text
         cause = next((cause for cause, pattern in _TABLE if pattern.search(words)), "unknown")
-    return Classified(cause, code_of(cause), status[0] if status else None, shape)
+    of_any = cause.startswith("cudnn-") or cause in _OF_ANY_LAYER
+    names_norm = not of_any or _NAMES_NORM.search(text) is not None
+    got = _DIMENSIONS.search(text)
+    return Classified(
+        cause,
+        code_of(cause),
+        status[0] if status else None,
+        shape,
+        _kind_in(text),
+        int(got[1]) if got else None,
+        names_norm,
+    )
+
+
+def _shape_in(text: str) -> tuple[int, ...] | None:
+    """Return the shape that the text says, also where a line ends within it; None where it is not a list of sizes."""
+    found = _SHAPE.search(text)
+    sizes = _WRAPPED.sub("", found[1]) if found else ""
+    return tuple(int(size) for size in sizes.split(",") if size.strip()) if _SIZES.fullmatch(sizes) else None
+
+
+def _kind_in(text: str) -> str | None:
+    said = [kinds for refusal, kinds in _REFUSALS.items() if re.search(refusal, text, re.IGNORECASE)]
+    return next(iter(said[0])) if len(said) == 1 and len(said[0]) == 1 else None

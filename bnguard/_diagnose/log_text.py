@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from bnguard._diagnose.log_lines import NUMBERED_CODE, RICH_FRAME, lines_by_rank
+
 
 @dataclass(frozen=True)
 class Frame:
     """One frame of a traceback; ``source`` is its line of code, where the text shows it.
 
-    ``call`` is the part of that line which Python 3.11 and later underline: the call that was under way.
+    ``call`` is the part of that line which Python 3.11 and later underline: the call that was under way. ``above`` are
+    the numbered lines before it, as notebooks and rich show them.
     """
 
     file: str
@@ -18,6 +21,11 @@ class Frame:
     function: str
     source: str = ""
     call: str = ""
+    above: tuple[str, ...] = ()
+
+
+NOTEBOOK_CELL = "<notebook cell>"
+"""The file of a frame in a cell whose header names no file."""
 
 
 @dataclass
@@ -30,31 +38,23 @@ class LoggedError:
     rank: int | None = None
 
 
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
-_STAMP = re.compile(
-    r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?Z? |^\(\w+ pid=\d+(?:, ip=[\d.]+)?\) "  # containers, CI; Ray
-)
-_RANK = re.compile(r"^\[(?:rank|default)(\d+)\]:? ?")
-_SIDES = "│|"
-
 _PLAIN_FRAME = re.compile(
-    r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<function>.+?))?\s*$'
-    r"|^(?P<test_file>\S+\.py):(?P<test_line>\d+): in (?P<test_function>\w+)$"
+    r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d{1,9})(?:,? in (?P<function>.+))?$'
+    r"|^(?P<test_file>\S+\.py):(?P<test_line>\d{1,9}): in (?P<test_function>\w+)$"
 )
-_RICH_FRAME = re.compile(r"^(?P<file>\S.*?):(?P<line>\d+)(?: in (?P<function>[\w.<>]+))?$")
 _NOTEBOOK_FRAME = re.compile(
-    r"^(?:File )?(?P<file>\S*?[\w>\])]):(?P<line>\d+), in (?P<function>[\w.<>]+)"
-    r"|^(?P<old_file>\S+\.py|<ipython-input\S*>) in (?P<old_function>[\w.<>]+)(?:\(.*)?$"
-    r"|^Cell In\s?\[\d+\], line (?P<cell_line>\d+)(?:, in (?P<cell_function>[\w.<>]+))?"
+    r"^(?:File )?(?P<file>\S.*?[\w>\])]):(?P<line>\d{1,9}), in (?P<function>[\w.<>]+)"
+    r"|^(?P<old_file>\S.*?\.py|<ipython-input\S*>) in (?:<cell line: \d+>\(\)|(?P<old_function>[\w.<>]+)(?:\(.*)?)$"
+    r"|^(?:Cell|Input) In\s?\[\d+\](?:, line (?P<cell_line>\d{1,9}))?"
+    r"(?:, in (?:<cell line: |(?P<cell_function>[\w.<>]+)))?"
 )
-_RICH_SOURCE = re.compile(r"^❱\s*(\d+) ?(.*)$")
-_RICH_CONTEXT = re.compile(r"^\s*(?:❱\s*)?\d+( |$)")
-_ARROW = re.compile(r"^-{2,}> ?(\d+) ?(.*)$")
+_ARROW = re.compile(r"^(?:-{2,}>|❱) ?(\d{1,9}) ?(.*)$")
 _MARKERS = re.compile(r"^\s*[~^]+\s*$")
 
 _ERROR = re.compile(
     r"^(?:E\s+)?(?P<kind>(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Warning)|Error|Exception))"
     r"(?::\s?(?P<message>.*))?$"
+    r"|^Exception has occurred: (?P<paused>\w+)"  # VS Code, above what the exception says
 )
 _HEADER = re.compile(
     r"^(?:Original )?Traceback(?: of TorchScript)?(?:, serialized code)? \(most recent call last\)"
@@ -63,55 +63,10 @@ _HEADER = re.compile(
 _BELOW = "from user code:"
 """Under a torch.compile error stand the frames of the user's model."""
 
-_LONGEST_LINE = 20_000
-"""A longer line is no line of a traceback; torch.compile's messages hold some thousand characters."""
-
 
 def read_errors(text: str) -> list[LoggedError]:
     """Return every exception of the text in the order of the text, rank by rank."""
-    ranks: dict[int | None, list[str]] = {}
-    for raw in text.splitlines():
-        line = _STAMP.sub("", _ANSI.sub("", raw.rstrip()[:_LONGEST_LINE]))
-        found = _RANK.match(line)
-        rank = int(found[1]) if found else None
-        ranks.setdefault(rank, []).append(line[found.end() :] if found else line)
-    return [error for rank, lines in ranks.items() for error in _Reader(rank).read(_unboxed(lines))]
-
-
-def _unboxed(lines: list[str]) -> list[str]:
-    """Take rich's frame away and put its wrapped headers back on one line, so that each box reads as a traceback."""
-    plain: list[str] = []
-    header: list[str] = []
-    for line in lines:
-        inside = _inside(line)
-        if inside and not _RICH_CONTEXT.match(inside):
-            header.append(inside.strip())
-            continue
-        if header:
-            plain.append(_joined(header))
-            header = []
-        if inside is None:
-            plain.append("Traceback (most recent call last)" if line.lstrip().startswith("╭") else line)
-        elif inside:
-            plain.append(inside)
-    return [*plain, *([_joined(header)] if header else [])]
-
-
-def _inside(line: str) -> str | None:
-    """Return what stands between the sides of rich's box, or None outside one."""
-    bare = line.strip()
-    if bare[:1] not in _SIDES or not bare:
-        return None
-    return bare[1:].removesuffix(bare[0]).removeprefix(" ").rstrip()
-
-
-def _joined(parts: list[str]) -> str:
-    """Join a wrapped ``path:line in function``: at a space, or inside a path that is wider than the box."""
-    for between in (" ", ""):
-        text = between.join(parts)
-        if _RICH_FRAME.match(text):
-            return text
-    return " ".join(parts)
+    return [error for rank, lines in lines_by_rank(text).items() for error in _Reader(rank).read(lines)]
 
 
 class _Reader:
@@ -151,7 +106,8 @@ class _Reader:
         if error and not (self.in_message and self.current.frames):
             if self.current.kind:
                 self._close()
-            self.current.kind, self.current.message = error["kind"].rpartition(".")[2], error["message"] or ""
+            kind = error["kind"] or error["paused"]
+            self.current.kind, self.current.message = kind.rpartition(".")[2], error["message"] or ""
             self.in_message = True
         elif self.in_message and line.strip():
             self.current.message += f"\n{line.strip()}"
@@ -171,10 +127,10 @@ def _frame(lines: list[str], at: int) -> tuple[Frame | None, int]:
     plain = _PLAIN_FRAME.match(line)
     if plain:
         return _plain_frame(plain, lines, at)
-    shown = _RICH_FRAME.match(line) or _NOTEBOOK_FRAME.match(line)
+    shown = RICH_FRAME.match(line) or _NOTEBOOK_FRAME.match(line)
     below = next((line for line in lines[at + 1 : at + 4] if line.strip()), "")
     # numbered code, as rich and notebooks print it: a bare ``name:5`` proves nothing
-    if shown and (_RICH_CONTEXT.match(below) or _ARROW.match(below)):
+    if shown and (NUMBERED_CODE.match(below) or _ARROW.match(below)):
         return _shown_frame(shown.groupdict(), lines, at)
     return None, at
 
@@ -182,15 +138,26 @@ def _frame(lines: list[str], at: int) -> tuple[Frame | None, int]:
 def _plain_frame(found: re.Match[str], lines: list[str], at: int) -> tuple[Frame, int]:
     """Read ``File "…", line N, in f`` and the code below it, with the underlining of Python or TorchScript."""
     code: list[str] = []
-    end = at + 1
-    indent = len(lines[at]) - len(lines[at].lstrip())
+    end = _first_line_of_code(lines, at)
+    indent = _indent(lines[at])
     while end < len(lines) and lines[end].strip() and not _starts_something(lines[end]):
-        if code and len(lines[end]) - len(lines[end].lstrip()) <= indent:
+        if code and _indent(lines[end]) <= indent:
             break  # the first line counts even so: pasting into a web page often takes the indentation
         code.append(lines[end])
         end += 1
     file, line, function = (found[name] or found[f"test_{name}"] or "" for name in ("file", "line", "function"))
     return Frame(file, int(line), function, *_underlined(code)), end
+
+
+def _first_line_of_code(lines: list[str], at: int) -> int:
+    """Return where a frame's code begins: on the next line, or below a blank one, which some pages put everywhere."""
+    after = at + 1
+    blank = after < len(lines) - 1 and not lines[after].strip()
+    return after + 1 if blank and _indent(lines[after + 1]) > _indent(lines[at]) else after
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _starts_something(line: str) -> bool:
@@ -207,14 +174,18 @@ def _underlined(code: list[str]) -> tuple[str, str]:
 
 
 def _shown_frame(found: dict[str, str | None], lines: list[str], at: int) -> tuple[Frame, int]:
+    """Read a frame above numbered code, whose line an arrow points at; the lines above that are kept as well."""
     end, source, line = at + 1, "", found.get("line") or found.get("cell_line") or "0"
-    while end < len(lines) and (not lines[end].strip() or _RICH_CONTEXT.match(lines[end]) or _ARROW.match(lines[end])):
-        marked = _RICH_SOURCE.match(lines[end].strip()) or _ARROW.match(lines[end])
+    shown: list[str] = []
+    above: tuple[str, ...] = ()
+    while end < len(lines) and (not lines[end].strip() or NUMBERED_CODE.match(lines[end]) or _ARROW.match(lines[end])):
+        marked = _ARROW.match(lines[end].strip())
         if marked:
-            line, source = marked[1], marked[2].replace("│", " ").strip()
+            line, source, above = marked[1], marked[2].replace("│", " ").strip(), tuple(shown)
+        shown.append(lines[end])
         end += 1
-        if not lines[end - 1].strip() and end < len(lines) and not _RICH_CONTEXT.match(lines[end]):
+        if not lines[end - 1].strip() and end < len(lines) and not NUMBERED_CODE.match(lines[end]):
             break
-    file = found.get("file") or found.get("old_file") or "<notebook cell>"
+    file = found.get("file") or found.get("old_file") or NOTEBOOK_CELL
     function = found.get("function") or found.get("old_function") or found.get("cell_function") or "<module>"
-    return Frame(file, int(line), function.rpartition(".")[2], source), end  # notebooks print Net.forward
+    return Frame(file, int(line), function.rpartition(".")[2], source, above=above), end  # notebooks print Net.forward

@@ -85,7 +85,9 @@ class Diagnosis:
         cudnn_version: of the installed cuDNN, where the call was on CUDA; likewise ``gpu`` and ``free_memory`` (bytes).
         rank: of this process among ``world_size``.
         status: the ``CUDNN_STATUS_…`` word of the text.
-        situation: the circumstances of the call, as far as its frames show them.
+        situation: the circumstances of the call, as far as its frames or the log show them.
+        suspected: whether a normalisation layer is only suspected: any layer fails with such words, and nothing else
+            tells which one did.
         replays: the failed call once more, with one thing changed at a time.
         remedies: what to do, the surest first.
 
@@ -123,6 +125,7 @@ class Diagnosis:
     world_size: int | None = None
     status: str | None = None
     situation: Situation | None = None
+    suspected: bool = False
     replays: tuple[Replay, ...] = ()
     remedies: tuple[Advice, ...] = ()
 
@@ -154,6 +157,7 @@ CAUSES = {
     "channel-mismatch": "the input has another number of channels than the layer",
     "rank-mismatch": "the input has another number of dimensions than the layer takes",
     "out-of-memory": "there was not enough memory",
+    "overwritten-in-place": "a tensor that backward needs was overwritten before it",
     "asynchronous-cuda": "an earlier CUDA kernel failed",
     "eps-not-positive": "eps is not positive",
     "unknown": "for a reason that bnguard does not know",
@@ -162,14 +166,18 @@ CAUSES = {
 
 def headline(d: Diagnosis) -> str:
     """Return what failed and why, in one clause."""
-    if d.layer is None and d.code is None and not d.candidates:  # the words of any error, and no layer in sight
+    if (
+        d.layer is None and d.code is None and not d.candidates and not d.suspected
+    ):  # the words of any error, and no layer in sight
         if d.cause == "unknown":
             return "nothing in this error points to a normalisation layer"
         return f"no normalisation layer is in sight: {_cause(d)}"
+    where = " in backward" if d.place == "backward" else ""
+    if d.suspected:
+        return f"perhaps a normalisation layer failed{where}: {_cause(d)}"
     who = "a normalisation layer" if d.layer is None else (d.layer or "the model itself")
     if d.layer is not None:
         who += _description(d)
-    where = " in backward" if d.place == "backward" else ""
     return f"{who} failed{where}: {_cause(d)}"
 
 
@@ -217,7 +225,7 @@ def _input(d: Diagnosis) -> str:
         d.memory_format
     )
     parts += [f"parameters {d.param_dtype}"] if d.param_dtype and d.param_dtype != d.dtype else []
-    parts += [f"{d.mode} mode"] if d.mode else []
+    parts += [f"{d.mode} mode"] if d.mode else ["normalised by its own statistics"] if d.batch_statistics else []
     return ", ".join([*parts, *_values(d)])
 
 
@@ -257,7 +265,10 @@ def _candidates(d: Diagnosis) -> str:
     if d.layer is not None:
         return ""
     if not d.candidates:
-        return "which one cannot be told" if d.code is not None else ""
+        which = (
+            "which one, and whether it was one at all, cannot be told" if d.suspected else "which one cannot be told"
+        )
+        return which if d.code is not None else ""
     more = len(d.candidates) - MOST_CANDIDATES
     shown = ", ".join(c or "(the model itself)" for c in d.candidates[:MOST_CANDIDATES])
     return f"which one cannot be told; it can be {shown}{f' and {more} more' if more > 0 else ''}"

@@ -101,3 +101,25 @@ def in_eval_mode(at: Situation) -> Advice:
     else:
         here = "this forward, which trains nothing,"
     return remedies.EVAL_MODE.for_case(f"call {model}.eval() before {here} and {model}.train() after it")
+
+
+def for_an_unknown_batch(at: Situation, *, find_out: Advice, tail: bool, allow: bool) -> tuple[Advice, ...]:
+    """Return what to do where nothing tells which batch held one sample: first how to find out, then each case's way.
+
+    Args:
+        at: the circumstances.
+        find_out: what tells it.
+        tail: whether it can have been the last batch.
+        allow: whether the layer can use its running statistics.
+
+    """
+    model = at.model or "model"
+    merge = remedies.MERGE_TAIL.for_case(
+        "if it is the last one of an epoch, merge it into the one before", name=at.loader or ""
+    )
+    larger = remedies.LARGER_BATCHES.for_case("if each batch holds one sample, raise batch_size to 2 or more")
+    evaluate = remedies.EVAL_MODE.for_case(f"if nothing is trained there, call {model}.eval() before it")
+    accept = remedies.ALLOW_SINGLE_SAMPLE.for_case(
+        "where neither will do, let a lone sample use the running statistics", name=at.model or ""
+    )
+    return (find_out, *((merge,) if tail else ()), larger, evaluate, *((accept,) if allow else ()))

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from bnguard import _explain_error as logs
 from bnguard._cli.app import run
+from bnguard._explain_error import log_file as logs
 
 ROOT = Path(__file__).parents[2]
 LOG = (ROOT / "tests/fixtures/logs/one_value.txt").read_text(encoding="utf-8")

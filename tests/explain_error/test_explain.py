@@ -8,38 +8,24 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from explain_error.printed import (
+    BATCH_NORM,
+    CONTAINER,
+    HEAD,
+    LOOP,
+    NEW_NOTEBOOK,
+    OLD_NOTEBOOK,
+    ONE_VALUE,
+    RICH,
+    TORCH,
+    called,
+    frame,
+    log,
+    module,
+)
 
 from bnguard._diagnose.log_text import read_errors
 from bnguard._explain_error import diagnose_text
-
-TORCH = "/opt/env/lib/python3.11/site-packages/torch"
-ONE_VALUE = "ValueError: Expected more than 1 value per channel when training, got input size torch.Size([1, 4])"
-
-
-def frame(file: str, function: str, source: str, line: int = 10) -> str:
-    return f'  File "{file}", line {line}, in {function}\n    {source}\n'
-
-
-def called() -> str:
-    """The frames between one module and the next."""
-    call = frame(f"{TORCH}/nn/modules/module.py", "_wrapped_call_impl", "return self._call_impl(*args, **kwargs)")
-    return call + frame(f"{TORCH}/nn/modules/module.py", "_call_impl", "return forward_call(*args, **kwargs)")
-
-
-def module(source: str, function: str = "forward", file: str = "/home/ann/net.py") -> str:
-    return frame(file, function, source) + called()
-
-
-BATCH_NORM = frame(f"{TORCH}/nn/modules/batchnorm.py", "forward", "return F.batch_norm(") + frame(
-    f"{TORCH}/nn/functional.py", "batch_norm", "_verify_batch_size(input.size())"
-)
-CONTAINER = module("input = module(input)", file=f"{TORCH}/nn/modules/container.py")
-LOOP = frame("train.py", "<module>", "train()") + module("out = model(x)", "train", "train.py")
-HEAD = "Traceback (most recent call last):\n"
-
-
-def log(*frames: str, error: str = ONE_VALUE) -> str:
-    return HEAD + "".join(frames) + error + "\n"
 
 
 @pytest.mark.parametrize(
@@ -164,69 +150,6 @@ def test_torch_compile_shows_the_users_frames_below() -> None:
     assert (found.layer, found.shape) == ("bn1", (1, 4))
 
 
-RICH = """\
-╭────────────── Traceback (most recent call last) ──────────────╮
-│ /home/ann/train.py:5 in <module>                              │
-│                                                               │
-│ ❱ 5 model(x)                                                  │
-│                                                               │
-│ /home/ann/net.py:10 in forward                                │
-│                                                               │
-│    9 │   │   x = self.fc(x)                                   │
-│ ❱ 10 │   │   x = self.bn1(x)                                  │
-│   11 │   │   return x                                         │
-│                                                               │
-│ /opt/env/site-packages/torch/nn/modules/batchnorm.py:210      │
-│ in forward                                                    │
-│                                                               │
-│ ❱ 210 │   │   return F.batch_norm(                            │
-╰───────────────────────────────────────────────────────────────╯
-ValueError: Expected more than 1 value
-per channel when training, got input size
-torch.Size([1, 4])
-"""
-
-OLD_NOTEBOOK = """\
----------------------------------------------------------------------------
-ValueError                                Traceback (most recent call last)
-<ipython-input-62-f513ba6863d2> in <module>()
-      1 net = Net()
-----> 2 net(x)
-
-/usr/lib/python3.7/dist-packages/torch/nn/modules/module.py in __call__(self, *input, **kwargs)
-    355         else:
---> 357             result = self.forward(*input, **kwargs)
-
-<ipython-input-61-0123> in forward(self, x)
-      8         x = self.fc(x)
-----> 9         x = self.bn1(x)
-
-/usr/lib/python3.7/dist-packages/torch/nn/modules/batchnorm.py in forward(self, input)
-     35         return F.batch_norm(
----> 36             input, self.running_mean, self.running_var)
-
-ValueError: Expected more than 1 value per channel when training, got input size torch.Size([1, 4])
-"""
-
-NEW_NOTEBOOK = """\
----------------------------------------------------------------------------
-ValueError                                Traceback (most recent call last)
-Cell In[3], line 2
-      1 net = Net()
-----> 2 net(x)
-
-Cell In[2], line 9, in Net.forward(self, x)
-      8         x = self.fc(x)
-----> 9         x = self.bn1(x)
-
-File /usr/lib/python3.11/site-packages/torch/nn/modules/batchnorm.py:210, in _BatchNorm.forward(self, input)
-    209         return F.batch_norm(
---> 210             input)
-
-ValueError: Expected more than 1 value per channel when training, got input size torch.Size([1, 4])
-"""
-
-
 @pytest.mark.parametrize("text", [RICH, OLD_NOTEBOOK, NEW_NOTEBOOK], ids=["rich", "old-notebook", "new-notebook"])
 def test_other_printers_of_tracebacks(text: str) -> None:
     found = diagnose_text("Epoch 1: 100%|█████| 9/9\n" + text)
@@ -308,8 +231,17 @@ def test_no_log_is_too_long() -> None:
         "Epoch 1 12%|###   | 1/10 [00:01<00:02]\n" * 50_000,
         "|" + " " * 2_000_000 + "\n",
         "a." * 2_000_000 + "\n",
+        f'  File "x.py", line 1, in a{" " * 19_000}x\n' * 20,
+        "\x1b]" * 9_990 + "\n",
+        "- " * 9_000 + "ERROR" + "-" * 9_000 + "\n",
+        "| " * 9_000 + "1/2\n",
+        "> " * 9_000 + "\n",
+        "1:" * 9_000 + "\n",
     ):
-        assert diagnose_text(noise + failed) == diagnose_text(failed)
+        found, alone = diagnose_text(noise + failed), diagnose_text(failed)
+        assert found is not None
+        assert alone is not None
+        assert (found.layer, found.cause, found.shape) == (alone.layer, alone.cause, alone.shape)
 
 
 def test_errors_keep_their_order_and_their_messages() -> None:

@@ -1,24 +1,30 @@
-"""A pasted log or traceback → a diagnosis, from its text alone. No torch here."""
+"""From the errors of a log to the one that counts, and to its diagnosis."""
 
 from __future__ import annotations
 
-import codecs
 import math
 import re
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import IO
+from dataclasses import replace
 
 from bnguard._diagnose.classify import Classified, classify
 from bnguard._diagnose.evidence import assess
+from bnguard._diagnose.log_lines import plain_text
 from bnguard._diagnose.log_text import LoggedError, read_errors
-from bnguard._diagnose.module_path import UNKNOWN, ModulePath, find_norm, in_backward, last_layer_file
-from bnguard._errors import InputError
+from bnguard._diagnose.module_path import (
+    UNKNOWN,
+    ModulePath,
+    Operation,
+    find_norm,
+    in_backward,
+    norm_in_backward,
+    other_operation,
+)
+from bnguard._explain_error.buffers import buffers_of_ddp
+from bnguard._explain_error.situation import pasted_in, situation_in
 from bnguard._facts.diagnosis import Diagnosis
 from bnguard._facts.models import SourceLine
-from bnguard._facts.norm_kinds import BATCH, NormKind
+from bnguard._facts.norm_kinds import BATCH, GROUP, KINDS
 
 _EXPECTED_RANK = re.compile(r"expected (2D or 3D|4D|5D) input")
 _BY_EXPECTED_RANK = {"2D or 3D": "BatchNorm1d", "4D": "BatchNorm2d", "5D": "BatchNorm3d"}
@@ -33,11 +39,12 @@ def diagnose_text(text: str) -> Diagnosis | None:
     Of several errors the one that a normalisation layer raised counts, then the one whose words are known. Of several
     ranks it is the lowest; the others are named in the evidence.
     """
-    errors = read_errors(text) or [LoggedError(kind="", message=text)]
+    plain = plain_text(text)
+    errors = read_errors(text) or [LoggedError(kind="", message=plain)]
     chosen = min(errors, key=_relevance)
     if not chosen.kind and classify(chosen.message).cause == "unknown":
         return None
-    return _diagnose(chosen, errors, text)
+    return _diagnose(chosen, errors, plain)
 
 
 def _relevance(error: LoggedError) -> tuple[bool, bool, int]:
@@ -48,27 +55,38 @@ def _relevance(error: LoggedError) -> tuple[bool, bool, int]:
 def _diagnose(error: LoggedError, errors: Sequence[LoggedError], text: str) -> Diagnosis:
     whole = _with_callers(error, errors)
     read, found = classify(error.message, error.kind), find_norm(whole.frames)
-    kind = found.kind if found else None
+    if read.cause == "overwritten-in-place":
+        return buffers_of_ddp(read, text, rank=error.rank)
+    kind = found.kind.name if found and found.kind else read.kind
+    shape = None if kind == GROUP.name else read.shape  # GroupNorm's check prints the shape of its own view
+    is_norm = found is not None or read.names_norm or norm_in_backward(text)
+    other = None if is_norm else other_operation(whole.frames, text)
     seen = Diagnosis(
         layer=found.path if found and found.exact and read.reliable_place else None,
-        layer_type=_layer_type(error, read, kind) if found else None,
-        kind=kind.name if kind else None,
+        layer_type=_layer_type(error, read, kind) if found or kind else None,
+        kind=kind,
         place="backward" if found is None and in_backward(whole.frames) else "text",
-        shape=read.shape,
-        values_per_channel=read.shape[0] * math.prod(read.shape[2:]) if read.shape else None,
-        mode="train" if read.cause == "one-value-per-channel" else None,
+        shape=shape,
+        values_per_channel=shape[0] * math.prod(shape[2:]) if shape else None,
+        batch_statistics=True if read.cause == "one-value-per-channel" else None,
         rank=error.rank,
         world_size=_world_size(error, text),
+        situation=situation_in(text, whole.frames, one_sample=_got_one_sample(read)),
+        suspected=not is_norm and other is None and read.code is not None,
     )
-    elsewhere = last_layer_file(whole.frames) if found is None else None
-    if elsewhere and read.cause != "one-value-per-channel":  # the words of a normalisation, in another kind of layer
+    if other:
         read = replace(read, code=None)
-    assessed = assess(seen, read)
+    assessed = assess(seen, read, pasted_in(text, whole.frames, other))
     return replace(
         assessed,
         candidates=() if assessed.layer else _candidates(found),
-        evidence=(*assessed.evidence, *_remarks(found, elsewhere), *_other_processes(error, errors)),
+        evidence=(*assessed.evidence, *_remarks(found, other, assessed), *_other_processes(error, errors)),
     )
+
+
+def _got_one_sample(read: Classified) -> bool:
+    """Whether the words are those of a call with one sample; InstanceNorm refuses one position in any batch."""
+    return read.shape[:1] == (1,) if read.shape else read.cause == "one-value-per-channel"
 
 
 def _with_callers(error: LoggedError, errors: Sequence[LoggedError]) -> LoggedError:
@@ -88,9 +106,9 @@ def _with_callers(error: LoggedError, errors: Sequence[LoggedError]) -> LoggedEr
     return error
 
 
-def _layer_type(error: LoggedError, read: Classified, kind: NormKind | None) -> str | None:
-    if kind is not None and kind is not BATCH:
-        return kind.title
+def _layer_type(error: LoggedError, read: Classified, kind: str | None) -> str | None:
+    if kind is not None and kind != BATCH.name:
+        return KINDS[kind].title
     expected = _EXPECTED_RANK.search(error.message)
     if expected:
         return _BY_EXPECTED_RANK[expected[1]]
@@ -108,7 +126,7 @@ def _candidates(found: ModulePath | None) -> tuple[str, ...]:
     return (found.path,) if found and found.path.replace(UNKNOWN, "").strip(".") else ()
 
 
-def _remarks(found: ModulePath | None, elsewhere: str | None) -> Iterator[str]:
+def _remarks(found: ModulePath | None, other: Operation | None, d: Diagnosis) -> Iterator[str]:
     if found and found.caller:
         caller = found.caller
         file = re.split(r"[\\/](?:site|dist)-packages[\\/]", caller.file)[-1]
@@ -116,8 +134,10 @@ def _remarks(found: ModulePath | None, elsewhere: str | None) -> Iterator[str]:
         yield f"it was called at {SourceLine(file, caller.line)}, in {caller.function}{line}"
     if any(UNKNOWN in path.split(".") for path in _candidates(found)):
         yield f"{UNKNOWN} is a step that a traceback does not name, such as the index in a Sequential"
-    if elsewhere:
-        yield f"the traceback ends in torch/nn/modules/{elsewhere}.py, which is no normalisation layer"
+    if other:
+        yield f"the text shows {other.text}, and no normalisation layer"
+    elif d.suspected:
+        yield "any layer can fail with these words, and the text shows none; `bnguard run` sees more than a log holds"
     elif found is None:
         yield "the text shows no frame of a normalisation layer; `bnguard run` sees more than a log holds"
 
@@ -133,71 +153,3 @@ def _other_processes(error: LoggedError, errors: Sequence[LoggedError]) -> Itera
     alike = sorted({e.rank for e in errors if e.rank != error.rank and e.rank is not None and e.kind == error.kind})
     if alike:
         yield f"rank{'s' if len(alike) > 1 else ''} {', '.join(map(str, alike))} failed in the same way"
-
-
-# ------------------------------------------------------------------------- reading the log, or its end, from a file
-
-
-MOST = 8 * 2**20
-"""Bytes that are read: an error stands at the end of a log."""
-
-_CHUNK = 2**20
-
-_BYTE_ORDER_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-"""PowerShell's ``>`` writes UTF-16."""
-
-
-@dataclass(frozen=True)
-class _Log:
-    """The text, what to call it, and whether it is only the last part of a larger one."""
-
-    name: str
-    text: str
-    cut: bool
-
-
-def read_log(file: str) -> _Log:
-    """Read a file, or standard input for ``-``.
-
-    Raises:
-        InputError: it cannot be read, is empty, is no text, or is a terminal with nothing piped in.
-
-    """
-    if file == "-":
-        if sys.stdin is None or sys.stdin.isatty():
-            hint = "bnguard explain-error train.log, or: python train.py 2>&1 | bnguard explain-error"
-            raise InputError("no log is given", hint=hint)
-        return _read("standard input", sys.stdin.buffer)
-    if Path(file).is_dir():
-        raise InputError(f"{file} is a folder", hint="give a file, or pipe the log in")
-    try:
-        with Path(file).open("rb") as stream:
-            return _read(file, stream)
-    except OSError as error:
-        hint = "give the log's path, or - and pipe it in"
-        raise InputError(f"cannot read {file}: {error.strerror or error}", hint=hint) from error
-
-
-def _read(name: str, stream: IO[bytes]) -> _Log:
-    start = stream.read(2)
-    last, cut = _last_part(start, stream)
-    text = last.decode(_BYTE_ORDER_MARKS.get(start, "utf-8"), "replace").removeprefix("\ufeff")
-    if not text.strip():
-        raise InputError(f"{name} is empty", hint="paste the traceback with its last line")
-    sample = text[: 2**16]
-    if "\0" in sample or sample.count("\ufffd") > len(sample) // 10:
-        raise InputError(f"{name} is not text", hint="give what the training printed, not a checkpoint or an archive")
-    return _Log(name, text.partition("\n")[2] if cut else text, cut)
-
-
-def _last_part(start: bytes, stream: IO[bytes]) -> tuple[bytes, bool]:
-    """Return the last bytes, at most ``MOST`` and a chunk of them, however long the stream is."""
-    kept = [start]
-    size, cut = len(start), False
-    while chunk := stream.read(_CHUNK):
-        kept.append(chunk)
-        size += len(chunk)
-        while size - len(kept[0]) >= MOST:
-            size -= len(kept.pop(0))
-            cut = True
-    return b"".join(kept), cut

@@ -1,0 +1,5 @@
+"""A pasted log or traceback → a diagnosis, from its text alone. No torch here."""
+
+from bnguard._explain_error.explain import diagnose_text
+
+__all__ = ["diagnose_text"]
