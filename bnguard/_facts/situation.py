@@ -10,7 +10,7 @@ Alone = Literal["tail", "every-batch", "piece", "chunk", "rows"]
 """How a call comes to have a single sample: the loader's last batch; each of its batches; a rank's or replica's share;
 a chunk into which the model cuts its batch; the rows that the model or the data choose."""
 
-_TRAINS = {"train", "training", "trainer", "fit", "learn", "finetune", "optimize"}
+_TRAINS = {"train", "training", "trainer", "fit", "learn", "finetune", "optimize", "update", "backward"}
 _DOES_NOT = {
     "val", "valid", "validate", "validation", "eval", "evaluate", "evaluation", "test", "testing", "predict",
     "prediction", "infer", "inference", "act", "action", "sample", "generate", "export", "summary", "summarize",

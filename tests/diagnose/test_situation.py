@@ -31,6 +31,7 @@ from bnguard._facts.situation import Situation, does_not_train
         ("training_step", False),
         ("train_and_validate", False),
         ("fit", False),
+        ("sample_and_update", False),
         ("main", None),
         ("forward", None),
         ("step", None),
