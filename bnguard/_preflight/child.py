@@ -138,7 +138,7 @@ def _result(recorder: Recorder, names: Names, error: BaseException | None, *, sp
         if failed is None and isinstance(error, Exception) and not recorder.stopped:
             left_out = any(s.left_out for s in recorder.loaders)
             return _raised(error, recorder.clock.settings.stand_ins, left_out=left_out)
-        if failed is not None or recorder.trained:
+        if failed is not None or recorder.trained or any(s.empty for s in recorder.loaders):
             return conclude.report(recorder, names, failed)
     except BnguardError as own:
         return own

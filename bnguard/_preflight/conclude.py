@@ -67,7 +67,8 @@ def report(recorder: Recorder, names: Names, failed: Failed | None) -> Report:
     """Return the report on every model with every loader that the script used it with."""
     told = _Told(recorder, names, failed)
     uses = [u for u in told.uses() if told.fact(u) is not None]
-    audits = {s: audit for s in dict.fromkeys(u.loader for u in uses) if s is not None and (audit := told.audit(s))}
+    asked = dict.fromkeys((*(u.loader for u in uses), *(s for s in recorder.loaders if s.empty)))
+    audits = {s: audit for s in asked if s is not None and (audit := told.audit(s))}
     forecasts = [f for u in uses if (f := told.forecast(u, audits.get(u.loader))) is not None]  # type: ignore[arg-type]
     if failed is not None and failed.call is None:
         forecasts.insert(0, Forecast(told.failed_alone(), None, two_hold=False))
@@ -331,8 +332,11 @@ def _with_what_was_seen(foreseen: SizeFact | None, seen: SizeFact | None) -> Siz
 def _calmed(found: Report) -> Report:
     """Make less of what a loader's plan or a model would be blamed for, where the script was seen not to stop.
 
-    An error is what stops: the rest of a model's configuration is a warning, of a loader's plan a note.
+    An error is what stops: the rest of a model's configuration is a warning, of a loader's plan a note. Where no model
+    got any batch, that is what is wrong.
     """
+    if not found.forecasts:
+        return found
     stopping = {x for f in found.forecasts if f.stops for x in (f.model, f.loader)}
     safe = {f.loader for f in found.forecasts} - {f.loader for f in found.forecasts if f.stops is not False}
 

@@ -116,6 +116,11 @@ class SeenLoader:
         return max(self.passes, key=lambda p: p.steps or 0)
 
     @property
+    def empty(self) -> bool:
+        """Whether the script asked it for batches, and there was none."""
+        return bool(self.passes) and all(p.ended and not p.given for p in self.passes)
+
+    @property
     def left_out(self) -> int:
         """How many batches were left out in all passes."""
         return sum(p.left_out for p in self.passes)

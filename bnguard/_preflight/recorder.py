@@ -206,7 +206,10 @@ class Recorder:
         if not self.closed:
             self._check_time()
             alike = [s for s in self.loaders if s is record or (s.source is not None and s.source == record.source)]
-            if self.clock.over and self.trained and any(p.given for s in alike for p in s.passes):
+            passes = [p for s in alike for p in s.passes]
+            if any(p.ended for p in passes):
+                self.clock.begin()
+            if self.clock.over and (any(p.given for p in passes) if self.trained else record.empty):
                 self.stop("the time for looking further was used (--budget)")
         return Pass(record, self.clock, loops.limit_of(loader, sys._getframe(1)))
 

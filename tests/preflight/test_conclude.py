@@ -77,6 +77,42 @@ def test_loaders_that_were_used_are_told_and_one_that_was_not_is_named() -> None
     assert found.ok
 
 
+def test_a_loader_that_gives_no_batch_is_told() -> None:
+    def loop() -> None:
+        loader, model = data(3, 8, drop_last=True), net()
+        for _ in range(3):
+            train(model, loader)
+
+    found = report_on(loop)
+    assert told(found) == []
+    assert [(f.code, f.loader, f.severity) for f in found.findings] == [("DL105", "loader", Severity.ERROR)]
+
+
+def test_a_loader_that_gives_no_batch_beside_one_that_does_is_a_warning() -> None:
+    def loop() -> None:
+        loader, val_loader, model = data(4), data(3, 8, drop_last=True), net()
+        train(model, loader)
+        train(model.eval(), val_loader)
+
+    found = report_on(loop)
+    assert [f.stops for f in found.forecasts] == [False]
+    assert [(f.code, f.loader, f.severity) for f in found.findings] == [("DL105", "val_loader", Severity.WARNING)]
+
+
+def test_epochs_without_a_batch_end_with_the_budget() -> None:
+    passes = 0
+
+    def loop() -> None:
+        nonlocal passes
+        loader = data(3, 8, drop_last=True)
+        for _ in range(1000):
+            train(net(), loader)
+            passes += 1
+
+    assert [f.code for f in report_on(loop, budget=0.0).findings] == ["DL105"]
+    assert passes < 3
+
+
 def test_folds_that_are_alike_are_one_and_the_one_that_stops_speaks() -> None:
     def loop() -> None:
         for n in (4, 6, 5, 4):
