@@ -140,7 +140,7 @@ def _in_view(finding: Finding, loader: LoaderFact, forecast: ForecastFact) -> Fi
     if forecast.stops is None and forecast.ground == "assumed":  # it holds with the guessed input, not with every one
         return replace(finding, severity=Severity.WARNING, model=forecast.model)
     if not one.stops:
-        return _holds(finding, loader, forecast, one)
+        return _holds(finding, forecast, one)
     elsewhere = single is not None and (single.step, single.rank) != (forecast.step, forecast.rank)
     if elsewhere and forecast.place is not None:
         after = Consequence(f"it does not come to that, as the epoch stops at step {forecast.step:,}")
@@ -177,7 +177,7 @@ def _of_the_model(one: SizeFact, loader: LoaderFact) -> tuple[Advice, ...]:
     return ()
 
 
-def _holds(finding: Finding, loader: LoaderFact, forecast: ForecastFact, one: SizeFact) -> Finding:
+def _holds(finding: Finding, forecast: ForecastFact, one: SizeFact) -> Finding:
     mode = {"eval": " in eval mode", None: " in the modes its layers have"}.get(forecast.called, "")
     after = f"holds there{mode}"
     if one.single:
@@ -189,6 +189,6 @@ def _holds(finding: Finding, loader: LoaderFact, forecast: ForecastFact, one: Si
         finding,
         severity=Severity.NOTE,
         consequence=Consequence(after, of_model=True),
-        remedies=finding.remedies if one.single or loader.mode == "eval" else (),
+        remedies=finding.remedies if one.single or forecast.called == "eval" else (),
         model=forecast.model,
     )

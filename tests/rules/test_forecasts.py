@@ -72,6 +72,12 @@ def test_a_note_where_it_holds(code: str):
     assert statistics.endswith("but 20 layers take mean and variance from that one sample (BN102)")
 
 
+def test_eval_is_advised_where_it_was_assumed_and_not_where_the_layers_were_seen_to_be_in_it():
+    assert "call model.eval()" in (said("DL102", HOLDS).fix or "")
+    assert said("DL102", HOLDS, called=None).fix is None
+    assert "call model.eval()" in (said("DL102", replace(HOLDS, single=20), called=None).fix or "")
+
+
 @pytest.mark.parametrize("code", NUMBERS)
 def test_as_without_a_model_where_nothing_is_known(code: str):
     loader = audited(**NUMBERS[code])
