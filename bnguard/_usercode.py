@@ -75,6 +75,24 @@ def users_frames(error: BaseException) -> list[traceback.FrameSummary]:
     return [frame for frame in between if whose(frame.filename) in ("user", "library")]
 
 
+def values_at(error: BaseException) -> Iterator[object]:
+    """Yield what the innermost of the user's functions had at hand: its variables, and globals and attributes it names.
+
+    Of a list, tuple or dictionary its elements as well.
+    """
+    frames = [f for f, _ in traceback.walk_tb(error.__traceback__) if whose(f.f_code.co_filename) == "user"]
+    for frame in frames[-1:]:
+        named = frame.f_code.co_names
+        attributes = getattr(frame.f_locals.get("self"), "__dict__", {})
+        found = [*frame.f_locals.values(), *(v[n] for v in (frame.f_globals, attributes) for n in named if n in v)]
+        for value in found:
+            yield value
+            if isinstance(value, (list, tuple)):
+                yield from value
+            elif isinstance(value, dict) and value is not frame.f_globals:
+                yield from value.values()
+
+
 def without_launchers(traceback: TracebackType | None) -> TracebackType | None:
     """Return the traceback below our own frames and ``runpy``'s: what Python alone would have shown."""
     while traceback is not None:

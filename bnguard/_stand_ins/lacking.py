@@ -8,8 +8,8 @@ from pathlib import Path
 from bnguard._errors import BnguardError, UserCodeError
 from bnguard._stand_ins.dataset_kinds import KINDS
 from bnguard._stand_ins.network import is_download_failure, needs_network
-from bnguard._stand_ins.packages import missing
-from bnguard._usercode import constructing, display_path, in_the_way, one_line, user_traceback
+from bnguard._stand_ins.packages import is_stand_in, missing
+from bnguard._usercode import constructing, display_path, in_the_way, one_line, user_traceback, values_at
 
 _DATASETS = "/torchvision/datasets/"
 _ABSENT = "AbsentWeights"  # by its name, as its file imports torch
@@ -66,7 +66,10 @@ def _download(error: BaseException, who: str) -> BnguardError | None:
 
 
 def perhaps_lacking(error: BaseException, who: str, stubbed: Iterable[str] = ()) -> BnguardError | None:
-    """Return what to tell of an error that may come from a file that is not there, or from a stand-in for a package."""
+    """Return what to tell of an error that may come from a file that is not there, or from a stand-in for a package.
+
+    A stand-in is suspected where the function that failed has one at hand.
+    """
     if isinstance(error, FileNotFoundError) and isinstance(error.filename, str):
         return UserCodeError(
             f"{who} asks for {display_path(error.filename)}, which is not there",
@@ -74,7 +77,7 @@ def perhaps_lacking(error: BaseException, who: str, stubbed: Iterable[str] = ())
             detail=user_traceback(error),
         )
     names = ", ".join(stubbed)
-    if not names:
+    if not names or not any(map(is_stand_in, values_at(error))):
         return None
     return UserCodeError(
         f"{who} raised {one_line(error)}, perhaps only because {names} is a stand-in",

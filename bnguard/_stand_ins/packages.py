@@ -164,6 +164,12 @@ class _StubFinder(MetaPathFinder, Loader):
         pass
 
 
+def is_stand_in(value: object) -> bool:
+    """Whether a value is a stand-in's, or of a class that is derived from one."""
+    kind = value if isinstance(value, type) else type(value)
+    return isinstance(value, _StubModule) or any("_stand_in" in vars(base) for base in kind.__mro__)
+
+
 @contextmanager
 def stubbed(names: Sequence[str], tell: Callable[[str], None] = lambda _: None) -> Iterator[None]:
     """Within the block, importing any of these packages or what is below them gives a stand-in.

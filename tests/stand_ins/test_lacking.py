@@ -13,6 +13,7 @@ import pytest
 
 from bnguard._errors import BnguardError
 from bnguard._stand_ins.lacking import lacking, perhaps_lacking
+from bnguard._stand_ins.packages import stubbed
 from bnguard._usercode import shadowing
 
 ROOT = Path(__file__).parents[2]
@@ -87,10 +88,34 @@ def test_a_file_that_is_not_there() -> None:
     assert str(Path.cwd()) in str(found.hint)
 
 
-def test_a_stand_in_may_be_the_cause() -> None:
-    found = perhaps_lacking(ZeroDivisionError("division by zero"), "the script", ("plots", "apex"))
+MEET_IT = {
+    "a module": "import plots\n[1, 2][plots.size]",
+    "a global": "from plots import limit\ndef f():\n    return [1, 2][limit]\nf()",
+    "a variable": "import plots\ndef f(sizes):\n    return sum(sizes, []) + 1\nf([plots.size])",
+    "an attribute": (
+        "import plots\nclass Net:\n    def __init__(self):\n        self.head = plots.Head()\n"
+        "    def run(self):\n        return [][self.head.size]\nNet().run()"
+    ),
+    "a base class": ("import plots\nclass Net(plots.Base):\n    def run(self):\n        return [][1]\nNet().run()"),
+    "elements": "import plots\ndef f(x):\n    return 1 / 0\nf({'logger': plots.Logger()})",
+}
+
+
+@pytest.mark.parametrize("code", MEET_IT.values(), ids=MEET_IT)
+def test_a_stand_in_may_be_the_cause_where_the_function_that_failed_has_one(code: str) -> None:
+    with stubbed(["plots"]):
+        found = perhaps_lacking(raised(code), "the script", ("plots", "apex"))
     assert found is not None
     assert "perhaps only because plots, apex is a stand-in" in found.message
+
+
+def test_a_stand_in_is_not_blamed_for_what_fails_far_from_it() -> None:
+    code = "import plots\ndef accuracy(k):\n    return [1, 2][k]\nlogger = plots.Logger()\naccuracy(5)"
+    with stubbed(["plots"]):
+        assert perhaps_lacking(raised(code), "the script", ("plots",)) is None
+
+
+def test_what_needs_a_network_is_told() -> None:
     assert lacking(URLError("x"), "the script") is not None
 
 
