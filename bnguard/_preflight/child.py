@@ -91,6 +91,7 @@ def watch(program: Program, folder: Path, settings: Settings, *, spawned: bool =
         except BaseException as raised:  # noqa: BLE001 - this is the outermost frame: it is told, or it leaves
             error = raised
         recorder.closed = True
+        error = _behind(error)
         recorder.cuda, wants_cuda = any(s.what == "cuda" for s in stood_in), cuda.was_denied()
     at = time.time()
     if isinstance(error, RuntimeError) and recorder.trained and outcome.was_left_alone(folder):
@@ -107,6 +108,13 @@ def watch(program: Program, folder: Path, settings: Settings, *, spawned: bool =
         outcome.write(folder, Outcome(result, _rank(recorder), misled, spare, at, wants_cuda))
     elif error is not None:
         raise error
+
+
+def _behind(end: BaseException | None) -> BaseException | None:
+    """Return the exception that a script, or what torch starts processes with, has turned into a failing exit code."""
+    if isinstance(end, SystemExit) and is_failure(end) and isinstance(end.__context__, Exception):
+        return end.__context__
+    return end
 
 
 def _ended_well(error: BaseException | None) -> bool:

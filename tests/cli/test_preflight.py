@@ -130,6 +130,19 @@ FAILURES: dict[str, tuple[str, str, str]] = {
         "the script ended without a training step",
         "give it the",
     ),
+    "exits_for_an_error_while_it_trains": (
+        TRAINING + "def step(x):\n    model(x).sum().backward()\n    raise RuntimeError('mine')\n"
+        "try:\n    for (x,) in loader: step(x)\nexcept RuntimeError as error:\n    print(error)\n    sys.exit(1)\n",
+        "the script raised by itself: RuntimeError: mine",
+        "the traceback above",
+    ),
+    "raises_in_a_process_of_its_own": (
+        TRAINING + "def work(rank):\n    for (x,) in loader:\n        model(x).sum().backward()\n"
+        "        raise RuntimeError('mine')\n"
+        "if __name__ == '__main__':\n    torch.multiprocessing.spawn(work, nprocs=1)\n",
+        "the script raised by itself: RuntimeError: mine",
+        "the traceback above",
+    ),
     "swallows": (
         TRAINING + "loader = DataLoader(TensorDataset(torch.randn(6, 3)), batch_size=2)\n"
         "while True:\n    try:\n        train()\n    except:\n        pass\n",
