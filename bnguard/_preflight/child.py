@@ -105,7 +105,7 @@ def watch(program: Program, folder: Path, settings: Settings, *, spawned: bool =
         misled = not settings.whole and _misled(recorder, error, result)
         spare = isinstance(result, BnguardError) and not recorder.trained and _ended_well(error)
         wants_cuda = wants_cuda and isinstance(result, BnguardError)
-        outcome.write(folder, Outcome(result, _rank(recorder), misled, spare, at, wants_cuda))
+        outcome.write(folder, Outcome(result, _rank(recorder), misled, spare, at, wants_cuda, recorder.trained))
     elif error is not None:
         raise error
 

@@ -101,7 +101,7 @@ def preflight(  # noqa: PLR0913 - one parameter for each option
     if any(o.wants_cuda for o in found) and alone and time.time() < settings.deadline:
         claiming = replace(settings, stand_ins=replace(wanted, cuda_claimed=True))
         again = _attempt(program, claiming, deadline, timeout, keep=keep, label=label)
-        if any(isinstance(o.result, Report) for o in again[0]):
+        if any(isinstance(o.result, Report) or o.trained for o in again[0]):  # it came further than without
             (found, written), settings = again, claiming
     if any(o.misled for o in found) and alone and time.time() < settings.deadline:
         found, written = _attempt(program, replace(settings, whole=True), deadline, timeout, keep=keep, label=label)

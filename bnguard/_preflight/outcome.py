@@ -110,6 +110,7 @@ class Outcome:
         spare: whether nothing is missing without it, where another rank has trained.
         at: when, in seconds since the epoch of the clock. Of several errors the first is the cause of the others.
         wants_cuda: whether there is no report, perhaps only because the script was told that there is no CUDA device.
+        trained: whether a training step was seen.
 
     """
 
@@ -119,6 +120,7 @@ class Outcome:
     spare: bool = False
     at: float = field(default_factory=time.time)
     wants_cuda: bool = False
+    trained: bool = False
 
 
 def write(folder: Path, outcome: Outcome) -> None:

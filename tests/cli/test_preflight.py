@@ -143,6 +143,12 @@ FAILURES: dict[str, tuple[str, str, str]] = {
         "the script raised by itself: RuntimeError: mine",
         "the traceback above",
     ),
+    "raises_once_it_is_told_that_there_is_a_device": (
+        TRAINING + "for _ in range(torch.cuda.device_count()):\n    model(next(iter(loader))[0]).sum().backward()\n"
+        "    raise RuntimeError('mine')\n",
+        "the script raised by itself: RuntimeError: mine",
+        "the traceback above",
+    ),
     "swallows": (
         TRAINING + "loader = DataLoader(TensorDataset(torch.randn(6, 3)), batch_size=2)\n"
         "while True:\n    try:\n        train()\n    except:\n        pass\n",
