@@ -94,9 +94,13 @@ def _batch_sizes(fact: LoaderFact, setup: Setup) -> Iterator[Suggestion]:
             if tried:
                 lost = _lost(fact, tried)
                 does = f"use batch size {candidate:,} ({_layout(tried)})"
-                advice = remedies.BATCH_SIZE.for_case(does, price=f"{lost:,} samples lost each epoch" if lost else "")
+                advice = remedies.BATCH_SIZE.for_case(does, price=_price(lost))
                 yield _suggestion(advice, fact.name, batch_size=candidate, samples_lost=lost)
                 break
+
+
+def _price(lost: int) -> str:
+    return f"{lost:,} sample{'s' * (lost != 1)} lost each epoch" if lost else ""
 
 
 def _lost(fact: LoaderFact, tried: LoaderFact) -> int:

@@ -201,8 +201,11 @@ class Catalogue:
     def _judge_in_view(self, loader: LoaderFact, forecasts: Sequence[ForecastFact]) -> Iterator[Finding]:
         for rule in self:
             if rule.check_forecast:
-                for forecast in forecasts:
-                    yield from rule.check_forecast(loader, forecast, rule)
+                found = [(f, x) for f in forecasts for x in rule.check_forecast(loader, f, rule)]
+                own = {x.model for f, x in found if f.mode == loader.mode}
+                for forecast, finding in found:  # a note of a model in the loader's mode covers that of the other mode
+                    if forecast.mode == loader.mode or finding.severity > Severity.NOTE or finding.model not in own:
+                        yield finding
             elif rule.check_loader:
                 yield from rule.check_loader(loader, rule)
 

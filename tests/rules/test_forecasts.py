@@ -111,6 +111,16 @@ def test_each_model_has_a_finding_of_its_own():
     assert [(f.model, f.severity) for f in judge([], [loader], facts)] == [("A", 3), ("B", 1)]
 
 
+def test_one_model_that_trains_and_evaluates_on_a_loader_is_told_once():
+    loader = audited(**NUMBERS["DL101"])
+    trains = forecast(loader, replace(HOLDS, single=20), called=None)
+    evaluates = replace(trains, mode="eval", sizes=(HOLDS,))
+    (finding,) = judge([], [loader], [evaluates, trains])
+    assert "20 layers take" in finding.message
+    stops = replace(trains, mode="eval", stops=True, step=2, steps=2, rank=0, batch_size=1, at=ONE, sizes=(ONE,))
+    assert [f.severity for f in judge([], [loader], [trains, stops])] == [Severity.ERROR, Severity.NOTE]
+
+
 def test_a_refused_input_is_an_error_of_its_own():
     loader = audited(n=8, batch_size=8)
     at = replace(ONE, batch_size=8, cause="refused", shape=None, message="RuntimeError: wrong width")
