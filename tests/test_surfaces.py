@@ -182,7 +182,6 @@ def test_the_code_quality_snippet_makes_what_gitlab_reads(tmp_path: Path) -> Non
 
 def test_the_hook_that_proposes_an_edit(tmp_path: Path) -> None:
     """As pre-commit runs it: the entry, split as a shell would, and the names of the changed files."""
-    pytest.importorskip("libcst")
     (tmp_path / "train.py").write_text(LOADER)
     hook = HOOKS["bnguard-fix"]
     program, *options = hook["entry"].split()
@@ -210,7 +209,6 @@ def test_the_hook_that_checks(tmp_path: Path) -> None:
 def test_pre_commit_runs_the_hook_of_a_repository(tmp_path: Path) -> None:
     """The real pre-commit, on a repository that offers these hooks: offline, since they take what is installed."""
     pytest.importorskip("pre_commit")
-    pytest.importorskip("libcst")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
     offers, uses = tmp_path / "offers", tmp_path / "uses"
     for folder in (offers, uses):

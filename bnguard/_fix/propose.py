@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnguard._errors import BnguardError, UsageError
+from bnguard._errors import UsageError
 from bnguard._fix.files import read_source
 
 if TYPE_CHECKING:
@@ -33,10 +33,8 @@ def propose(path: str | Path, *, train: Collection[str] = (), evaluate: Collecti
     Raises:
         FileError: the file cannot be read or is no Python source.
         UsageError: a call is declared as training and as evaluation.
-        BnguardError: LibCST is not installed.
 
     """
-    _require_libcst()
     from bnguard._fix.calls import find_calls
     from bnguard._fix.tree import Tree
 
@@ -125,13 +123,6 @@ def _require_the_package(source: Source) -> None:
     namesake = source.real.with_name("bnguard.py")
     if namesake.exists():
         raise Blocked(f"{namesake.name} beside it hides the package bnguard: rename that file")
-
-
-def _require_libcst() -> None:
-    try:
-        import libcst  # noqa: F401
-    except ImportError as error:
-        raise BnguardError("bnguard fix needs LibCST", hint='pip install "bnguard[fix]"') from error
 
 
 @dataclass(frozen=True)

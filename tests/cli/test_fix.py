@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from bnguard._cli.app import run as run_here
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = """import torch
@@ -238,13 +238,6 @@ def test_colour_on_a_terminal_alone(folder, no_color):
     assert b"\x1b" not in run("train.py", cwd=folder, FORCE_COLOR="1").stdout
 
 
-def test_without_libcst(folder, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "libcst", None)
-    assert run_here(["fix", str(folder / "train.py"), str(folder / "other.py")]) == 2
-    out, err = capsys.readouterr()
-    assert (out, err) == ("", 'bnguard: bnguard fix needs LibCST\n  hint: pip install "bnguard[fix]"\n')
-
-
 CRASHES = """import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -287,3 +280,19 @@ def test_a_loader_that_another_file_imports_is_spoken_of(tmp_path: Path):
     assert (done.returncode, done.stdout) == (0, b"")
     (line,) = said(done)
     assert line == "train.py: no DataLoader call: nothing in this file says that its DataLoader is torch's"
+
+
+def test_what_it_imports_comes_with_a_plain_install():
+    """Every package that the room imports is a dependency, in no extra."""
+    if sys.version_info < (3, 11):
+        pytest.skip("tomllib")
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    installed = {re.split(r"[<>=; ]", name)[0] for name in project["dependencies"]}
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "bnguard/_fix").glob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    imported = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
+    imported |= {n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)}
+    packages = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names - {"bnguard"}
+    assert packages == {"libcst"} <= installed
