@@ -15,7 +15,7 @@ from bnguard._errors import FileError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from bnguard._fix import Proposal
+    from bnguard._fix import Declared, Proposal
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -46,24 +46,30 @@ def command(
 
     The files are read, not run. Prints a diff for `git apply` or `patch -p1`; exits with 1 if there is one.
     """
-    from bnguard._fix import propose
+    from bnguard._fix import Declared, decide, proposal_of, read
 
-    declared = (*(train or ()), *(evaluate or ()))
+    declared = Declared(train or (), evaluate or ())
     paths = _distinct(files)
-    if len(paths) > 1 and any(word.isdecimal() for word in declared):
-        raise UsageError("a line belongs to one file", hint="give one FILE with --train LINE or --eval LINE")
-    proposals, failed = _each(paths, lambda path: propose(path, train=train or (), evaluate=evaluate or ()))
+    if len(paths) > 1 and any(word.isdecimal() for word in (*declared.train, *declared.evaluate)):
+        raise UsageError("a line belongs to one file", hint="name it with its line: --train FILE:LINE")
+    readings, failed = _each(paths, read)
+    decisions = decide(readings, declared)
+    proposals, also_failed = _each(readings, lambda reading: proposal_of(reading, decisions[reading]))
+    failed = failed or also_failed
     if not failed:
         _require_met(declared, proposals)
     for proposal in proposals:
         _say(proposal)
     changed = [proposal for proposal in proposals if proposal.edits]
     failed = failed or any(proposal.blocked for proposal in proposals)
+    undecided = sum(call.asks for proposal in proposals for call in proposal.calls)
+    if undecided:
+        print(f"bnguard: {undecided} call{'s' * (undecided != 1)} left for you to decide, see above", file=sys.stderr)
     if write:
         _, refused = _each(changed, _write)
-        return 2 if failed or refused else 0
+        failed, changed = failed or refused, []
     _show(changed)
-    return 2 if failed else 1 if changed else 0
+    return 2 if failed else int(bool(undecided or changed))
 
 
 def _distinct(files: Sequence[str]) -> list[str]:
@@ -86,15 +92,12 @@ def _each(items: Iterable[_In], work: Callable[[_In], _Out]) -> tuple[list[_Out]
     return done, failed
 
 
-def _require_met(declared: Sequence[str], proposals: Sequence[Proposal]) -> None:
+def _require_met(declared: Declared, proposals: Sequence[Proposal]) -> None:
     """Refuse a name or line that means no call: it is mistyped, and the edit would not be the one that is wanted."""
-    for word in declared:
-        if all(word in proposal.unmatched for proposal in proposals):
-            what = f"line {word}" if word.isdecimal() else word
-            calls = ", ".join(f"{it.line} {it.name}" for p in proposals for it in p.calls)
-            raise UsageError(
-                f"no DataLoader call for {what}", hint=f"there are: {calls}" if calls else "there are none"
-            )
+    for word in declared.unmet:
+        what = f"line {word}" if word.isdecimal() else word
+        calls = ", ".join(f"{it.line} {it.name}" for p in proposals for it in p.calls)
+        raise UsageError(f"no DataLoader call for {what}", hint=f"there are: {calls}" if calls else "there are none")
 
 
 def _say(proposal: Proposal) -> None:

@@ -175,13 +175,14 @@ class Binding:
     given_to: bool = False
 
 
-def bindings(node: cst.CSTNode, tree: Tree) -> Iterator[Binding]:
+def bindings(node: cst.CSTNode, tree: Tree, place: tuple[tuple[int, int], ...] = ()) -> Iterator[Binding]:
     """Yield the names that a call's value gets within its statement, the nearest first.
 
-    A value that goes through another call, ``x = iter(DataLoader(...))``, is followed to the outer name.
+    A value that goes through another call, ``x = iter(DataLoader(...))``, is followed to the outer name. Of a function
+    that returns several values, ``place`` says which of how many is meant.
     """
     inner = node
-    path: list[tuple[int, int]] = []  # which of how many the value is in the tuples around it, the innermost first
+    path = list(place)  # which of how many the value is in the tuples around it, the innermost first
     for around in tree.ancestors(node):
         if isinstance(around, (cst.BaseSmallStatement, cst.BaseCompoundStatement)):
             yield from _assigned(around, path, tree)
@@ -277,11 +278,11 @@ class Label:
     words: frozenset[str]
 
 
-def label(call: cst.Call, tree: Tree) -> Label:
+def label(call: cst.Call, tree: Tree, place: tuple[tuple[int, int], ...] = ()) -> Label:
     """Return a call's name: what it is bound to, else the function that returns it, else what is called."""
     around = list(functions(call, tree))
     known = set(around)
-    for binding in bindings(call, tree):
+    for binding in bindings(call, tree, place):
         if not binding.given_to:
             return Label(binding.text, frozenset({binding.text, *binding.names[:1], *known}))
     if around and any(isinstance(a, (cst.Return, cst.Yield)) for a in tree.ancestors(call)):

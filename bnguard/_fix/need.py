@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import libcst as cst
-from libcst import matchers as m
 
 from bnguard._fix.calls import bindings
 from bnguard._remedies import ALLOW_SINGLE_SAMPLE, BALANCE, FREEZE, MERGE_TAIL
@@ -21,18 +20,34 @@ _REPAIRS = frozenset([MERGE_TAIL.function, BALANCE.function])
 
 @dataclass(frozen=True)
 class Need:
-    """Whether a call needs a fix, and the reason in words that follow a colon."""
+    """Whether a call needs a fix.
+
+    Attributes:
+        needed: whether its last batch can hold one sample.
+        why: the reason, in words that follow a colon.
+        repaired: it has the fix already.
+        asks: whether it is left though only running the code, or the user, could tell.
+        certain: the last batch is known to hold one sample.
+
+    """
 
     needed: bool
     why: str
+    repaired: bool = False
+    asks: bool = False
+    certain: bool = False
 
 
 def need(call: LoaderCall, tree: Tree) -> Need:
     """Return whether a call needs a fix if it feeds training, with the reason."""
-    reason = _repaired(call, tree) or _other_class(call, tree) or _by_arguments(call, tree)
-    if reason:
-        return Need(False, reason)
-    return _by_length(call, tree)
+    repaired = _repaired(call, tree)
+    if repaired:
+        return Need(False, repaired, repaired=True)
+    if not call.kind.certain:
+        also = f"{tree.code(call.node.func)} is bound to something else as well in this file"
+        return Need(False, f"{also}: wrap it by hand", asks=True)
+    batching = _batching(call, tree)
+    return _by_batching(batching, tree) or _by_length(batching, tree)
 
 
 def _repaired(call: LoaderCall, tree: Tree) -> str | None:
@@ -53,54 +68,87 @@ def _repaired(call: LoaderCall, tree: Tree) -> str | None:
 
 def _repaired_later(target: cst.BaseExpression, tree: Tree) -> int | None:
     """Return the line of ``bnguard.repair.merge_tail(NAME)`` for this very name, None without one."""
-    text, place = tree.code(target), _owner(target, tree)
+    text, place = tree.code(target), tree.owner(target)
     for call in tree.calls:
         if not call.args or not tree.imported_as(call.func) & _REPAIRS:
             continue
         given = call.args[0].value
-        if tree.code(given) == text and _owner(given, tree) is place:
+        if tree.code(given) == text and tree.owner(given) is place:
             return tree.line(call)
     return None
 
 
-def _owner(expression: cst.BaseExpression, tree: Tree) -> object:
-    """Return what a name belongs to: the class for ``self.loader``, else the scope that binds it."""
-    root = expression
-    while isinstance(root, (cst.Attribute, cst.Subscript)):
-        root = root.value
-    if root is not expression and m.matches(root, m.Name("self")):
-        return next((a for a in tree.ancestors(expression) if isinstance(a, cst.ClassDef)), None)
-    bound = tree.assignments(root) if isinstance(root, cst.Name) else []
-    return bound[0].scope if bound else None
+@dataclass(frozen=True)
+class _Batching:
+    """What cuts the samples into batches: the loader's own arguments, or those of torch's BatchSampler.
+
+    Attributes:
+        size: of a batch; None where the default holds.
+        drop_last: as it is given; None where the default holds.
+        drawn_from: what the samples are drawn from, once each; None where that is not known.
+        hidden: whether there may be arguments that cannot be seen.
+
+    """
+
+    size: cst.BaseExpression | None
+    drop_last: cst.BaseExpression | None
+    drawn_from: cst.BaseExpression | None
+    hidden: bool = False
 
 
-def _other_class(call: LoaderCall, tree: Tree) -> str | None:
-    if not call.kind.certain:
-        return f"{tree.code(call.node.func)} is bound to something else as well in this file: wrap it by hand"
-    return None
+_SAMPLERS = frozenset(f"torch.utils.data.{name}" for name in ("SequentialSampler", "RandomSampler"))
 
 
-def _by_arguments(call: LoaderCall, tree: Tree) -> str | None:
-    """Say why the arguments alone leave nothing to do."""
-    size, dropped = call.arguments.get("batch_size"), call.arguments.get("drop_last")
-    if size is None and "batch_sampler" not in call.arguments and not call.starred and not call.kind.own_init:
-        return _ones("batch_size is not given, and so 1")
-    batch_size = literal(size, tree) if size is not None else UNKNOWN
+def _batching(call: LoaderCall, tree: Tree) -> _Batching:
+    given, hidden = call.arguments, bool(call.starred) or call.kind.own_init
+    if "batch_sampler" not in given or _is_none(given["batch_sampler"]):
+        source = given.get("dataset")
+        if "sampler" in given and not _is_none(given["sampler"]):
+            source = _sampled(given["sampler"], tree)
+        return _Batching(given.get("batch_size"), given.get("drop_last"), source, hidden)
+    made = _value(given["batch_sampler"], tree)
+    if not isinstance(made, cst.Call) or "torch.utils.data.BatchSampler" not in tree.imported_as(made.func):
+        return _Batching(None, None, None, hidden=True)
+    by_position = (a.value for a in made.args if not a.keyword)
+    parts = dict(zip(("sampler", "batch_size", "drop_last"), by_position, strict=False))
+    parts |= {a.keyword.value: a.value for a in made.args if a.keyword}
+    source = _sampled(parts["sampler"], tree) if "sampler" in parts else None
+    return _Batching(parts.get("batch_size"), parts.get("drop_last"), source, any(a.star for a in made.args))
+
+
+def _sampled(sampler: cst.BaseExpression, tree: Tree) -> cst.BaseExpression | None:
+    """Return what a sampler draws from, each sample once; None where that is not known."""
+    made = _value(sampler, tree)
+    if not isinstance(made, cst.Call) or len(made.args) != 1 or made.args[0].star:
+        return None
+    return made.args[0].value if tree.imported_as(made.func) & _SAMPLERS else None
+
+
+def _value(expression: cst.BaseExpression, tree: Tree) -> cst.BaseExpression:
+    return (tree.value_of(expression) if isinstance(expression, cst.Name) else None) or expression
+
+
+def _is_none(expression: cst.BaseExpression) -> bool:
+    return isinstance(expression, cst.Name) and expression.value == "None"
+
+
+def _by_batching(batching: _Batching, tree: Tree) -> Need | None:
+    """Say why the batch size or ``drop_last`` alone leave nothing to do, or a question."""
+    if batching.size is None and not batching.hidden:
+        return Need(False, _ones("batch_size is not given, and so 1"))
+    batch_size = literal(batching.size, tree) if batching.size is not None else UNKNOWN
     if batch_size is None:
-        return "batch_size=None: the dataset makes the batches"
+        return Need(False, "batch_size=None: the dataset makes the batches")
     if batch_size == 1:
-        return _ones("batch_size=1")
-    drop_last = literal(dropped, tree) if dropped is not None else False
+        return Need(False, _ones("batch_size=1"))
+    drop_last = literal(batching.drop_last, tree) if batching.drop_last is not None else False
     if drop_last is True:
-        return (
-            "drop_last=True leaves no short batch, but loses its samples each epoch; "
-            f"{MERGE_TAIL.function} would keep them"
-        )
-    if drop_last is not False and dropped is not None:
-        return (
-            f"drop_last={tree.code(dropped)} is decided at run time: where it can be False, wrap the call by hand in "
-            f"{MERGE_TAIL.function}"
-        )
+        lost = f"loses its samples each epoch; {MERGE_TAIL.function} would keep them"
+        return Need(False, f"drop_last=True leaves no short batch, but {lost}")
+    if drop_last is not False and batching.drop_last is not None:
+        later = f"drop_last={tree.code(batching.drop_last)} is decided at run time"
+        by_hand = f"where it can be False, wrap the call by hand in {MERGE_TAIL.function}"
+        return Need(False, f"{later}: {by_hand}", asks=True)
     return None
 
 
@@ -109,20 +157,17 @@ def _ones(cause: str) -> str:
     return f"every batch holds one sample ({cause}), and merging cannot help: {ways}"
 
 
-def _by_length(call: LoaderCall, tree: Tree) -> Need:
-    general = Need(True, "its last batch can hold one sample")
-    if call.starred or call.kind.own_init or call.arguments.keys() & {"sampler", "batch_sampler"}:
-        return general
-    dataset, size = call.arguments.get("dataset"), call.arguments.get("batch_size")
-    samples = _known_length(dataset, tree) if dataset is not None else None
-    batch_size = literal(size, tree) if size is not None else UNKNOWN
+def _by_length(batching: _Batching, tree: Tree) -> Need:
+    source = batching.drawn_from
+    samples = _known_length(source, tree) if source is not None and not batching.hidden else None
+    batch_size = literal(batching.size, tree) if batching.size is not None else UNKNOWN
     if not samples or not isinstance(batch_size, int) or batch_size < 2:
-        return general
+        return Need(True, "its last batch can hold one sample")
     if samples == 1:
         return Need(False, "its dataset holds one sample, which no batching can help: give it more")
     tail = samples % batch_size or batch_size
     words = f"{samples:,} samples in batches of {batch_size:,} end with {tail:,}"
-    return Need(tail == 1, words if tail == 1 else f"nothing to do: {words}")
+    return Need(tail == 1, words if tail == 1 else f"nothing to do: {words}", certain=tail == 1)
 
 
 _FILLED = frozenset(f"torch.{name}" for name in ("randn", "rand", "zeros", "ones", "empty"))
@@ -151,12 +196,18 @@ def _made(call: cst.Call, tree: Tree) -> int | None:
         return None
     if "torch.utils.data.TensorDataset" in names:
         return _known_length(first, tree)
+    if "torch.utils.data.Subset" in names and len(call.args) == 2:
+        return _known_length(call.args[1].value, tree)
     if names & _FILLED:
         shape = first.elements[0].value if isinstance(first, (cst.Tuple, cst.List)) and first.elements else first
         return _whole(shape, tree)
-    if isinstance(call.func, cst.Name) and call.func.value == "range" and len(call.args) == 1:
-        return None if tree.assignments(call.func) else _whole(first, tree)
-    return None
+    return _whole(first, tree) if _is_range(call, tree) else None
+
+
+def _is_range(call: cst.Call, tree: Tree) -> bool:
+    """Whether a call is ``range(n)``, by Python's own ``range``."""
+    plain = isinstance(call.func, cst.Name) and call.func.value == "range" and len(call.args) == 1
+    return plain and not tree.assignments(cst.ensure_type(call.func, cst.Name))
 
 
 def _part(call: cst.BaseExpression, index: int, tree: Tree) -> int | None:

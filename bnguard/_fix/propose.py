@@ -1,133 +1,34 @@
-"""From a path to a proposal: find the calls, ask what each feeds and needs, wrap those that need it."""
+"""From paths to proposals: find the calls, ask what each feeds and needs, wrap those that need it."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnguard._errors import UsageError
-from bnguard._fix.files import read_source
+from bnguard._fix.calls import Label, label
+from bnguard._fix.factories import Use, uses
+from bnguard._fix.need import need
+from bnguard._fix.purpose import Purpose, purpose
+from bnguard._fix.reading import Reading, read
+from bnguard._fix.rewrite import Blocked, wrap
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     import libcst as cst
 
     from bnguard._facts.models import Mode
-    from bnguard._fix.calls import Label, LoaderCall
+    from bnguard._fix.calls import LoaderCall
     from bnguard._fix.files import Source
     from bnguard._fix.tree import Tree
 
 
-def propose(path: str | Path, *, train: Collection[str] = (), evaluate: Collection[str] = ()) -> Proposal:
-    """Propose ``bnguard.repair.merge_tail`` around the DataLoader calls of a file that feed training and need it.
-
-    The file is neither run nor imported, and not written.
-
-    Args:
-        path: a file of Python source.
-        train: names or lines (as text) of calls that feed training, whatever their names say.
-        evaluate: the same for evaluation.
-
-    Raises:
-        FileError: the file cannot be read or is no Python source.
-        UsageError: a call is declared as training and as evaluation.
-
-    """
-    from bnguard._fix.calls import find_calls
-    from bnguard._fix.tree import Tree
-
-    source = read_source(Path(path))
-    tree = Tree(source.text, source.path)
-    declared = _Declared(source.path, train, evaluate)
-    decisions = _decisions(find_calls(tree), tree, declared)
-    proposal = _wrapped(Proposal(source, source.text, tuple(decisions)), tree)
-    return replace(proposal, unmatched=tuple(w for w in (*train, *evaluate) if w not in declared.matched))
-
-
-class _Declared:
-    """What the user said about calls, and which of it has been met."""
-
-    def __init__(self, path: Path, train: Collection[str], evaluate: Collection[str]) -> None:
-        self.path, self.train, self.evaluate = path, train, evaluate
-        self.matched: set[str] = set()
-
-    def mode(self, label: Label, lines: range) -> Mode | None:
-        """Return what the user said of the call with this label on these lines."""
-        met = {
-            word for word in (*self.train, *self.evaluate)
-            if word in label.words or (word.isdecimal() and int(word) in lines)
-        }  # fmt: skip
-        self.matched |= met
-        trains, evaluates = met & set(self.train), met & set(self.evaluate)
-        if trains and evaluates:
-            raise UsageError(
-                f"{self.path}:{lines[0]} {label.text}: declared as training and as evaluation",
-                hint="give its line to one of --train and --eval",
-            )
-        return "train" if trains else "eval" if evaluates else None
-
-
-def _decisions(calls: Sequence[LoaderCall], tree: Tree, declared: _Declared) -> list[Decision]:
-    from bnguard._fix.calls import label
-
-    labels = [label(call.node, tree) for call in calls]
-    texts = [it.text for it in labels]
-    decisions = []
-    for call, it in zip(calls, labels, strict=True):
-        line = tree.line(call.node)
-        fixed, reason = _decision(call, tree, declared.mode(it, tree.lines(call.node)), _handle(it, texts, line))
-        decisions.append(Decision(line, it.text, fixed, reason, call.node))
-    return decisions
-
-
-def _handle(label: Label, texts: list[str], line: int) -> str:
-    """Return what to write after ``--train`` for this call: its name if that is plain and its own, else its line."""
-    return label.text if label.text.isidentifier() and texts.count(label.text) == 1 else str(line)
-
-
-def _decision(call: LoaderCall, tree: Tree, declared_mode: Mode | None, handle: str) -> tuple[bool, str]:
-    """Return whether to wrap a call, and the reason in one sentence."""
-    from bnguard._fix.need import need
-    from bnguard._fix.purpose import Purpose, purpose
-
-    feeds = Purpose(declared_mode, f"--{declared_mode} says so") if declared_mode else purpose(call, tree)
-    wants = need(call, tree)
-    if feeds.mode == "eval":
-        return False, f"feeds evaluation ({feeds.why}): one sample is safe there after model.eval()"
-    if not wants.needed:
-        return False, wants.why
-    if feeds.mode is None:
-        return False, f"{feeds.why}: {feeds.ask.format(handle)}"
-    return True, f"feeds training ({feeds.why}), and {wants.why}"
-
-
-def _wrapped(proposal: Proposal, tree: Tree) -> Proposal:
-    from bnguard._fix.rewrite import Blocked, wrap
-
-    if not proposal.edits:
-        return proposal
-    try:
-        _require_the_package(proposal.source)
-        return replace(proposal, new=wrap(proposal.old, [edit.node for edit in proposal.edits], tree))
-    except Blocked as reason:
-        calls = (replace(x, fixed=False, reason=f"{x.reason}, but {reason}") if x.fixed else x for x in proposal.calls)
-        return replace(proposal, calls=tuple(calls), blocked=str(reason))
-
-
-def _require_the_package(source: Source) -> None:
-    """Refuse where a file of the user's own would answer to ``import bnguard``."""
-    from bnguard._fix.rewrite import Blocked
-
-    namesake = source.real.with_name("bnguard.py")
-    if namesake.exists():
-        raise Blocked(f"{namesake.name} beside it hides the package bnguard: rename that file")
-
-
 @dataclass(frozen=True)
 class Decision:
-    """Whether a ``DataLoader(...)`` call gets the fix.
+    """Whether a call that makes a loader gets the fix.
 
     Attributes:
         line: of the call, from 1.
@@ -135,6 +36,8 @@ class Decision:
         fixed: whether it is wrapped.
         reason: how it is known to feed training and to need it, or why it stays as it is and what is next.
         node: the call.
+        asks: whether it is left because only the user can say what it is for.
+        lines: all lines of the call.
 
     """
 
@@ -143,6 +46,8 @@ class Decision:
     fixed: bool
     reason: str
     node: cst.Call = field(repr=False, compare=False)
+    asks: bool = False
+    lines: range = range(0)
 
 
 @dataclass(frozen=True)
@@ -154,7 +59,6 @@ class Proposal:
         new: its text with the edits; equal to ``old`` where there are none.
         calls: all DataLoader calls of the file, in the order of their lines.
         blocked: why calls that need an edit cannot get one in this file; None where they can.
-        unmatched: names and lines declared as training or evaluation that no call of this file answers to.
 
     """
 
@@ -162,7 +66,6 @@ class Proposal:
     new: str
     calls: tuple[Decision, ...] = ()
     blocked: str | None = None
-    unmatched: tuple[str, ...] = ()
 
     @property
     def old(self) -> str:
@@ -183,3 +86,196 @@ class Proposal:
     def new_data(self) -> bytes:
         """The new text in the file's own encoding."""
         return self.source.encode(self.new)
+
+
+class Declared:
+    """What the user said about calls, and which of it has been met.
+
+    Args:
+        train: of calls that feed training, whatever their names say: a name, a line (as text), or ``FILE:LINE``.
+        evaluate: the same for evaluation.
+
+    """
+
+    def __init__(self, train: Collection[str] = (), evaluate: Collection[str] = ()) -> None:
+        self.train, self.evaluate = train, evaluate
+        self._matched: set[str] = set()
+
+    @property
+    def unmet(self) -> tuple[str, ...]:
+        """Names and lines that no call answers to."""
+        return tuple(word for word in (*self.train, *self.evaluate) if word not in self._matched)
+
+    def mode(self, label: Label, lines: range, source: Source) -> Mode | None:
+        """Return what the user said of the call with this label on these lines.
+
+        Raises:
+            UsageError: it is declared as training and as evaluation.
+
+        """
+        met = {word for word in (*self.train, *self.evaluate) if _means(word, label, lines, source)}
+        self._matched |= met
+        trains, evaluates = met & set(self.train), met & set(self.evaluate)
+        if trains and evaluates:
+            raise UsageError(
+                f"{source.path}:{lines[0]} {label.text}: declared as training and as evaluation",
+                hint="give its line to one of --train and --eval",
+            )
+        return "train" if trains else "eval" if evaluates else None
+
+
+def _means(word: str, label: Label, lines: range, source: Source) -> bool:
+    file, _, rest = word.rpartition(":")
+    if file and Path(os.path.realpath(file)) == source.real:
+        word = rest
+    return word in label.words or (word.isdecimal() and int(word) in lines)
+
+
+def propose(path: str | Path, *, train: Collection[str] = (), evaluate: Collection[str] = ()) -> Proposal:
+    """Propose ``bnguard.repair.merge_tail`` around the DataLoader calls of a file that feed training and need it.
+
+    The file is neither run nor imported, and not written.
+
+    Args:
+        path: a file of Python source.
+        train: names or lines (as text) of calls that feed training, whatever their names say.
+        evaluate: the same for evaluation.
+
+    Raises:
+        FileError: the file cannot be read or is no Python source.
+        UsageError: a call is declared as training and as evaluation.
+
+    """
+    reading = read(path)
+    return proposal_of(reading, decide([reading], Declared(train, evaluate))[reading])
+
+
+def decide(readings: Sequence[Reading], declared: Declared) -> dict[Reading, list[Decision]]:
+    """Decide on the calls of several files, which may call each other's functions.
+
+    Raises:
+        FileError: one of the files nests expressions too deeply to be followed.
+        UsageError: a call is declared as training and as evaluation.
+
+    """
+    decisions: dict[Reading, list[Decision]] = {reading: [] for reading in readings}
+    for reading in readings:
+        labels = [label(call.node, reading.tree) for call in reading.calls]
+        texts = [it.text for it in labels]
+        for call, it in zip(reading.calls, labels, strict=True):
+            handle = _handle(it, texts, reading.tree.line(call.node))
+            for where, decision in _decisions(call, it, handle, reading, readings, declared):
+                decisions[where].append(decision)
+    return decisions
+
+
+def proposal_of(reading: Reading, decisions: Sequence[Decision]) -> Proposal:
+    """Carry out the decisions on a file, in a text of its own.
+
+    Raises:
+        FileError: an edit cannot be placed.
+
+    """
+    source = reading.source
+    in_order = tuple(sorted(decisions, key=lambda decision: decision.line))
+    return _wrapped(Proposal(source, source.text, in_order), reading.tree)
+
+
+def _handle(label: Label, texts: list[str], line: int) -> str:
+    """Return what to write after ``--train`` for this call: its name if that is plain and its own, else its line."""
+    return label.text if label.text.isidentifier() and texts.count(label.text) == 1 else str(line)
+
+
+def _decisions(
+    call: LoaderCall, it: Label, handle: str, home: Reading, readings: Sequence[Reading], declared: Declared
+) -> Iterator[tuple[Reading, Decision]]:
+    """Yield the decision on a call, and on the calls of the function that returns it where they differ."""
+    tree = home.tree
+    said = declared.mode(it, tree.lines(call.node), home.source)
+    feeds = Purpose(said, f"--{said} says so") if said else purpose(call, tree)
+    called = uses(call, home, readings) if feeds.mode is None else []
+    if called:
+        yield from _by_uses(call, it, handle, home, called, declared)
+        return
+    fixed, reason, asks = _decision(call, tree, feeds, handle)
+    yield home, _decided(call, it, home, fixed, reason, asks)
+
+
+def _decided(call: LoaderCall, it: Label, home: Reading, fixed: bool, reason: str, asks: bool = False) -> Decision:
+    tree = home.tree
+    return Decision(tree.line(call.node), it.text, fixed, reason, call.node, asks, tree.lines(call.node))
+
+
+def _decision(call: LoaderCall, tree: Tree, feeds: Purpose, handle: str) -> tuple[bool, str, bool]:
+    """Return whether to wrap a call, the reason in one sentence, and whether it is a question to the user."""
+    wants = need(call, tree)
+    if feeds.mode == "eval":
+        return False, f"feeds evaluation ({feeds.why}): one sample is safe there after model.eval()", False
+    if not wants.needed:
+        return False, wants.why, wants.asks
+    if feeds.mode is None:
+        return False, f"{feeds.why}: {feeds.ask.format(handle)}", True
+    return True, f"feeds training ({feeds.why}), and {wants.why}", False
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A call of the function that returns a loader: what it feeds, and what it would get by itself."""
+
+    use: Use
+    label: Label
+    feeds: Purpose
+    fixed: bool
+    reason: str
+    asks: bool
+
+
+def _by_uses(
+    call: LoaderCall, it: Label, handle: str, home: Reading, called: Sequence[Use], declared: Declared
+) -> Iterator[tuple[Reading, Decision]]:
+    """Decide by where the function that returns the loader is called: within it where all train, else at the calls."""
+    seen = [_look(use, declared) for use in called]
+    within = need(call, home.tree)
+    function = f"{called[0].function}()"
+    places = ", ".join(dict.fromkeys(x.use.reading.place(x.use.call.node, home) for x in seen))
+    if within.repaired:
+        yield home, _decided(call, it, home, False, within.why)
+    elif all(x.fixed for x in seen):
+        why = f"{function} is called in {places}: {seen[0].feeds.why}"
+        yield home, _decided(call, it, home, True, f"feeds training ({why}), and its last batch can hold one sample")
+    elif all(x.feeds.mode == "eval" for x in seen):
+        reason = f"feeds evaluation ({function} is called in {places}): one sample is safe there after model.eval()"
+        yield home, _decided(call, it, home, False, reason)
+    elif any(x.use.place for x in seen):
+        ask = f"{function} is called in {places} for different purposes: --train {handle} fixes them all"
+        yield home, _decided(call, it, home, False, ask, any(x.fixed or x.asks for x in seen))
+    else:
+        yield home, _decided(call, it, home, False, f"{function} is called in {places}: see there")
+        for x in seen:
+            yield x.use.reading, _decided(x.use.call, x.label, x.use.reading, x.fixed, x.reason, x.asks)
+
+
+def _look(use: Use, declared: Declared) -> _Seen:
+    tree, node = use.reading.tree, use.call.node
+    it = label(node, tree, use.place)
+    said = declared.mode(it, tree.lines(node), use.reading.source)
+    feeds = Purpose(said, f"--{said} says so") if said else purpose(use.call, tree, use.place)
+    return _Seen(use, it, feeds, *_decision(use.call, tree, feeds, str(tree.line(node))))
+
+
+def _wrapped(proposal: Proposal, tree: Tree) -> Proposal:
+    if not proposal.edits:
+        return proposal
+    try:
+        _require_the_package(proposal.source)
+        return replace(proposal, new=wrap(proposal.old, [edit.node for edit in proposal.edits], tree))
+    except Blocked as reason:
+        calls = (replace(x, fixed=False, reason=f"{x.reason}, but {reason}") if x.fixed else x for x in proposal.calls)
+        return replace(proposal, calls=tuple(calls), blocked=str(reason))
+
+
+def _require_the_package(source: Source) -> None:
+    """Refuse where a file of the user's own would answer to ``import bnguard``."""
+    namesake = source.real.with_name("bnguard.py")
+    if namesake.exists():
+        raise Blocked(f"{namesake.name} beside it hides the package bnguard: rename that file")

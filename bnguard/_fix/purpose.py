@@ -12,6 +12,7 @@ from libcst import matchers as m
 
 from bnguard._audit_loader.names import stated_mode
 from bnguard._fix.calls import bindings, functions, literal_text, words
+from bnguard._fix.usage import used_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,22 +45,23 @@ class Purpose:
     ask: str = "say --train {0} or --eval {0}"
 
 
-def purpose(call: LoaderCall, tree: Tree) -> Purpose:
-    """Return what a call feeds, with the reason."""
+def purpose(call: LoaderCall, tree: Tree, place: tuple[tuple[int, int], ...] = ()) -> Purpose:
+    """Return what a call feeds, with the reason; ``place`` as in :func:`bindings`."""
     both = _feeds_both(call.node, tree)
     if both:
         return Purpose(
             None, f"one call makes loaders for training and evaluation ({both})", "--train {0} fixes them all"
         )
-    for mode, why in _evidence(call, tree):
+    for mode, why in _evidence(call, tree, place):
         if mode:
             return Purpose(mode, why)
     return Purpose(None, "nothing says whether it feeds training")
 
 
-def _evidence(call: LoaderCall, tree: Tree) -> Iterator[tuple[Mode | None, str]]:
+def _evidence(call: LoaderCall, tree: Tree, place: tuple[tuple[int, int], ...]) -> Iterator[tuple[Mode | None, str]]:
     """Yield what each piece of evidence says, the nearest first."""
-    for binding in bindings(call.node, tree):
+    bound = list(bindings(call.node, tree, place))
+    for binding in bound:
         if not binding.given_to:
             yield _first(binding.names), "by its name"
         elif binding.names != ("fit",):  # which is given both
@@ -71,6 +73,7 @@ def _evidence(call: LoaderCall, tree: Tree) -> Iterator[tuple[Mode | None, str]]
     for parameter in ("dataset", "sampler", "batch_sampler"):
         if parameter in call.arguments:
             yield from _of_source(f"its {parameter}", call.arguments[parameter], tree, _DEPTH)
+    yield from used_for(call, [b.target for b in bound if b.target is not None], tree)
     for name in around:
         yield stated_mode(name), f"made in {name}()"
     if m.matches(call.arguments.get("shuffle") or cst.Name("None"), m.Name("True")):

@@ -72,6 +72,11 @@ class Tree:
         return sorted(found, key=lambda call: (self._position(call).start.line, self._position(call).start.column))
 
     @cached_property
+    def loops(self) -> list[cst.For]:
+        """All ``for`` statements."""
+        return [node for node in self._metadata[metadata.ParentNodeProvider] if isinstance(node, cst.For)]
+
+    @cached_property
     def star_imports(self) -> list[str]:
         """Modules that ``from … import *`` is done from, relative ones left out."""
         found = (node for node in self._metadata[metadata.ParentNodeProvider] if isinstance(node, cst.ImportFrom))
@@ -122,6 +127,19 @@ class Tree:
         """Return a node as it is written, on one line."""
         return " ".join(self.module.code_for_node(node).split())
 
+    def owner(self, expression: cst.BaseExpression) -> object:
+        """Return what a name belongs to: the class for ``self.loader``, else the scope that binds it; None for others.
+
+        Two expressions that are written alike mean the same thing if they have one owner.
+        """
+        root = expression
+        while isinstance(root, (cst.Attribute, cst.Subscript)):
+            root = root.value
+        if root is not expression and isinstance(root, cst.Name) and root.value == "self":
+            return next((a for a in self.ancestors(expression) if isinstance(a, cst.ClassDef)), None)
+        bound = self.assignments(root) if isinstance(root, cst.Name) else []
+        return bound[0].scope if bound else None
+
     def imported_as(self, node: cst.CSTNode) -> set[str]:
         """Return the dotted names that imports give to an expression; none for what the file defines itself."""
         names = self.scope(node).get_qualified_names_for(node)
@@ -142,6 +160,16 @@ class Tree:
     def assignments(self, name: cst.Name) -> list[metadata.Assignment]:
         """Return everything that may have bound a name where it is used, parameters and imports among it."""
         return [a for a in self.scope(name)[name.value] if isinstance(a, metadata.Assignment)]
+
+    def function_of(self, call: cst.Call) -> cst.FunctionDef | None:
+        """Return the function of this file that a call means: ``make()``, or ``self.make()`` within its class."""
+        if isinstance(call.func, cst.Name):
+            nodes = [a.node for a in self.assignments(call.func)]
+            return nodes[0] if len(nodes) == 1 and isinstance(nodes[0], cst.FunctionDef) else None
+        if isinstance(call.func, cst.Attribute) and isinstance(owner := self.owner(call.func), cst.ClassDef):
+            named = (x for x in owner.body.body if isinstance(x, cst.FunctionDef))
+            return next((x for x in named if x.name.value == call.func.attr.value), None)
+        return None
 
     def value_of(self, name: cst.Name) -> cst.BaseExpression | None:
         """Return the expression that a name stands for, if it is assigned exactly once and alone."""

@@ -58,6 +58,7 @@ def test_the_diff_is_alone_on_stdout_and_every_call_is_spoken_of(folder):
         "train.py:4 train_loader: fix: feeds training (by its name), and its last batch can hold one sample",
         "train.py:5 val_loader: left: feeds evaluation (by its name): one sample is safe there after model.eval()",
         "train.py:6 loader: left: nothing says whether it feeds training: say --train loader or --eval loader",
+        "bnguard: 1 call left for you to decide, see above",
         "bnguard: 1 call to fix: pipe the diff into `git apply`, or run again with --write",
     ]
     assert (folder / "train.py").read_text() == TRAIN
@@ -102,9 +103,9 @@ def test_real_tools_take_the_diff(tmp_path, tool, place):
     for name, data in _FILES.items():
         (here / name).write_bytes(data)
     (here / "deeper/train.py").write_text(TRAIN)
-    assert run("--write", *files, cwd=here).returncode == 0
+    assert run("--write", *files, cwd=here).returncode == 1  # one loader in each is for the user to decide
     assert by_diff == {name: (here / name).read_bytes() for name in files}
-    assert run(*files, cwd=here).returncode == 0
+    assert run(*files, "--eval", "loader", cwd=here).returncode == 0
 
 
 def test_a_file_elsewhere_is_named_from_the_root(folder, tmp_path_factory):
@@ -126,12 +127,12 @@ def test_a_link_is_followed_to_its_file(folder):
 
 
 def test_write(folder):
-    done = run("--write", "train.py", cwd=folder)
+    done = run("--write", "train.py", "--eval", "loader", cwd=folder)
     assert (done.returncode, done.stdout) == (0, b"")
     assert (folder / "train.py").read_text() == FIXED
     assert (folder / "train.py.orig").read_text() == TRAIN
     assert said(done)[-1] == "train.py: written; what it was is kept in train.py.orig"
-    again = run("--write", "train.py", cwd=folder)
+    again = run("--write", "train.py", "--eval", "loader", cwd=folder)
     assert (again.returncode, again.stdout) == (0, b"")
     assert "train.py:5 train_loader: left: already in bnguard.repair.merge_tail()" in said(again)
     assert sorted(p.name for p in folder.iterdir()) == ["train.py", "train.py.orig"]
@@ -141,7 +142,7 @@ def test_git_keeps_what_was(folder):
     who = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
         subprocess.run(["git", *who, *command], cwd=folder, check=True)
-    assert run("--write", "train.py", cwd=folder).returncode == 0
+    assert run("--write", "train.py", "--eval", "loader", cwd=folder).returncode == 0
     assert sorted(p.name for p in folder.iterdir()) == [".git", "train.py"]
     (folder / "train.py").write_text(f"{TRAIN}more = 1\n")
     refused = run("--write", "train.py", cwd=folder)
@@ -168,6 +169,15 @@ def test_one_bad_file_does_not_hide_the_others(folder):
     written = run("old.py", "--write", "train.py", cwd=folder)
     assert written.returncode == 2
     assert (folder / "train.py").read_text() == FIXED
+
+
+def test_what_only_the_user_can_decide_stops_a_hook(tmp_path):
+    (tmp_path / "train.py").write_text("import torch\nloader = torch.utils.data.DataLoader(data, 8)\n")
+    for options in ([], ["--write"]):
+        asked = run("train.py", *options, cwd=tmp_path)
+        assert (asked.returncode, asked.stdout) == (1, b""), options
+    assert said(asked)[-1] == "bnguard: 1 call left for you to decide, see above"
+    assert run("train.py", "--eval", "loader", cwd=tmp_path).returncode == 0
 
 
 def test_nothing_to_change_is_zero(tmp_path):

@@ -144,7 +144,6 @@ class TestWhatTheUserSays:
     def test_a_name_or_a_line_means_the_call(self, proposed, said, line):
         proposal = proposed(self.TEXT, train=[said])
         assert [edit.line for edit in proposal.edits] == [line]
-        assert proposal.unmatched == ()
         assert "--train says so" in proposal.edits[0].reason
 
     def test_it_goes_before_every_name(self, proposed):
@@ -160,9 +159,6 @@ class TestWhatTheUserSays:
             if "--train" in left.reason:
                 word = left.reason.split("--train ")[1].split()[0]
                 assert [edit.line for edit in proposed(self.TEXT, train=[word]).edits] == [left.line]
-
-    def test_what_means_no_call_is_told(self, proposed):
-        assert proposed(self.TEXT, train=["nothing", "99"], evaluate=["loader"]).unmatched == ("nothing", "99")
 
     def test_both_at_once_is_refused(self, proposed):
         from bnguard._errors import UsageError
