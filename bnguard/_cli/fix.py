@@ -41,19 +41,32 @@ def command(
     evaluate: Annotated[
         list[str] | None, typer.Option("--eval", help="This call feeds evaluation.", metavar="NAME|LINE")
     ] = None,
+    model_line: Annotated[
+        str | None,
+        typer.Option(
+            "--model-line", help="Also call this on each model, below its line.", metavar="allow_single_sample|freeze"
+        ),
+    ] = None,
+    models: Annotated[
+        list[str] | None, typer.Option("--model", help="The model that gets the line.", metavar="NAME|LINE")
+    ] = None,
 ) -> int:
     """Give the DataLoaders that feed training a last batch of two samples or more, in their source.
 
     The files are read, not run. Prints a diff for `git apply` or `patch -p1`; exits with 1 if there is one.
     """
-    from bnguard._fix import Declared, decide, proposal_of, read
+    from bnguard._fix import Declared, decide, decide_models, proposal_of, read
 
-    declared = Declared(train or (), evaluate or ())
+    _require_line(model_line, models)
+    declared = Declared(train or (), evaluate or (), models or ())
     paths = _distinct(files)
-    if len(paths) > 1 and any(word.isdecimal() for word in (*declared.train, *declared.evaluate)):
+    if len(paths) > 1 and any(word.isdecimal() for word in (*declared.train, *declared.evaluate, *declared.models)):
         raise UsageError("a line belongs to one file", hint="name it with its line: --train FILE:LINE")
     readings, failed = _each(paths, read)
     decisions = decide(readings, declared)
+    if model_line is not None:
+        for reading, more in decide_models(readings, model_line, declared).items():
+            decisions[reading] += more
     proposals, also_failed = _each(readings, lambda reading: proposal_of(reading, decisions[reading]))
     failed = failed or also_failed
     if not failed:
@@ -70,6 +83,15 @@ def command(
         failed, changed = failed or refused, []
     _show(changed)
     return 2 if failed else int(bool(undecided or changed))
+
+
+def _require_line(model_line: str | None, models: Sequence[str] | None) -> None:
+    from bnguard._fix.model_line import LINES
+
+    if model_line is not None and model_line not in LINES:
+        raise UsageError(f"--model-line {model_line!r} is not known", hint=f"one of {', '.join(LINES)}")
+    if models and model_line is None:
+        raise UsageError("--model names a model for --model-line", hint=f"add --model-line {' or '.join(LINES)}")
 
 
 def _distinct(files: Sequence[str]) -> list[str]:
@@ -97,7 +119,8 @@ def _require_met(declared: Declared, proposals: Sequence[Proposal]) -> None:
     for word in declared.unmet:
         what = f"line {word}" if word.isdecimal() else word
         calls = ", ".join(f"{it.line} {it.name}" for p in proposals for it in p.calls)
-        raise UsageError(f"no DataLoader call for {what}", hint=f"there are: {calls}" if calls else "there are none")
+        kind = "model" if word in declared.models else "DataLoader call"
+        raise UsageError(f"no {kind} for {what}", hint=f"there are: {calls}" if calls else "there are none")
 
 
 def _say(proposal: Proposal) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -60,6 +61,40 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True)
+class SourceEdit:
+    """An edit of the user's own source that ``bnguard fix`` is known to make: it was planned, not written.
+
+    Attributes:
+        file: to edit, as a command names it.
+        train: the call's name or line, where ``fix`` must be told that it feeds training; else None.
+        repair: the function of ``bnguard.repair`` to call on the model; None where a loader is wrapped.
+        model: the model's name or line in the file, where ``repair`` is given.
+        beside: further files that must be given with it, such as the one that calls its functions.
+
+    """
+
+    file: str
+    train: str | None = None
+    repair: str | None = None
+    model: str | None = None
+    beside: tuple[str, ...] = ()
+
+
+def fix_command(edits: Sequence[SourceEdit]) -> str | None:
+    """Return the one command that writes all of these edits; None without any."""
+    files = list(dict.fromkeys(file for edit in edits for file in (edit.file, *edit.beside)))
+    words: dict[str, None] = {}
+    for edit in edits:
+        place = f"{edit.file}:" if len(files) > 1 else ""
+        for option, value in (("--train", edit.train), ("--model", edit.model)):
+            if value is not None:
+                words[f"{option} {shlex.quote(f'{place}{value}')}"] = None
+        if edit.repair is not None:
+            words[f"--model-line {edit.repair}"] = None
+    return " ".join(["bnguard fix", *map(shlex.quote, files), *words, "--write"]) if edits else None
+
+
+@dataclass(frozen=True)
 class Finding:
     """One thing a rule has to say about one place, in parts; nobody takes the sentence apart again.
 
@@ -76,6 +111,7 @@ class Finding:
         loader: the loader's name, or None for a model's finding.
         layer_line: the user's line that built the layer, or None.
         loader_line: the user's line that made the loader, or None.
+        edit: what ``bnguard fix`` is known to change about it, or None.
 
     """
 
@@ -90,6 +126,7 @@ class Finding:
     loader: str | None = None
     layer_line: SourceLine | None = None
     loader_line: SourceLine | None = None
+    edit: SourceEdit | None = None
 
     @property
     def message(self) -> str:
@@ -124,7 +161,7 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as JSON-ready values."""
-        return {
+        document: dict[str, Any] = {
             "code": self.code,
             "severity": self.severity.label,
             "message": self.message,
@@ -136,6 +173,7 @@ class Finding:
             "fix": self.fix,
             "remedies": [advice.to_dict() for advice in self.remedies],
         }
+        return document | {"fixable": True} if self.edit is not None else document
 
 
 @dataclass(frozen=True)
@@ -202,6 +240,16 @@ class Report:
         """The highest severity found, 0 where nothing was."""
         return max((f.severity for f in self.findings), default=0)
 
+    @property
+    def fixable(self) -> tuple[Finding, ...]:
+        """The findings that ``bnguard fix`` is known to carry out."""
+        return tuple(f for f in self.findings if f.edit is not None)
+
+    @property
+    def fix_command(self) -> str | None:
+        """The command that carries them out, None without any."""
+        return fix_command([f.edit for f in self.findings if f.edit is not None])
+
     def count(self, severity: Severity) -> int:
         """Return how many findings have exactly this severity."""
         return sum(f.severity is severity for f in self.findings)
@@ -234,5 +282,7 @@ class Report:
             document["problems"] = [p.to_dict() for p in self.problems]
         document.update(self.extra)
         document["findings"] = [f.to_dict() for f in self.findings]
+        if self.fix_command is not None:
+            document["fix_command"] = self.fix_command
         document["summary"] = {f"{s.label}s": self.count(s) for s in sorted(Severity, reverse=True)}
         return document

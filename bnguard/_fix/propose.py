@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from bnguard._errors import UsageError
 from bnguard._fix.calls import Label, label
 from bnguard._fix.factories import Use, uses
+from bnguard._fix.model_line import LINES, made_models
 from bnguard._fix.need import need
 from bnguard._fix.purpose import Purpose, purpose
 from bnguard._fix.reading import Reading, read
-from bnguard._fix.rewrite import Blocked, wrap
+from bnguard._fix.rewrite import Blocked, Edit, carry_out
+from bnguard._remedies import MERGE_TAIL
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
-
-    import libcst as cst
 
     from bnguard._facts.models import Mode
     from bnguard._fix.calls import LoaderCall
@@ -35,7 +35,7 @@ class Decision:
         name: what the loader is bound to, as it is written: ``train_loader``, ``loaders["train"]``.
         fixed: whether it is wrapped.
         reason: how it is known to feed training and to need it, or why it stays as it is and what is next.
-        node: the call.
+        edit: how it is carried out.
         asks: whether it is left because only the user can say what it is for.
         lines: all lines of the call.
 
@@ -45,7 +45,7 @@ class Decision:
     name: str
     fixed: bool
     reason: str
-    node: cst.Call = field(repr=False, compare=False)
+    edit: Edit = field(repr=False, compare=False)
     asks: bool = False
     lines: range = range(0)
 
@@ -94,17 +94,20 @@ class Declared:
     Args:
         train: of calls that feed training, whatever their names say: a name, a line (as text), or ``FILE:LINE``.
         evaluate: the same for evaluation.
+        models: the models that get a line; those that look like models where it is empty.
 
     """
 
-    def __init__(self, train: Collection[str] = (), evaluate: Collection[str] = ()) -> None:
-        self.train, self.evaluate = train, evaluate
+    def __init__(
+        self, train: Collection[str] = (), evaluate: Collection[str] = (), models: Collection[str] = ()
+    ) -> None:
+        self.train, self.evaluate, self.models = train, evaluate, models
         self._matched: set[str] = set()
 
     @property
     def unmet(self) -> tuple[str, ...]:
         """Names and lines that no call answers to."""
-        return tuple(word for word in (*self.train, *self.evaluate) if word not in self._matched)
+        return tuple(word for word in (*self.train, *self.evaluate, *self.models) if word not in self._matched)
 
     def mode(self, label: Label, lines: range, source: Source) -> Mode | None:
         """Return what the user said of the call with this label on these lines.
@@ -122,6 +125,12 @@ class Declared:
                 hint="give its line to one of --train and --eval",
             )
         return "train" if trains else "eval" if evaluates else None
+
+    def is_model(self, label: Label, lines: range, source: Source) -> bool:
+        """Whether the user named the model with this label on these lines."""
+        met = {word for word in self.models if _means(word, label, lines, source)}
+        self._matched |= met
+        return bool(met)
 
 
 def _means(word: str, label: Label, lines: range, source: Source) -> bool:
@@ -169,6 +178,33 @@ def decide(readings: Sequence[Reading], declared: Declared) -> dict[Reading, lis
     return decisions
 
 
+def decide_models(readings: Sequence[Reading], function: str, declared: Declared) -> dict[Reading, list[Decision]]:
+    """Decide on the statements of several files that make models: which get a line, and what it calls.
+
+    Args:
+        readings: the files, which may use each other's classes and functions.
+        function: of ``LINES``.
+        declared: its ``models`` are the ones, if it names any.
+
+    """
+    remedy = LINES[function]
+    decisions: dict[Reading, list[Decision]] = {}
+    for reading in readings:
+        tree = reading.tree
+
+        def named(label: Label, lines: range, source: Source = reading.source) -> bool:
+            return declared.is_model(label, lines, source)
+
+        decisions[reading] = []
+        for model in made_models(reading, readings, named if declared.models else None):
+            done = f"already repaired in line {model.repaired}"
+            reason = done if model.repaired else f"{remedy.does}, {remedy.price}"
+            edit = Edit(str(remedy.function), model.statement, model.label.text)
+            place = tree.line(model.statement), model.label.text, model.repaired is None
+            decisions[reading].append(Decision(*place, reason, edit, lines=tree.lines(model.statement)))
+    return decisions
+
+
 def proposal_of(reading: Reading, decisions: Sequence[Decision]) -> Proposal:
     """Carry out the decisions on a file, in a text of its own.
 
@@ -203,7 +239,8 @@ def _decisions(
 
 def _decided(call: LoaderCall, it: Label, home: Reading, fixed: bool, reason: str, asks: bool = False) -> Decision:
     tree = home.tree
-    return Decision(tree.line(call.node), it.text, fixed, reason, call.node, asks, tree.lines(call.node))
+    edit = Edit(str(MERGE_TAIL.function), call.node)
+    return Decision(tree.line(call.node), it.text, fixed, reason, edit, asks, tree.lines(call.node))
 
 
 def _decision(call: LoaderCall, tree: Tree, feeds: Purpose, handle: str) -> tuple[bool, str, bool]:
@@ -268,7 +305,7 @@ def _wrapped(proposal: Proposal, tree: Tree) -> Proposal:
         return proposal
     try:
         _require_the_package(proposal.source)
-        return replace(proposal, new=wrap(proposal.old, [edit.node for edit in proposal.edits], tree))
+        return replace(proposal, new=carry_out(proposal.old, [decision.edit for decision in proposal.edits], tree))
     except Blocked as reason:
         calls = (replace(x, fixed=False, reason=f"{x.reason}, but {reason}") if x.fixed else x for x in proposal.calls)
         return replace(proposal, calls=tuple(calls), blocked=str(reason))

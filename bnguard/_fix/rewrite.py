@@ -8,13 +8,12 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import libcst as cst
 from libcst import metadata
-
-from bnguard._remedies import MERGE_TAIL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from bnguard._fix.tree import Tree
 
 
-_PARTS = tuple(str(MERGE_TAIL.function).split("."))
+_PACKAGE = "bnguard"
 _NOT_OF_THE_IMPORT = re.compile(r"#!|#.*coding[:=]")
 
 
@@ -36,25 +35,58 @@ class _Insertion(NamedTuple):
     text: str
 
 
-def wrap(text: str, calls: Sequence[cst.Call], tree: Tree) -> str:
-    """Return the text with ``bnguard.repair.merge_tail(…)`` around each call, and the import it needs.
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """One edit: a call wrapped in a function where it stands, or a line below the statement that makes something.
 
-    A name that the file has already imported for it is used.
+    Attributes:
+        function: the dotted name of the function of ``bnguard.repair``.
+        node: the call to wrap, or the statement to stand below.
+        given: what the line gives to the function; None for a call that is wrapped.
+
+    """
+
+    function: str
+    node: cst.CSTNode
+    given: str | None = None
+
+
+def carry_out(text: str, edits: Sequence[Edit], tree: Tree) -> str:
+    """Return the text with the edits, and the import that they need.
+
+    A name that the file has already imported for a function is used.
 
     Raises:
         Blocked: the file uses the name ``bnguard`` for something else.
 
     """
-    function = _imported_name(calls, tree)
+    nodes = {function: [e.node for e in edits if e.function == function] for function in {e.function for e in edits}}
+    names = {function: _imported_name(function, places, tree) for function, places in nodes.items()}
     added: list[_Insertion] = []
-    if function is None:
-        _require_free(calls, tree)
-        function = ".".join(_PARTS)
-        added.append(_import(text, min(tree.line(call) for call in calls), tree))
-    for call in calls:
-        start, end = tree.span(call)
-        added += [_Insertion(start, f"{function}("), _Insertion(end, ")")]
+    lacking = [edit for edit in edits if names[edit.function] is None]
+    if lacking:
+        _require_free(lacking, tree)
+        added.append(_import(text, min(tree.line(edit.node) for edit in lacking), tree))
+    for edit in edits:
+        name = names[edit.function] or edit.function
+        if edit.given is not None:
+            added.append(_line_below(edit.node, f"{name}({edit.given})", text, tree))
+        else:
+            start, end = tree.span(edit.node)
+            added += [_Insertion(start, f"{name}("), _Insertion(end, ")")]
     return _insert(text, added)
+
+
+def _line_below(statement: cst.CSTNode, new: str, text: str, tree: Tree) -> _Insertion:
+    """Put a line of its own below a statement, or the new statement behind it where others share its line."""
+    line = tree.parent(statement)
+    block = tree.parent(line) if line is not None else None
+    alone = isinstance(line, cst.SimpleStatementLine) and len(line.body) == 1
+    if not alone or not isinstance(block, (cst.IndentedBlock, cst.Module)):
+        return _Insertion(tree.span(statement)[1], f"; {new}")
+    data, start = text.encode(), tree.span(statement)[0]
+    before = data[max(data.rfind(b"\n", 0, start), data.rfind(b"\r", 0, start)) + 1 : start]
+    return _after(statement, f"{before.decode()}{new}{tree.module.default_newline}", text, tree)
 
 
 def _insert(text: str, added: list[_Insertion]) -> str:
@@ -65,51 +97,53 @@ def _insert(text: str, added: list[_Insertion]) -> str:
     return b"".join([*pieces, data[done:]]).decode()
 
 
-def _imported_name(calls: Sequence[cst.Call], tree: Tree) -> str | None:
-    """Return how this file already can call ``merge_tail`` at every call; the shortest way, None without one."""
-    first = min(tree.line(call) for call in calls)
+def _imported_name(function: str, places: Sequence[cst.CSTNode], tree: Tree) -> str | None:
+    """Return how this file already can call the function at all these places; the shortest way, None without one."""
+    parts = function.split(".")
+    first = min(tree.line(place) for place in places)
     found: list[str] = []
     for assignment in tree.scope(tree.module).assignments:
-        meaning = _meaning(assignment, tree)
+        meaning = _meaning(assignment, function, tree)
         if meaning is None or tree.line(assignment.node) >= first:  # type: ignore[attr-defined]
             continue
-        if all(_means(assignment.name, meaning, call, tree) for call in calls):
-            found.append(".".join([assignment.name, *_PARTS[meaning.count(".") + 1 :]]))
+        if all(_means(assignment.name, meaning, function, place, tree) for place in places):
+            found.append(".".join([assignment.name, *parts[meaning.count(".") + 1 :]]))
     return min(found, key=len, default=None)
 
 
-def _meaning(assignment: metadata.BaseAssignment, tree: Tree) -> str | None:
-    """Return ``bnguard``, ``bnguard.repair`` or ``bnguard.repair.merge_tail`` for an import of it at the top level."""
+def _meaning(assignment: metadata.BaseAssignment, function: str, tree: Tree) -> str | None:
+    """Return ``bnguard``, ``bnguard.repair`` or the function itself for an import of it at the top level."""
     if not isinstance(assignment, metadata.ImportAssignment) or "." in assignment.name:
         return None
     statement = tree.parent(assignment.node)
     if statement is None or tree.parent(statement) is not tree.module:
         return None
     names = {name.name for name in assignment.get_qualified_names_for(assignment.name)}
-    return next((name for name in names if name in (".".join(_PARTS[:n]) for n in (1, 2, 3))), None)
+    return next((name for name in names if f"{function}.".startswith(f"{name}.")), None)
 
 
-def _means(name: str, meaning: str, call: cst.Call, tree: Tree) -> bool:
-    return all(_meaning(bound, tree) == meaning for bound in tree.scope(call)[name])
+def _means(name: str, meaning: str, function: str, place: cst.CSTNode, tree: Tree) -> bool:
+    return all(_meaning(bound, function, tree) == meaning for bound in tree.scope(place)[name])
 
 
-def _require_free(calls: Sequence[cst.Call], tree: Tree) -> None:
-    bound = [b for s in tree.scopes() for b in s.assignments[_PARTS[0]] if isinstance(b, metadata.Assignment)]
+def _require_free(edits: Sequence[Edit], tree: Tree) -> None:
+    bound = [b for s in tree.scopes() for b in s.assignments[_PACKAGE] if isinstance(b, metadata.Assignment)]
     others = [b for b in bound if not _is_ours(b)]
-    local = [b for b in bound if _meaning(b, tree) is None and any(b in tree.scope(c)[_PARTS[0]] for c in calls)]
+    seen = [(b, e.function) for e in edits for b in bound if b in tree.scope(e.node)[_PACKAGE]]
+    local = [b for b, function in seen if _meaning(b, function, tree) is None]
     lines = [tree.line(b.node) for b in others or local]
     if lines:
-        raise Blocked(f"the file binds the name bnguard in line {min(lines)}: rename it, or wrap the call by hand")
+        raise Blocked(f"the file binds the name bnguard in line {min(lines)}: rename it, or write the call by hand")
 
 
 def _is_ours(bound: metadata.Assignment) -> bool:
-    names = bound.get_qualified_names_for(_PARTS[0])
-    return isinstance(bound, metadata.ImportAssignment) and any(name.name == _PARTS[0] for name in names)
+    names = bound.get_qualified_names_for(_PACKAGE)
+    return isinstance(bound, metadata.ImportAssignment) and any(name.name == _PACKAGE for name in names)
 
 
 def _import(text: str, before: int, tree: Tree) -> _Insertion:
     """Return where ``import bnguard`` goes: sorted into the imports around torch's, else after the first imports."""
-    line, newline = f"import {_PARTS[0]}", tree.module.default_newline
+    line, newline = f"import {_PACKAGE}", tree.module.default_newline
     run = _run_of_imports(before, tree)
     others = [s for s in run if not _is_future(s, tree)]
     if others:
@@ -191,7 +225,7 @@ def _is_torch(statement: cst.SimpleStatementLine, tree: Tree) -> bool:
 
 
 def _sorts_before(statement: cst.SimpleStatementLine, tree: Tree) -> bool:
-    return isinstance(statement.body[0], cst.Import) and next(_modules(statement, tree)).lower() < _PARTS[0]
+    return isinstance(statement.body[0], cst.Import) and next(_modules(statement, tree)).lower() < _PACKAGE
 
 
 def _has_comment_above(statement: cst.SimpleStatementLine, tree: Tree) -> bool:

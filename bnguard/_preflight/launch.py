@@ -17,6 +17,7 @@ from typing import Any, Literal
 from bnguard import _ranks as ranks
 from bnguard._errors import BnguardError, UsageError
 from bnguard._facts.findings import Report
+from bnguard._fix.reported import with_edits
 from bnguard._preflight import outcome, process
 from bnguard._preflight.outcome import Outcome, Settings, merged
 from bnguard._sandbox.box import Sandbox
@@ -108,7 +109,7 @@ def preflight(  # noqa: PLR0913 - one parameter for each option
     if not found:
         return ELSEWHERE
     report = merged(found)
-    return replace(report, extra={**report.extra, **written})
+    return with_edits(replace(report, extra={**report.extra, **written}), None if module else str(script))
 
 
 def _attempt(

@@ -37,6 +37,19 @@ def totals(report: Report) -> str:
     return f"{text}, {len(report.problems):,} not carried out" if report.problems else text
 
 
+def fixable(report: Report) -> str | None:
+    """Return how many findings ``bnguard fix`` carries out, as a clause before its command; None where it can none.
+
+    ``Found 1 error, fixable with``, ``Found 2 errors and 1 note, 1 fixable with``.
+    """
+    if not report.fixable:
+        return None
+    counts = [number(report.count(s), s.label) for s in sorted(Severity, reverse=True) if report.count(s)]
+    some = f"{len(report.fixable):,} " if len(report.fixable) < len(report.findings) else ""
+    found = ", ".join(counts[:-1]) + (" and " if counts[1:] else "") + counts[-1]
+    return f"Found {found}, {some}fixable with"
+
+
 def paragraphs(text: str) -> list[str]:
     """Return the paragraphs of an indented text, each as one line."""
     return [" ".join(p.split()) for p in textwrap.dedent(text).strip().split("\n\n")]

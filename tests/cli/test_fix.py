@@ -194,7 +194,7 @@ def test_a_file_that_uses_the_name_is_exit_2(tmp_path):
     (tmp_path / "train.py").write_text(f"bnguard = 3\n{TRAIN}")
     done = run("train.py", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert "but the file binds the name bnguard in line 1: rename it, or wrap the call by hand" in said(done)[0]
+    assert "but the file binds the name bnguard in line 1: rename it, or write the call by hand" in said(done)[0]
 
 
 class TestWhatTheUserSays:

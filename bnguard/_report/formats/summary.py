@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bnguard._facts.findings import Severity
 from bnguard._report import answers
 from bnguard._report.characters import visible
-from bnguard._report.words import totals
+from bnguard._report.words import fixable, totals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,9 @@ def render(context: Context) -> str:
     report = context.report
     lines = list(_answers(report))
     lines += [""] if lines else []
-    return "\n".join([f"## bnguard: {totals(report)}", "", *lines, *_table(report), *_suggestions(report), ""])
+    return "\n".join(
+        [f"## bnguard: {totals(report)}", "", *lines, *_table(report), *_suggestions(report), *_fixable(report), ""]
+    )
 
 
 def _answers(report: Report) -> Iterator[str]:
@@ -75,6 +77,12 @@ def _suggestions(report: Report) -> Iterator[str]:
         yield "\n**Ways out, cheapest first**\n"
     for suggestion in report.suggestions[:_MOST_ROWS]:
         yield f"1. {_cell(suggestion.loader)}: {_cell(suggestion.detail)}"
+
+
+def _fixable(report: Report) -> Iterator[str]:
+    found = fixable(report)
+    if found is not None:
+        yield f"\n{found}:\n\n```sh\n{report.fix_command}\n```"
 
 
 def _cell(text: str) -> str:

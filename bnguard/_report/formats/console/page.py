@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from bnguard._report import words
 from bnguard._report.formats.console.symbols import SEVERITY_STYLE, STATE_STYLE, Symbols
 from bnguard._report.paragraphs import by_rule, layers_text
 from bnguard._report.words import named
@@ -118,6 +119,17 @@ class Page:
                 first = same[0].first
                 more = f"and {left} more {first.code} in --format json"
                 self.line(Text(more, style="dim"), indent=2 + _lead(first).cell_len)
+
+    def fixable(self, report: Report) -> None:
+        """Print the command that carries findings out in the user's source, in one piece however long it is."""
+        found, command = words.fixable(report), report.fix_command
+        if found is None or command is None:
+            return
+        self.line(Text())
+        fits = len(f"{found}: {command}") <= self.console.width
+        self.line(Text.assemble(f"{found}:", " " if fits else "", (command if fits else "", "bold cyan")))
+        if not fits:
+            self.console.print(Text(f"  {command}", "bold cyan"), soft_wrap=True)
 
     def findings_in_brief(self, findings: Iterable[Finding], most: int = MOST_FINDINGS) -> None:
         """Print what each rule finds in general, and of which layers it says so."""
