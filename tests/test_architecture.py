@@ -28,7 +28,7 @@ ROOMS = (
     "_forecast",
     "_diagnose",
     "_guard _explain_error",
-    "_run repair _fix _sandbox",
+    "repair _fix _run _sandbox",
     "_preflight",
     "_check",
     "_report",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -35,7 +36,9 @@ def command(
     if fmt not in FORMATS:
         raise UsageError(f"--format {fmt!r} is not known", hint="one of console, json")
     from bnguard import __version__
-    from bnguard._explain_error import diagnose_text, log_file
+    from bnguard._explain_error import diagnose_text, frames_of, log_file
+    from bnguard._facts.diagnosis import ONE_VALUE
+    from bnguard._fix.behind import Line, next_command
     from bnguard._report.formats.json import render_document
     from bnguard._report.stdout import checked, write
 
@@ -48,6 +51,9 @@ def command(
             f"{log.name} holds no error that could be explained",
             hint="paste the traceback with its last line, such as `ValueError: Expected more than 1 value …`",
         )
+    if diagnosis.cause == ONE_VALUE:
+        lines = [Line(frame.file, frame.line, frame.function) for frame in frames_of(log.text)]
+        diagnosis = replace(diagnosis, next_command=next_command(lines))
     if fmt == "json":
         document = {"bnguard": __version__, "schema": 1, "command": "explain-error", "diagnosis": diagnosis.to_dict()}
         write(render_document(document))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from bnguard._diagnose.classify import Classified, classify
 from bnguard._diagnose.evidence import assess
 from bnguard._diagnose.log_lines import plain_text
-from bnguard._diagnose.log_text import LoggedError, read_errors
+from bnguard._diagnose.log_text import Frame, LoggedError, read_errors
 from bnguard._diagnose.module_path import (
     UNKNOWN,
     ModulePath,
@@ -45,6 +45,12 @@ def diagnose_text(text: str) -> Diagnosis | None:
     if not chosen.kind and classify(chosen.message).cause == "unknown":
         return None
     return _diagnose(chosen, errors, plain)
+
+
+def frames_of(text: str) -> list[Frame]:
+    """Return the frames of the error that :func:`diagnose_text` tells of, and of who called it."""
+    errors = read_errors(text)
+    return _with_callers(min(errors, key=_relevance), errors).frames if errors else []
 
 
 def _relevance(error: LoggedError) -> tuple[bool, bool, int]:

@@ -90,6 +90,8 @@ class Diagnosis:
             tells which one did.
         replays: the failed call once more, with one thing changed at a time.
         remedies: what to do, the surest first.
+        next_command: the command to go on with, where the script is at hand: the edit of its source if that is known,
+            else what finds out more.
 
     """
 
@@ -128,6 +130,7 @@ class Diagnosis:
     suspected: bool = False
     replays: tuple[Replay, ...] = ()
     remedies: tuple[Advice, ...] = ()
+    next_command: str | None = None
 
     @property
     def workarounds(self) -> tuple[str, ...]:
@@ -140,9 +143,12 @@ class Diagnosis:
         return document | {"workarounds": list(self.workarounds)}
 
     def text(self) -> str:
-        """Return the diagnosis for people, in lines of at most 80 columns."""
+        """Return the diagnosis for people, in lines of at most 80 columns; a command stays in one piece."""
         lines = [f"bnguard: {headline(self)}", *_rows(self)]
-        return "\n".join(wrapped for line in lines for wrapped in _wrap(line))
+        lines = [wrapped for line in lines for wrapped in _wrap(line)]
+        if self.next_command is not None:
+            lines.append(f"  {'next':9}{self.next_command}")  # in one piece, however long it is
+        return "\n".join(lines)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - any field
@@ -151,8 +157,10 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - any field
     return value.to_dict() if hasattr(value, "to_dict") else value
 
 
+ONE_VALUE = "one-value-per-channel"
+
 CAUSES = {
-    "one-value-per-channel": "one value per {per}, and a mean and variance need two",
+    ONE_VALUE: "one value per {per}, and a mean and variance need two",
     "dtype-mismatch": "the input and the parameters have dtypes that do not go together",
     "channel-mismatch": "the input has another number of channels than the layer",
     "rank-mismatch": "the input has another number of dimensions than the layer takes",

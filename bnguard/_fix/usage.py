@@ -94,3 +94,11 @@ def iterated(expression: cst.BaseExpression) -> Iterator[cst.BaseExpression]:
     if isinstance(expression, cst.Call):
         for argument in expression.args:
             yield from iterated(argument.value)
+
+
+def parameter_of(name: cst.Name, tree: Tree) -> cst.FunctionDef | None:
+    """Return the function whose parameter a name is, None where it is bound otherwise."""
+    bound = tree.assignments(name)
+    if len(bound) != 1 or not isinstance(bound[0].node, cst.Param):
+        return None
+    return next((a for a in tree.ancestors(bound[0].node) if isinstance(a, cst.FunctionDef)), None)

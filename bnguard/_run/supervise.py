@@ -130,11 +130,17 @@ def explain(error: BaseException, *, replay: bool = True, before: Diagnosis | No
 
 def _diagnose(error: BaseException, replay: bool) -> Diagnosis | None:
     from bnguard._diagnose.diagnose import find_failure
+    from bnguard._facts.diagnosis import ONE_VALUE
+    from bnguard._fix.behind import Line, next_command
 
     failure = find_failure(error, replay=replay)
     if failure is None:
         return None
     failed, found = failure
+    if found.cause == ONE_VALUE:
+        frames = traceback.extract_tb(failed.__traceback__)
+        lines = [Line(one.filename, one.lineno or 0, one.name) for one in frames]
+        found = replace(found, next_command=next_command(lines, sys.argv[1:]))
     if found.layer is not None or "Traceback" not in str(failed):
         return found
     from bnguard._explain_error import diagnose_text

@@ -1,4 +1,4 @@
-"""From the crash to a script that trains through, in two commands; the second is read out of the report of the first."""
+"""From a crash to a script that trains through, in two commands; the second is read out of the report of the first."""
 
 from __future__ import annotations
 
