@@ -87,9 +87,14 @@ def _looped_over(reading: Reading, line: int) -> Iterator[cst.BaseExpression]:
     around = [loop for loop in tree.loops if line in tree.lines(loop.body)]
     for loop in sorted(around, key=tree.line, reverse=True):
         names = [x for x in iterated(loop.iter) if isinstance(x, (cst.Name, cst.Attribute))]
-        if any(parameter_of(n, tree) or _is_bound(c, n, reading) for n in names for c in (*reading.calls, None)):
+        if any(_is_known(name, reading) for name in names):
             yield from names
             return
+
+
+def _is_known(name: cst.BaseExpression, reading: Reading) -> bool:
+    is_parameter = isinstance(name, cst.Name) and parameter_of(name, reading.tree) is not None
+    return is_parameter or any(_is_bound(call, name, reading) for call in reading.calls)
 
 
 def _given(reading: Reading, here: Line, parameter: str, function: cst.FunctionDef) -> Iterator[cst.BaseExpression]:
@@ -105,10 +110,8 @@ def _given(reading: Reading, here: Line, parameter: str, function: cst.FunctionD
                 yield argument.value
 
 
-def _is_bound(call: LoaderCall | None, name: cst.BaseExpression, reading: Reading) -> bool:
+def _is_bound(call: LoaderCall, name: cst.BaseExpression, reading: Reading) -> bool:
     """Whether a loader has got this name, and nothing else has."""
-    if call is None:
-        return False
     tree = reading.tree
     if isinstance(name, cst.Name) and len(tree.assignments(name)) != 1:
         return False

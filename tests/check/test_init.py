@@ -101,12 +101,12 @@ def folder(tmp_path: Path) -> Path:
 
 def test_what_is_found(folder: Path):
     found = look_through(folder)
-    assert [(m.file, m.cls, m.needs) for m in found.models] == [
+    assert [(m.file, m.name, m.needs) for m in found.models] == [
         ("models.py", "Net", ()), ("models.py", "Child", ()), ("models.py", "Needs", ("classes", "depth")),
     ]  # fmt: skip
     assert [(x.name, x.batch_size, x.drop_last) for x in found.loaders] == [
-        ("train", 64, True), ("single", 1, False), ("extra", 7, False), ("val", 12, False), ("odd", None, False),
-        ("test", 5, False),
+        ("train", 64, True), ("single", 1, False), ("bucketed", 1, False), ("extra", 7, False), ("val", 12, False),
+        ("odd", None, False), ("test", 5, False),
     ]  # fmt: skip
     assert {x.file for x in found.loaders} == {"pkg/train.py"}
     assert found.scripts == ("pkg/train.py",)
@@ -115,20 +115,20 @@ def test_what_is_found(folder: Path):
 def test_a_file_of_its_own(folder: Path, golden):
     said = write_configuration(folder)
     assert (
-        said == "bnguard.toml: written from 3 models, 6 loaders, 1 script; look at each TODO, then run `bnguard check`"
+        said == "bnguard.toml: written from 3 models, 7 loaders, 1 script; look at each TODO, then run `bnguard check`"
     )
     text = (folder / "bnguard.toml").read_text(encoding="utf-8")
     golden("check-init.toml", text)
     what = read_declarations(folder / "bnguard.toml")
     assert [m.name for m in what.models] == ["net", "child"]  # the third waits for its arguments
     assert {x.name: x.options["batch_size"] for x in what.loaders} == {
-        "train": 64, "single": 1, "extra": 7, "val": 12, "odd": 32, "test": 5,
+        "train-TODO": 64, "single-TODO": 1, "extra-TODO": 7, "val-TODO": 12, "odd-TODO": 32, "test-TODO": 5,
     }  # fmt: skip
     assert what.loaders[0].feeds == ("net",)  # the only one that the script names
-    assert what.scripts == ()
+    assert [s.program for s in what.scripts] == ["pkg/train.py"]
+    assert text.index("[scripts.") < text.index("[models.") < text.index("[loaders.")  # what needs no number first
     uncommented = [re.sub(r"^# (?=\[|\w+ = )", "", line) for line in text.splitlines()]
     (folder / "bnguard.toml").write_text("\n".join(uncommented))
-    assert [s.program for s in read_declarations(folder / "bnguard.toml").scripts] == ["pkg/train.py"]
     assert read_declarations(folder / "bnguard.toml").models[2].settings == {"classes": 0, "depth": 0}
 
 
@@ -163,11 +163,13 @@ def test_refusals(tmp_path: Path):
 
 def test_what_is_written_is_accepted(tmp_path: Path):
     (tmp_path / "net.py").write_text(RUNS)
-    (tmp_path / "train.py").write_text("train_loader = DataLoader(data, batch_size=8)\n")
+    (tmp_path / "train.py").write_text("from net import Net\ntrain_loader = DataLoader(data, batch_size=8)\n")
     write_configuration(tmp_path)
     report = bnguard.check(tmp_path / "bnguard.toml", jobs=1)
     assert report.problems == ()
-    assert [(f.model, f.loader, f.stops) for f in report.forecasts] == [("net", "train", False)]
+    assert [(f.model, f.loader, f.stops) for f in report.forecasts] == [("net", "train-TODO", False)]
+    (finding,) = [f for f in report.findings if f.loader is not None]
+    assert finding.message.startswith("train-TODO: ")  # in every report it reads as what it is
 
 
 def test_nothing_is_imported(folder: Path):
@@ -181,3 +183,95 @@ def test_nothing_is_imported(folder: Path):
     )
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith("bnguard.toml: written from")
+
+
+def written(folder: Path, files: dict[str, str]) -> str:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    write_configuration(folder)
+    read_declarations(folder / "bnguard.toml")
+    return (folder / "bnguard.toml").read_text(encoding="utf-8")
+
+
+NET = "from torch import nn\nclass Net(nn.Module):\n    def forward(self, x): ...\n"
+
+
+def test_all_of_them_are_written(tmp_path: Path):
+    lines = [f"loader_{i} = DataLoader(data, {i + 2})\n" for i in range(25)]
+    nets = [NET.replace("Net", f"Net{i}") for i in range(25)]
+    text = written(tmp_path, {"train.py": "".join(lines), "nets.py": "".join(nets)})
+    assert text.count("\n[loaders.") == 25
+    assert text.count("\n[models.") == 25
+
+
+def test_classes_of_one_name_in_two_files(tmp_path: Path):
+    part = (
+        NET
+        + "class Whole(nn.Module):\n    def __init__(self):\n        self.net = Net()\n    def forward(self, x): ...\n"
+    )
+    text = written(tmp_path, {"a.py": NET, "b.py": NET, "c.py": part})
+    assert re.findall(r'^target = "(.*)"', text, re.MULTILINE) == ["a.py:Net", "b.py:Net", "c.py:Whole"]
+
+
+def test_pairs_stand_in_one_file(tmp_path: Path):
+    files = {
+        "a.py": f"{NET}loader = DataLoader(data, 4)\n",
+        "b.py": f"{NET.replace('Net', 'Other')}",
+        "train.py": "from b import Other\nother_loader = DataLoader(data, 5)\n",
+        "alone.py": "alone_loader = DataLoader(data, 6)\n",
+    }
+    text = written(tmp_path, files)
+    feeds = dict(re.findall(r"^\[loaders\.(.*?)-TODO\].*?^feeds = (\[.*?\])", text, re.MULTILINE | re.DOTALL))
+    assert feeds == {"loader": '["net"]', "other": '["other"]', "alone": "[]"}
+
+
+def test_a_loader_without_sizes_is_named(tmp_path: Path):
+    text = written(
+        tmp_path, {"n.py": NET, "t.py": "a = DataLoader(d, batch_sampler=s)\nb = DataLoader(d, batch_size=None)\n"}
+    )
+    assert '# target = "t.py:a"  # TODO: its batches come from a batch_sampler' in text
+    assert '# target = "t.py:b"  # TODO: its dataset makes the batches' in text
+
+
+IMPORTS = "from torchvision.models import resnet18\n"
+FACTORIES = """
+def build():
+    net = Net()
+    return net.to("cpu")
+
+def build_again(): return build()
+
+def annotated(width=3) -> nn.Module: return _hidden(width)
+
+def _hidden(width): return Net()
+
+def train():
+    net = Net()
+    loss.backward()
+    return net
+
+def of_others(): return resnet18(num_classes=3)
+
+def sized(classes): return nn.Sequential(Net(), nn.Linear(4, classes))
+"""
+
+
+def test_factories_are_those_of_a_scan(tmp_path: Path):
+    """What is written is what a scan, which runs the file, takes for a factory as well."""
+    import importlib.util
+
+    from bnguard._models.discover import candidates
+
+    found = re.findall(
+        r'^(?:# )?target = "f.py:(.*)"', written(tmp_path, {"f.py": IMPORTS + NET + FACTORIES}), re.MULTILINE
+    )
+    spec = importlib.util.spec_from_file_location("f_of_a_scan", tmp_path / "f.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.modules["f_of_a_scan"] = module
+    scanned = [c.name for c in candidates(module) if c.kind == "factory"]
+    del sys.modules["f_of_a_scan"]
+    assert found == scanned == ["build", "build_again", "annotated", "of_others", "sized"]
