@@ -110,6 +110,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
         if stubs or fake_data:
             raise UsageError("--stub and --fake-data are for live loaders", hint="name one: train.py:train_loader")
         return emit(audit_loader(**keywords), chosen)
+    from bnguard._fix.reported import with_edits
     from bnguard._import_torch import import_torch
     from bnguard._stand_ins import StandIns, standing_in
     from bnguard._stand_ins.request import samples, telling
@@ -118,7 +119,9 @@ def command(  # noqa: PLR0913 - one parameter for each option
     wanted = StandIns(tuple(stubs or ()), samples(fake_data), cuda=not no_cuda_stand_in)
     with standing_in(wanted) as stood_in:
         report = _audit_targets(targets, ctx.obj or [], keywords, quiet)
-    return emit(telling(report, stood_in), chosen)
+    file = targets[0].partition(":")[0]
+    script = file if len(targets) == 1 and file.endswith(".py") else None
+    return emit(with_edits(telling(report, stood_in), script), chosen)
 
 
 def _audit_targets(targets: list[str], argv: list[str], keywords: dict[str, Any], quiet: bool) -> "Report":

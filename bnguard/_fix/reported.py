@@ -68,7 +68,7 @@ class _Planned:
         if file is None:
             return
         line = loader.source.line if loader.source else None
-        names = {loader.name, loader.variable}
+        names = {loader.variable, loader.name, f"{loader.name}()", f'"{loader.name}"'}
 
         def is_it(decision: Decision) -> bool:
             return line in decision.lines if line is not None else decision.name in names
