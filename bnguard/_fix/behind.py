@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,7 +105,7 @@ def _given(reading: Reading, here: Line, parameter: str, function: cst.FunctionD
         if here.line not in reading.tree.lines(call) or next(words(call.func), None) != function.name.value:
             continue
         behind_self = isinstance(call.func, cst.Attribute) and takes[:1] == ["self"]
-        for argument, taken in zip(call.args, takes[behind_self:], strict=False):
+        for argument, taken in zip_longest(call.args, takes[behind_self:][: len(call.args)]):
             name = argument.keyword.value if argument.keyword else taken
             if name == parameter:
                 yield argument.value

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bnguard._errors import FileError
 from bnguard._facts.findings import Finding, Report, Severity, SourceEdit
-from bnguard._remedies import ALLOW_SINGLE_SAMPLE, MERGE_TAIL
+from bnguard._remedies import ALLOW_SINGLE_SAMPLE, EVAL_MODE, MERGE_TAIL
 
 if TYPE_CHECKING:
     from bnguard._facts.loaders import LoaderFact
@@ -36,7 +36,7 @@ def with_edits(report: Report, script: str | None = None) -> Report:
     findings = [
         replace(f, edit=planned.of_loader(f)) if f.severity is not Severity.NOTE else f for f in report.findings
     ]
-    lacking = [f for f in findings if f.severity is Severity.ERROR and f.edit is None]
+    lacking = [f for f in findings if f.severity is Severity.ERROR and f.edit is None and _asks_the_model(f)]
     lines = {f.model: planned.of_model(f.model) for f in lacking if f.model is not None}
     findings = [
         replace(f, edit=line) if f in lacking and f.model is not None and (line := lines[f.model]) else f
@@ -141,6 +141,12 @@ class _Planned:
             if mine and (named or len(proposal.edits) == len(mine)):
                 return SourceEdit(self.script, repair=function, model=name if named else None)
         return None
+
+
+def _asks_the_model(finding: Finding) -> bool:
+    """Whether a way out is that the model takes a single sample, and it is not eval mode that is wanted first."""
+    kinds = [advice.kind for advice in finding.remedies]
+    return ALLOW_SINGLE_SAMPLE.kind in kinds and kinds[0] != EVAL_MODE.kind
 
 
 def _takes_one(model: ModelFact) -> bool:
