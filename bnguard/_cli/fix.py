@@ -53,7 +53,8 @@ def command(
 ) -> int:
     """Give the DataLoaders that feed training a last batch of two samples or more, in their source.
 
-    The files are read, not run. Prints a diff for `git apply` or `patch -p1`; exits with 1 if there is one.
+    The files are read, not run. Prints a diff for `git apply` or `patch -p1`; exits with 1 if there is one, or a call
+    is left for you to decide.
     """
     from bnguard._fix import Declared, decide, decide_models, proposal_of, read
 
