@@ -110,7 +110,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
         if stubs or fake_data:
             raise UsageError("--stub and --fake-data are for live loaders", hint="name one: train.py:train_loader")
         return emit(audit_loader(**keywords), chosen)
-    from bnguard._fix.reported import with_edits
+    from bnguard._fix.told.reports import with_edits
     from bnguard._import_torch import import_torch
     from bnguard._stand_ins import StandIns, standing_in
     from bnguard._stand_ins.request import samples, telling

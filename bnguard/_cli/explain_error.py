@@ -38,7 +38,7 @@ def command(
     from bnguard import __version__
     from bnguard._explain_error import diagnose_text, frames_of, log_file
     from bnguard._facts.diagnosis import ONE_VALUE
-    from bnguard._fix.behind import Line, next_command
+    from bnguard._fix.told.failures import Line, next_command
     from bnguard._report.formats.json import render_document
     from bnguard._report.stdout import checked, write
 

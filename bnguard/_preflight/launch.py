@@ -17,7 +17,7 @@ from typing import Any, Literal
 from bnguard import _ranks as ranks
 from bnguard._errors import BnguardError, UsageError
 from bnguard._facts.findings import Report
-from bnguard._fix.reported import with_edits
+from bnguard._fix.told.reports import with_edits
 from bnguard._preflight import outcome, process
 from bnguard._preflight.outcome import Outcome, Settings, merged
 from bnguard._sandbox.box import Sandbox

@@ -18,7 +18,7 @@ from bnguard._run import script
 from bnguard._run.script import Program
 from bnguard._run.shown import Shown
 from bnguard._stand_ins.cuda import cuda_is_the_cpu
-from bnguard._usercode import in_the_way, is_failure, one_line, without_launchers
+from bnguard._usercode import in_the_way, is_failure, one_line, users_frames, without_launchers
 
 if TYPE_CHECKING:
     from bnguard._facts.diagnosis import Diagnosis
@@ -131,15 +131,14 @@ def explain(error: BaseException, *, replay: bool = True, before: Diagnosis | No
 def _diagnose(error: BaseException, replay: bool) -> Diagnosis | None:
     from bnguard._diagnose.diagnose import find_failure
     from bnguard._facts.diagnosis import ONE_VALUE
-    from bnguard._fix.behind import Line, next_command
+    from bnguard._fix.told.failures import Line, next_command
 
     failure = find_failure(error, replay=replay)
     if failure is None:
         return None
     failed, found = failure
     if found.cause == ONE_VALUE:
-        frames = traceback.extract_tb(failed.__traceback__)
-        lines = [Line(one.filename, one.lineno or 0, one.name) for one in frames]
+        lines = [Line(one.filename, one.lineno or 0, one.name) for one in users_frames(failed)]
         found = replace(found, next_command=next_command(lines, sys.argv[1:]))
     if found.layer is not None or "Traceback" not in str(failed):
         return found

@@ -300,7 +300,7 @@ def test_what_it_imports_comes_with_a_plain_install():
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     installed = {re.split(r"[<>=; ]", name)[0] for name in project["dependencies"]}
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "bnguard/_fix").glob("*.py")]
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "bnguard/_fix").rglob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     imported = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
     imported |= {n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bnguard._fix.behind import Line, next_command
+from bnguard._fix.told.failures import Line, next_command
 
 DATA = "import torch\nfrom torch.utils.data import DataLoader, TensorDataset\nds = TensorDataset(torch.randn(17, 4))\n"
 

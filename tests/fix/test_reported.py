@@ -12,7 +12,7 @@ import bnguard
 from bnguard._cli.app import run
 from bnguard._facts.findings import Finding, Report, Severity, SourceEdit, fix_command
 from bnguard._facts.models import SourceLine
-from bnguard._fix.reported import with_edits
+from bnguard._fix.told.reports import with_edits
 from bnguard._report.render import render_as
 from bnguard._report.words import fixable
 
