@@ -25,8 +25,13 @@ HELP = Help(
         ("bnguard fix train.py", "print the change as a diff"),
         ("bnguard fix --write train.py", "make it"),
         ("bnguard fix --train 31 train.py", "the call in line 31 feeds training"),
+        ("bnguard fix --model-line freeze train.py", "also a line below each model"),
     ),
-    exit_codes=(("0", "nothing to change, or all of it written"), ("1", "changes are proposed"), NOT_DONE),
+    exit_codes=(
+        ("0", "nothing to change, or all of it written"),
+        ("1", "changes are proposed, or a call is left for you to decide"),
+        NOT_DONE,
+    ),
 )
 
 
