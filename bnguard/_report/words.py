@@ -37,17 +37,18 @@ def totals(report: Report) -> str:
     return f"{text}, {len(report.problems):,} not carried out" if report.problems else text
 
 
-def fixable(report: Report) -> str | None:
-    """Return how many findings ``bnguard fix`` carries out, as a clause before its command; None where it can none.
+def found(report: Report) -> str | None:
+    """Return how many findings there are, and of them ``bnguard fix`` carries out, as a clause before its command.
 
-    ``Found 1 error, fixable with``, ``Found 2 errors and 1 note, 1 fixable with``.
+    ``Found 2 errors``, ``Found 1 error, fixable with``, ``Found 2 errors and 1 note, 1 fixable with``; None for a
+    single finding with nothing to carry out, which is told already.
     """
-    if not report.fixable:
+    if not report.fixable and len(report.findings) < 2:
         return None
     counts = [number(report.count(s), s.label) for s in sorted(Severity, reverse=True) if report.count(s)]
     some = f"{len(report.fixable):,} " if len(report.fixable) < len(report.findings) else ""
-    found = ", ".join(counts[:-1]) + (" and " if counts[1:] else "") + counts[-1]
-    return f"Found {found}, {some}fixable with"
+    total = ", ".join(counts[:-1]) + (" and " if counts[1:] else "") + counts[-1]
+    return f"Found {total}, {some}fixable with" if report.fixable else f"Found {total}"
 
 
 def paragraphs(text: str) -> list[str]:

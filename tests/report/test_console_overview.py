@@ -70,7 +70,7 @@ def test_models_of_several_files_keep_their_files(twelve: Report) -> None:
 
 
 def test_the_next_command_shows_one_model_with_its_layers(twelve: Report) -> None:
-    assert lines(twelve)[-1].split(": ")[-1] == f"bnguard scan {FILE}:Head"
+    assert lines(twelve)[-3].split(": ")[-1] == f"bnguard scan {FILE}:Head"
 
 
 def test_objects_have_no_command() -> None:

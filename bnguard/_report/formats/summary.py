@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bnguard._facts.findings import Severity
 from bnguard._report import answers
 from bnguard._report.characters import visible
-from bnguard._report.words import fixable, totals
+from bnguard._report.words import found, totals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,9 +80,8 @@ def _suggestions(report: Report) -> Iterator[str]:
 
 
 def _fixable(report: Report) -> Iterator[str]:
-    found = fixable(report)
-    if found is not None:
-        yield f"\n{found}:\n\n```sh\n{report.fix_command}\n```"
+    if report.fixable:
+        yield f"\n{found(report)}:\n\n```sh\n{report.fix_command}\n```"
 
 
 def _cell(text: str) -> str:

@@ -44,7 +44,7 @@ def print_forecasts(report: Report, console: Console, *, quiet: bool) -> None:
         if i or report.findings:
             page.line(Text())
         _problem(problem, page)
-    page.fixable(report)
+    page.total(report)
 
 
 def _written(report: Report, page: LoaderPage) -> None:

@@ -30,7 +30,7 @@ def print_loaders(report: Report, console: Console, *, quiet: bool) -> None:
     page = LoaderPage(console)
     if quiet:
         page.findings(report.findings)
-        page.fixable(report)
+        page.total(report)
         return
     page.answer(answers.of_loaders(report))
     page.line(Text())
@@ -46,7 +46,7 @@ def print_loaders(report: Report, console: Console, *, quiet: bool) -> None:
     worst_first = sorted(report.findings, key=lambda f: -f.severity) if ranged else report.findings
     page.findings(worst_first, most=3 if ranged else MOST_FINDINGS)
     page.ways_out(report)
-    page.fixable(report)
+    page.total(report)
 
 
 def _shortened(name: str, most: int) -> Text:

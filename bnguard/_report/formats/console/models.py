@@ -56,6 +56,7 @@ def print_models(report: Report, console: Console, *, quiet: bool) -> None:
     if report.extra.get("stood_in"):
         page.line(Text())
         page.stand_ins(report)
+    page.total(report)
 
 
 def _named_in_short(report: Report) -> Report:

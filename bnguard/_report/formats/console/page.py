@@ -120,12 +120,15 @@ class Page:
                 more = f"and {left} more {first.code} in --format json"
                 self.line(Text(more, style="dim"), indent=2 + _lead(first).cell_len)
 
-    def fixable(self, report: Report) -> None:
-        """Print the command that carries findings out in the user's source, in one piece however long it is."""
-        found, command = words.fixable(report), report.fix_command
-        if found is None or command is None:
+    def total(self, report: Report) -> None:
+        """Print how many findings there are, and the command that carries them out in the source, in one piece."""
+        found, command = words.found(report), report.fix_command
+        if found is None:
             return
         self.line(Text())
+        if command is None:
+            self.line(Text(found))
+            return
         fits = len(f"{found}: {command}") <= self.console.width
         self.line(Text.assemble(f"{found}:", " " if fits else "", (command if fits else "", "bold cyan")))
         if not fits:

@@ -59,7 +59,7 @@ def render(context: Context) -> str:
         tally={severity.label: report.count(severity) for severity in Severity},
         sections=findings.sections_of(report, anchors),
         ways=_suggestions(report),
-        fixable=words.fixable(report),
+        fixable=words.found(report) if report.fixable else None,
         ranges=list(pictures.ranges_of(report)) if "range" in report.extra else [],
         models=list(_models(report, anchors)),
         notes=list(dict.fromkeys(note for f in report.forecasts for note in f.notes)),
