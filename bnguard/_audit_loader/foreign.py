@@ -91,6 +91,11 @@ def is_cut_elsewhere(loader: DataLoader[Any]) -> bool:
     return isinstance(loader.dataset, CutElsewhere)
 
 
+def stood_for(loader: DataLoader[Any]) -> Any:  # noqa: ANN401 - fastai's, not imported
+    """Return fastai's loader where this one stands for it, else this one."""
+    return loader.dataset.loader if isinstance(loader.dataset, _FastaiItems) else loader
+
+
 class _FastaiItems(CutElsewhere):
     """The items of a fastai loader, as it makes them."""
 

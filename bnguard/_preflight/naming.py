@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from bnguard import _private_torch as private
+from bnguard._audit_loader.foreign import stood_for
 from bnguard._preflight.passes import SeenLoader
 from bnguard._preflight.recorder import Recorder
 from bnguard._usercode import whose
@@ -101,7 +102,7 @@ def _held(name: str, value: object) -> Iterator[tuple[str, object]]:
 
 def look_around(recorder: Recorder, names: Names) -> None:
     """Find out how the script calls its loaders and models, while its frames are there."""
-    wanted = [*(s.loader for s in recorder.loaders), *(u.model for u in recorder.uses)]
+    wanted = [*(stood_for(s.loader) for s in recorder.loaders), *(u.model for u in recorder.uses)]
     wanted += [loader for loader, _ in recorder.untouched()]
     wanted += [twin for s in recorder.loaders for twin in recorder.twins(s.loader)]
     if len(wanted) <= MOST_LOOKS:
@@ -112,7 +113,7 @@ def loader_names(recorder: Recorder, names: Names) -> dict[SeenLoader, str]:
     """Name every loader: as the script does, else by its line; those that one line makes share a name."""
     own = {}
     for seen in recorder.loaders:
-        known = map(names.of, (seen.loader, *recorder.twins(seen.loader)))
+        known = map(names.of, (stood_for(seen.loader), *recorder.twins(seen.loader)))
         own[seen] = next(filter(None, known), None) or (f"loader of {seen.source}" if seen.source else "loader")
     return _numbered(own, lambda s: (own[s], s.source or id(s)))
 

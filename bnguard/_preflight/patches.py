@@ -13,6 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -20,6 +21,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import DataLoader
 
 from bnguard import _private_torch as private
+from bnguard._audit_loader.foreign import loader_inside
 from bnguard._errors import BnguardError
 from bnguard._facts.models import SourceLine
 from bnguard._models.wrappers import unwrap
@@ -28,6 +30,7 @@ from bnguard._preflight.batches import Enumerate
 from bnguard._preflight.outcome import Settings, Stop
 from bnguard._preflight.passes import Pass, SeenLoader
 from bnguard._preflight.recorder import Call, Recorder
+from bnguard._stand_ins.once_imported import once_imported
 from bnguard._usercode import display_path, whose
 
 NOT_TRAINING = ("torch.utils.data", "multiprocessing", "concurrent", "joblib", "loky")
@@ -95,6 +98,28 @@ def _watch_loaders(stack: ExitStack, recorder: Recorder) -> None:
     replace(stack, DataLoader, "__iter__", _telling(iterate, recorder, inside))
     if sampler is not None:
         replace(stack, DataLoader, private.INDEX_SAMPLER, property(chosen))
+    _watch_fastais_loaders(stack, recorder, inside)
+
+
+def _watch_fastais_loaders(stack: ExitStack, recorder: Recorder, inside: _Inside) -> None:
+    """Follow fastai's loaders, which are no torch ones: what is noted is of a DataLoader with the same batches."""
+    stand_ins: WeakKeyDictionary[Any, DataLoader[Any] | None] = WeakKeyDictionary()
+
+    def watch(module: Any) -> None:  # noqa: ANN401 - fastai.data.load
+        iterate = module.DataLoader.__iter__
+
+        @functools.wraps(iterate)
+        def iterate_and_tell(self: Any) -> Iterator[Any]:  # noqa: ANN401 - a loader of fastai
+            if self not in stand_ins:
+                stand_ins[self] = loader_inside(self)
+            stand_in = stand_ins[self]
+            if stand_in is None:
+                return iterate(self)  # type: ignore[no-any-return]
+            return Followed(iterate(self), recorder.begun(stand_in), recorder, inside)
+
+        replace(stack, module.DataLoader, "__iter__", iterate_and_tell)
+
+    stack.enter_context(once_imported({"fastai.data.load": watch}))
 
 
 class _Indices:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 import copy
+import sys
+from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from torch.optim import optimizer as optimizer_module
 from torch.utils.data import DataLoader, TensorDataset
 
 from bnguard._preflight.child import watch
+from bnguard._preflight.naming import Names, loader_names, look_around
 from bnguard._preflight.outcome import Settings
 from bnguard._preflight.patches import Followed, follow_processes, watching
 from bnguard._preflight.recorder import Recorder
@@ -111,3 +114,45 @@ def test_weights_move_and_a_counter_of_steps_is_content() -> None:
         model(torch.randn(4, 3)).sum().backward()
         optimizer.step()
     assert not torch.equal(before, model.weight)
+
+
+FASTAIS_LOADER = """
+import torch
+
+class DataLoader:
+    def __init__(self, dataset, bs):
+        self.dataset, self.bs, self.n, self.indexed, self.drop_last = dataset, bs, len(dataset), True, False
+
+    def __len__(self):
+        return -(-self.n // self.bs)
+
+    def __iter__(self):
+        for start in range(0, self.n, self.bs):
+            yield torch.stack(list(self.dataset[start : start + self.bs]))
+
+    sample = create_batches = chunkify = None
+"""
+
+
+@pytest.mark.parametrize("imported_before", [True, False])
+def test_fastais_loaders_are_followed_under_their_own_names(
+    imported_before: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fastai/data").mkdir(parents=True)
+    (tmp_path / "fastai/data/load.py").write_text(FASTAIS_LOADER)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("fastai", "fastai.data", "fastai.data.load"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    kind = import_module("fastai.data.load").DataLoader if imported_before else None
+    recorder, names = Recorder(FOR_EVER), Names()
+    recorder.on_new = lambda: look_around(recorder, names)
+    with watching(recorder):
+        kind = kind or import_module("fastai.data.load").DataLoader
+        train_loader, model = kind(torch.randn(9, 3), bs=4), nn.Linear(3, 1)
+        assert [len(model(batch)) for _ in range(2) for batch in train_loader] == [4, 4, 1] * 2
+    (seen,) = recorder.loaders
+    assert loader_names(recorder, names) == {seen: "train_loader"}
+    assert [[batch.size for batch in run.given] for run in seen.passes] == [[4, 4, 1]] * 2
+    assert [use.loader for use in recorder.uses] == [seen]
+    assert vars(kind)["__iter__"].__qualname__ == "DataLoader.__iter__"
+    assert not hasattr(vars(kind)["__iter__"], "__wrapped__")
