@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from bnguard._audit_loader.sharding import is_from
 
@@ -18,10 +18,26 @@ def loader_inside(value: object) -> DataLoader[Any] | None:
     if fastais_base(value):
         return _of_fastai(value)
     if is_from(value, "webdataset", "WebLoader"):
-        stages = list(getattr(value, "pipeline", ()))
-        return stages[0] if len(stages) == 1 and isinstance(stages[0], DataLoader) else None
+        stages: list[Any] = getattr(value, "pipeline", [])
+        return stages[0] if is_without_stages(value) else DataLoader(_Staged(value), batch_size=None)
     holder = holder_of(value)
     return None if holder is None else getattr(value, holder)
+
+
+class _Staged(IterableDataset[Any]):
+    """The batches of a WebLoader, as its stages cut them anew."""
+
+    def __init__(self, loader: Any) -> None:  # noqa: ANN401 - webdataset's, not imported
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.loader)
+
+
+def is_without_stages(loader: Any) -> bool:  # noqa: ANN401 - a WebLoader
+    """Whether it gives the batches of the DataLoader inside as they are."""
+    stages: list[Any] = getattr(loader, "pipeline", [])
+    return len(stages) == 1 and isinstance(stages[0], DataLoader)
 
 
 def holder_of(value: object) -> str | None:
@@ -58,7 +74,7 @@ def how_to_go_on(value: object) -> str:
     if fastais_base(value):
         return "its batches follow no law that is known: bnguard preflight runs the script"
     if is_from(value, "webdataset", "WebLoader"):
-        return "its stages make the batches: give the loader itself a batch_size, or run bnguard preflight"
+        return "its stages make the batches: leave them out, and give the loader itself samples and a batch_size"
     if type(value).__module__.partition(".")[0] == "webdataset":
         return "give it to a DataLoader: webdataset.WebLoader(dataset, batch_size=…)"
     return "give a torch.utils.data.DataLoader, or several in a dict"
@@ -91,9 +107,9 @@ def is_cut_elsewhere(loader: DataLoader[Any]) -> bool:
     return isinstance(loader.dataset, CutElsewhere)
 
 
-def stood_for(loader: DataLoader[Any]) -> Any:  # noqa: ANN401 - fastai's, not imported
-    """Return fastai's loader where this one stands for it, else this one."""
-    return loader.dataset.loader if isinstance(loader.dataset, _FastaiItems) else loader
+def stood_for(loader: DataLoader[Any]) -> Any:  # noqa: ANN401 - other libraries', not imported
+    """Return fastai's or webdataset's loader where this one stands for it, else this one."""
+    return loader.dataset.loader if isinstance(loader.dataset, (_FastaiItems, _Staged)) else loader
 
 
 class _FastaiItems(CutElsewhere):

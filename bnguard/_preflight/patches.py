@@ -21,7 +21,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import DataLoader
 
 from bnguard import _private_torch as private
-from bnguard._audit_loader.foreign import loader_inside
+from bnguard._audit_loader.foreign import loader_inside, stood_for
 from bnguard._errors import BnguardError
 from bnguard._facts.models import SourceLine
 from bnguard._models.wrappers import unwrap
@@ -98,28 +98,38 @@ def _watch_loaders(stack: ExitStack, recorder: Recorder) -> None:
     replace(stack, DataLoader, "__iter__", _telling(iterate, recorder, inside))
     if sampler is not None:
         replace(stack, DataLoader, private.INDEX_SAMPLER, property(chosen))
-    _watch_fastais_loaders(stack, recorder, inside)
+    _watch_other_loaders(stack, recorder, inside)
 
 
-def _watch_fastais_loaders(stack: ExitStack, recorder: Recorder, inside: _Inside) -> None:
-    """Follow fastai's loaders, which are no torch ones: what is noted is of a DataLoader with the same batches."""
+def _watch_other_loaders(stack: ExitStack, recorder: Recorder, inside: _Inside) -> None:
+    """Follow loaders that are no torch ones: what is noted is of a DataLoader with the same batches."""
     stand_ins: WeakKeyDictionary[Any, DataLoader[Any] | None] = WeakKeyDictionary()
 
-    def watch(module: Any) -> None:  # noqa: ANN401 - fastai.data.load
-        iterate = module.DataLoader.__iter__
+    def watch(kind: type) -> None:
+        iterate = vars(kind)["__iter__"]
 
         @functools.wraps(iterate)
-        def iterate_and_tell(self: Any) -> Iterator[Any]:  # noqa: ANN401 - a loader of fastai
+        def iterate_and_tell(self: Any) -> Iterator[Any]:  # noqa: ANN401 - fastai's or webdataset's
             if self not in stand_ins:
                 stand_ins[self] = loader_inside(self)
             stand_in = stand_ins[self]
-            if stand_in is None:
+            if stand_in is None or stood_for(stand_in) is not self or inside.whole:
                 return iterate(self)  # type: ignore[no-any-return]
-            return Followed(iterate(self), recorder.begun(stand_in), recorder, inside)
+            run = recorder.begun(stand_in)
+            with inside.loader(stand_in):
+                iterator = iterate(self)
+            return Followed(iterator, run, recorder, inside)
 
-        replace(stack, module.DataLoader, "__iter__", iterate_and_tell)
+        replace(stack, kind, "__iter__", iterate_and_tell)
 
-    stack.enter_context(once_imported({"fastai.data.load": watch}))
+    stack.enter_context(
+        once_imported(
+            {
+                "fastai.data.load": lambda module: watch(module.DataLoader),
+                "webdataset.pipeline": lambda module: watch(module.DataPipeline),
+            }
+        )
+    )
 
 
 class _Indices:
@@ -146,6 +156,9 @@ def _telling(
 ) -> Callable[[DataLoader[Any]], Iterator[Any]]:
     @functools.wraps(iterate)
     def iterate_and_tell(self: DataLoader[Any]) -> Iterator[Any]:
+        if inside.whole:
+            recorder.forget(self)
+            return iterate(self)
         if id(self) in inside.loaders:  # a subclass that fetches ahead from its own base
             return iterate(self)
         run = recorder.begun(self)
@@ -161,14 +174,19 @@ class _Inside(threading.local):
 
     def __init__(self) -> None:
         self.loaders: list[int] = []
+        self.whole = 0
+        """How many of them cut the batches of another one anew, which is given whole therefore."""
 
     @contextmanager
     def loader(self, loader: DataLoader[Any]) -> Iterator[None]:
+        cuts_anew = stood_for(loader) is not loader
         self.loaders.append(id(loader))
+        self.whole += cuts_anew
         try:
             yield
         finally:
             self.loaders.pop()
+            self.whole -= cuts_anew
 
 
 class Followed:

@@ -183,6 +183,10 @@ class Recorder:
             known = any(x.dataset is loader.dataset for x in self._made)
             self._made[loader] = (len(self._made), source, self.rows_are_missing and not known)
 
+    def forget(self, loader: DataLoader[Any]) -> None:
+        """Take no more notice of a loader whose batches another one cuts anew."""
+        self._made.pop(loader, None)
+
     def untouched(self) -> list[tuple[DataLoader[Any], SourceLine | None]]:
         """Return the loaders that the script still holds and has not iterated, nor one that goes through the same."""
         found: dict[DataLoader[Any], SourceLine | None] = {}
@@ -298,8 +302,8 @@ class Recorder:
         if torch.is_grad_enabled() and model.training and any(p.requires_grad for p in model.parameters()):
             self.trained = use.trains = True
             self.world = World(*rank_and_world_size()) if self.world.rank is None else self.world
-        if batch is None:
-            self._stop_without_loader()
+        if batch is None and self.clock.over and not any(s.passes for s in self.loaders):
+            self.stop("the time for looking further was used (--budget)")
         leading = next((int(t.shape[0]) for t in tensors if t.dim()), 0)
         size = leading if batch is None or batch.size is None else batch.size
         step = self._steps + 1 if batch is None else batch.step
@@ -321,10 +325,6 @@ class Recorder:
             return batch
         batch.look_for_regrouping(tensors)
         return None if run.only_gathers else batch  # all of it was kept before: these rows are what became of it
-
-    def _stop_without_loader(self) -> None:
-        if self.clock.over and not any(s.passes for s in self.loaders):
-            self.stop("the time for looking further was used (--budget)")
 
     def _use(self, model: nn.Module, batch: Batch | None) -> Use:
         mode: Mode = "train" if model.training else "eval"

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from bnguard._audit_loader.foreign import fastais_base, holder_of, how_to_go_on, loader_inside
+from bnguard._audit_loader.foreign import fastais_base, holder_of, how_to_go_on, is_without_stages
 from bnguard._audit_loader.sharding import is_from
 from bnguard._errors import RepairError, TargetError
 
@@ -29,9 +29,11 @@ def repaired_inside(loader: Any, repair: Repair) -> Any:  # noqa: ANN401 - a loa
         return repair(loader)
     if is_from(loader, "timm", "PrefetchLoader"):
         return _replaced(loader, "loader", repair)
-    if is_from(loader, "webdataset", "WebLoader") and loader_inside(loader) is not None:
+    if is_from(loader, "webdataset", "WebLoader") and is_without_stages(loader):
         return _replaced(loader, "pipeline", lambda stages: _all_the_same([repair(stage) for stage in stages], stages))
-    raise TargetError(f"a {type(loader).__name__} is no DataLoader", hint=_line_for(loader))
+    kind = type(loader)
+    what = f"the {kind.__name__} of {kind.__module__}" if kind.__name__ == "DataLoader" else f"a {kind.__name__}"
+    raise TargetError(f"{what} is no DataLoader of torch", hint=_line_for(loader))
 
 
 def _all_the_same(repaired: list[Any], stages: list[Any]) -> list[Any]:

@@ -89,6 +89,8 @@ def test_what_is_told_of_fastais_loader_is_what_helps_there() -> None:
     with pytest.raises(bnguard.BnguardError) as caught:
         bnguard.repair.merge_tail(TfmdDL(list(torch.randn(9, 4)), 8))
     assert "loader.new(bs=…)" in (caught.value.hint or "")
+    with pytest.raises(bnguard.BnguardError, match=r"the DataLoader of fastai\.data\.load is no DataLoader of torch"):
+        bnguard.repair.merge_tail(FastaiLoader(list(torch.randn(9, 4)), 8))
 
 
 def test_fastais_loaders_have_their_names() -> None:
@@ -122,7 +124,10 @@ class WebLoader:
         self.pipeline = list(stages)
 
     def __iter__(self) -> Any:
-        return iter(self.pipeline[0])
+        batches = self.pipeline[0]
+        for stage in self.pipeline[1:]:
+            batches = stage(batches)
+        return iter(batches)
 
 
 WebLoader.__module__ = "webdataset.compat"
@@ -135,10 +140,19 @@ def test_a_web_loader_is_the_loader_inside_unless_stages_follow() -> None:
     assert [len(b) for b in loader] == [8, 1]
     fixed = bnguard.repair.merge_tail(loader)
     assert bnguard.repair.merge_tail(fixed) is fixed
-    for use in (bnguard.audit_loader, bnguard.repair.merge_tail):
-        with pytest.raises(bnguard.BnguardError) as caught:
-            use(WebLoader(DataLoader(Samples(), batch_size=8), lambda batches: batches))
-        assert "batch_size" in (caught.value.hint or "")
+
+
+def test_the_stages_of_a_web_loader_make_the_batches() -> None:
+    loader = WebLoader(
+        DataLoader(Samples(), batch_size=4), lambda batches: (part for b in batches for part in b.split(3))
+    )
+    assert "--count" in only(loader).unknown
+    assert only(loader, count=True).streams[0].batches == ((3, 1), (1, 1), (3, 1), (1, 2))
+    (forecast,) = bnguard.forecast(net(), loader, count=True).forecasts
+    assert (forecast.stops, forecast.step) == (True, 2)
+    with pytest.raises(bnguard.BnguardError) as caught:
+        bnguard.repair.merge_tail(loader)
+    assert "batch_size" in (caught.value.hint or "")
 
 
 # ------------------------------------------------------------------------------------------ batch_size=None

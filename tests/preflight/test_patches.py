@@ -156,3 +156,37 @@ def test_fastais_loaders_are_followed_under_their_own_names(
     assert [use.loader for use in recorder.uses] == [seen]
     assert vars(kind)["__iter__"].__qualname__ == "DataLoader.__iter__"
     assert not hasattr(vars(kind)["__iter__"], "__wrapped__")
+
+
+WEB_LOADER = """
+class DataPipeline:
+    def __init__(self, *stages):
+        self.pipeline = list(stages)
+
+    def __iter__(self):
+        given = self.pipeline[0]
+        for stage in self.pipeline[1:]:
+            given = stage(given)
+        return iter(given)
+
+class WebLoader(DataPipeline):
+    pass
+"""
+
+
+def test_the_steps_of_a_web_loader_are_those_of_its_last_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "webdataset").mkdir()
+    (tmp_path / "webdataset/pipeline.py").write_text(WEB_LOADER)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("webdataset", "webdataset.pipeline"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    recorder, names = Recorder(FOR_EVER), Names()
+    recorder.on_new = lambda: look_around(recorder, names)
+    with watching(recorder):
+        kind, model = import_module("webdataset.pipeline").WebLoader, nn.Linear(3, 1)
+        plain = kind(DataLoader(torch.randn(9, 3), batch_size=8))
+        staged = kind(DataLoader(torch.randn(9, 3), batch_size=4), lambda batches: torch.cat(list(batches)).split(8))
+        assert [len(model(batch)) for loader in (plain, staged) for batch in loader] == [8, 1, 8, 1]
+    assert set(loader_names(recorder, names).values()) == {"plain", "staged"}
+    assert [[batch.size for batch in s.passes[0].given] for s in recorder.loaders] == [[8, 1], [8, 1]]
+    assert not recorder.untouched()
