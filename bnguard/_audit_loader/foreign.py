@@ -34,6 +34,23 @@ class _Staged(IterableDataset[Any]):
         return iter(self.loader)
 
 
+class Dealt(_Staged):
+    """What Accelerate's dispatcher gives this rank; all of them take part, so that one alone cannot read it again."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.nothing
+
+    nothing: Iterator[Any] = iter(())
+
+
+def followed_as(loader: Any) -> DataLoader[Any] | None:  # noqa: ANN401 - any loader
+    """Return a DataLoader with the batches of one that cuts them itself; None of one that has them from another."""
+    if is_from(loader, "accelerate", "DataLoaderDispatcher"):
+        return DataLoader(Dealt(loader), batch_size=None) if loader.state.num_processes > 1 else None
+    found = loader_inside(loader) if fastais_base(loader) or is_from(loader, "webdataset", "WebLoader") else None
+    return found if found is not None and stood_for(found) is loader else None
+
+
 def is_without_stages(loader: Any) -> bool:  # noqa: ANN401 - a WebLoader
     """Whether it gives the batches of the DataLoader inside as they are."""
     stages: list[Any] = getattr(loader, "pipeline", [])

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate, defau
 
 from bnguard import _private_torch as private
 from bnguard._audit_loader.follow import fetches_lists
+from bnguard._audit_loader.foreign import Dealt
 from bnguard._facts.models import SourceLine
 from bnguard._preflight.batches import MOST_TENSORS, Kind, batch_size_of, storage_of, tensors_in
 from bnguard._preflight.loops.limits import Limit
@@ -368,7 +369,8 @@ def way_of(loader: DataLoader[Any]) -> tuple[Way, str | None]:
     if not iterating.__module__.startswith(("torch.", "accelerate.")) or private.INDEX_SAMPLER not in vars(DataLoader):
         return "whole", f"{iterating.__name__} iterates in its own way"
     if isinstance(loader.dataset, IterableDataset):
-        return "fetched", None
+        dealt = "its batches are dealt out between the ranks, which must get as many"
+        return ("whole", dealt) if isinstance(loader.dataset, Dealt) else ("fetched", None)
     if loader.batch_sampler is None:
         return "fetched", "batch_size=None: the dataset decides how many rows a batch has"
     collate = getattr(loader.collate_fn, "func", loader.collate_fn)

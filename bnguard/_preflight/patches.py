@@ -21,7 +21,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import DataLoader
 
 from bnguard import _private_torch as private
-from bnguard._audit_loader.foreign import loader_inside, stood_for
+from bnguard._audit_loader.foreign import followed_as, stood_for
 from bnguard._errors import BnguardError
 from bnguard._facts.models import SourceLine
 from bnguard._models.wrappers import unwrap
@@ -109,11 +109,11 @@ def _watch_other_loaders(stack: ExitStack, recorder: Recorder, inside: _Inside) 
         iterate = vars(kind)["__iter__"]
 
         @functools.wraps(iterate)
-        def iterate_and_tell(self: Any) -> Iterator[Any]:  # noqa: ANN401 - fastai's or webdataset's
+        def iterate_and_tell(self: Any) -> Iterator[Any]:  # noqa: ANN401 - another library's
             if self not in stand_ins:
-                stand_ins[self] = loader_inside(self)
+                stand_ins[self] = followed_as(self)
             stand_in = stand_ins[self]
-            if stand_in is None or stood_for(stand_in) is not self or inside.whole:
+            if stand_in is None or inside.whole:
                 return iterate(self)  # type: ignore[no-any-return]
             run = recorder.begun(stand_in)
             with inside.loader(stand_in):
@@ -125,6 +125,7 @@ def _watch_other_loaders(stack: ExitStack, recorder: Recorder, inside: _Inside) 
     stack.enter_context(
         once_imported(
             {
+                "accelerate.data_loader": lambda module: watch(module.DataLoaderDispatcher),
                 "fastai.data.load": lambda module: watch(module.DataLoader),
                 "webdataset.pipeline": lambda module: watch(module.DataPipeline),
             }

@@ -8,6 +8,7 @@ import sys
 from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from torch import nn
 from torch.optim import optimizer as optimizer_module
 from torch.utils.data import DataLoader, TensorDataset
 
+from bnguard._preflight.batches import counted
 from bnguard._preflight.child import watch
 from bnguard._preflight.naming import Names, loader_names, look_around
 from bnguard._preflight.outcome import Settings
@@ -190,3 +192,30 @@ def test_the_steps_of_a_web_loader_are_those_of_its_last_stage(tmp_path: Path, m
     assert set(loader_names(recorder, names).values()) == {"plain", "staged"}
     assert [[batch.size for batch in s.passes[0].given] for s in recorder.loaders] == [[8, 1], [8, 1]]
     assert not recorder.untouched()
+
+
+class DataLoaderDispatcher:
+    """As Accelerate's: each rank gets its part of two batches."""
+
+    def __init__(self, loader: Any) -> None:
+        self.base_dataloader, self.state = loader, SimpleNamespace(num_processes=2)
+
+    def __iter__(self) -> Any:
+        batches = iter(self.base_dataloader)
+        for batch in batches:
+            both = torch.cat([batch, *([following] if (following := next(batches, None)) is not None else [])])
+            yield both[: -(-len(both) // 2)]
+
+
+def test_what_accelerate_deals_out_is_counted_as_each_rank_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    data_loader = pytest.importorskip("accelerate.data_loader")
+    monkeypatch.setattr(DataLoaderDispatcher, "__module__", "accelerate.data_loader")
+    monkeypatch.setattr(data_loader, "DataLoaderDispatcher", DataLoaderDispatcher)
+    recorder = Recorder(FOR_EVER)
+    with watching(recorder):
+        prepared, model = DataLoaderDispatcher(DataLoader(torch.randn(17, 3), batch_size=8)), nn.Linear(3, 1)
+        assert [len(model(batch)) for batch in prepared] == [8, 1]
+    (seen,) = recorder.loaders
+    assert [(batch.step, batch.size) for batch in seen.passes[0].given] == [(1, 8), (2, 1)]
+    assert seen.passes[0].way == "whole"
+    assert counted(seen.loader, 1) is None  # that would take all ranks
