@@ -8,7 +8,6 @@ import typer
 
 from bnguard._cli import options
 from bnguard._cli.interface.help import Help
-from bnguard._cli.interface.passed_on import tell_of_own_options
 
 HELP = Help(
     examples=(
@@ -21,7 +20,6 @@ HELP = Help(
 
 
 def command(
-    ctx: typer.Context,
     program: Annotated[
         list[str], typer.Argument(metavar="SCRIPT [ARGS]...", help="The script, and the arguments that are its own.")
     ],
@@ -41,7 +39,6 @@ def command(
     from bnguard._run import script
     from bnguard._run.supervise import supervise
 
-    tell_of_own_options(ctx, program, is_module=module)
     name, *arguments = program
     prepared = script.module(name, arguments) if module else script.script(name, arguments)
     return supervise(prepared, replay=not no_replay, watch=watch, cuda_stand_in=not no_cuda_stand_in)

@@ -170,8 +170,9 @@ def test_a_script_keeps_its_own_option(tmp_path: Path) -> None:
 
 def test_a_script_that_refuses_our_option_ends_below_the_line_that_says_why(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(OWN.replace("--format", "--lr"), encoding="utf-8")
-    done = bnguard(tmp_path, "run", "train.py", "--no-replay")
-    first, *_, last = done.stderr.splitlines()
+    done = bnguard(tmp_path, "preflight", "train.py", "--keep")
     assert done.returncode == 2
-    assert first == "bnguard: --no-replay behind train.py goes to it; for bnguard: bnguard run --no-replay train.py"
-    assert last == "train.py: error: unrecognized arguments: --no-replay"
+    assert done.stderr.startswith(
+        "bnguard: --keep behind train.py goes to it; for bnguard: bnguard preflight --keep train.py\n"
+    )
+    assert "train.py: error: unrecognized arguments: --keep" in done.stderr

@@ -17,6 +17,9 @@ Rows = tuple[tuple[str, str], ...]
 WIDEST = 100
 """Columns; longer lines are hard to read."""
 
+_UNBROKEN = "\N{NON-BREAKING HYPHEN}"
+"""Stands for a hyphen while lines are broken, so that names such as ``distributed-sampler`` stay in one piece."""
+
 _BELOW = 2
 """A first column so narrow that everything in it gets a line of its own."""
 
@@ -48,8 +51,9 @@ class HelpPage:
         formatter.write_text(self.help)  # type: ignore[attr-defined]
         for title, rows in self._sections(ctx):
             with formatter.section(_bold(title)):
-                styled = [(_cyan(first), second) for first, second in rows]
+                styled = [(_cyan(first), second.replace("-", _UNBROKEN)) for first, second in rows]
                 formatter.write_dl(styled, col_max=_first_column(rows, formatter.width))
+        formatter.buffer[:] = [text.replace(_UNBROKEN, "-") for text in formatter.buffer]
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401
         """Return what stands behind the command's name: each argument as it is declared."""
