@@ -152,6 +152,7 @@ GROUP_NORM = Remedy(
     "which needs training anew",
     "bnguard.repair.to_group_norm",
 )
+TWO_AT_ONCE = Remedy("two-at-once", "give the model two samples or more at once", "layer")
 LARGER_INPUT = Remedy("larger-input", "give the layer more positions: a larger input", "layer")
 KEEP_BATCH_DIMENSION = Remedy(
     "keep-batch-dimension",

@@ -49,7 +49,9 @@ def command(
     model_line: Annotated[
         str | None,
         typer.Option(
-            "--model-line", help="Also call this on each model, below its line.", metavar="allow_single_sample|freeze"
+            "--model-line",
+            help="Call this on each model, below its line, in place of wrapping loaders (but those of --train).",
+            metavar="allow_single_sample|freeze",
         ),
     ] = None,
     models: Annotated[
@@ -69,7 +71,8 @@ def command(
     if len(paths) > 1 and any(word.isdecimal() for word in (*declared.train, *declared.evaluate, *declared.models)):
         raise UsageError("a line belongs to one file", hint="name it with its line: --train FILE:LINE")
     readings, failed = _each(paths, read)
-    decisions = decide(readings, declared)
+    # whoever asks for a model's line has a reason to leave the loaders, unless one of them is named as well
+    decisions = decide(readings, declared) if model_line is None or declared.train else {r: [] for r in readings}
     if model_line is not None:
         for reading, more in decide_models(readings, model_line, declared).items():
             decisions[reading] += more

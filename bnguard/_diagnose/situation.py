@@ -20,7 +20,7 @@ from bnguard._audit_loader.foreign import loader_inside
 from bnguard._diagnose.failed_layer import module_of
 from bnguard._facts.loaders import LoaderFact
 from bnguard._facts.models import SourceLine
-from bnguard._facts.situation import Alone, Situation, does_not_train
+from bnguard._facts.situation import Alone, Situation, does_not_train, probe_of
 from bnguard._models.origin import line_in_function
 from bnguard._models.wrappers import unwrap
 from bnguard._rules.single_sample import is_a_tail, is_in_a_piece, only_batches_of_one, place_of
@@ -65,19 +65,21 @@ def situation_of(lines: Mapping[FrameType, int], root: nn.Module | None, samples
     if not users:
         return Situation()
     names = [n for at in users if (n := at.frame.f_code.co_name) and does_not_train(n) is not None]
-    alone_by_name = names[0] if names and does_not_train(names[0]) else None
+    function = names[0] if names and does_not_train(names[0]) else None
+    probe = next(filter(None, (probe_of(f.f_code.co_filename) for f in outer)), None)
     loader, called = next(_loaders(users), (None, None))
     only_users = all(whose(f.f_code.co_filename) in ("user", "bnguard", "python") for f in outer)
     fact = None if loader is None else _audited(loader)
     batch_size = _batch_size(inner[0]) if inner else None
+    by_itself = probe is not None and loader is None
     return Situation(
-        alone_by_name,
+        probe or function,
         grad=_records_gradients(users),
-        fed=True if loader is not None else False if only_users and not _holds_a_loader(users) else None,
+        fed=True if loader is not None else False if by_itself or (only_users and not _may_be_fed(users)) else None,
         loader=called,
         model=_name_in(users, root),
-        looped=any(True for at in users for _ in at.loops) if only_users else None,
-        alone=_alone(fact, inner, lines, frames, batch_size, samples),
+        looped=any(True for at in users for _ in at.loops) if only_users or by_itself else None,
+        alone=_alone(fact, users, inner, lines, batch_size, samples),
         batch_size=batch_size,
         place=place_of(fact) if fact is not None and is_a_tail(fact) else None,
     )
@@ -140,13 +142,13 @@ def _loaders(users: Sequence[_At]) -> Iterator[tuple[DataLoader[Any], str]]:
                         yield inside, ast.unparse(node)
 
 
-def _holds_a_loader(users: Sequence[_At]) -> bool:
-    """Whether a loader or its iterator is among what these frames name, so that the batch may have come from it."""
-    return any(_is_a_loader(value) for at in users for value in at.frame.f_locals.values())
-
-
-def _is_a_loader(value: object) -> bool:
-    return _loader(value) is not None or private.is_loader_iterator(value)
+def _may_be_fed(users: Sequence[_At]) -> bool:
+    """Whether these frames name a loader that can give a lone sample, or the iterator of a loader."""
+    values = [value for at in users for value in at.frame.f_locals.values()]
+    if any(map(private.is_loader_iterator, values)):
+        return True
+    facts = [_audited(loader) for value in values if (loader := _loader(value)) is not None]
+    return any(fact is None or fact.unknown or fact.first_single is not None for fact in facts)
 
 
 def _loader(value: object) -> DataLoader[Any] | None:
@@ -168,19 +170,28 @@ def _audited(loader: DataLoader[Any]) -> LoaderFact | None:
 
 def _alone(
     fact: LoaderFact | None,
+    users: Sequence[_At],
     inner: Sequence[FrameType],
     lines: Mapping[FrameType, int],
-    frames: Sequence[FrameType],
     batch_size: int | None,
     samples: int | None,
 ) -> Alone | None:
-    if samples == 1 and batch_size is not None and batch_size > 1:
+    if samples != 1:
+        return None
+    if batch_size is not None and batch_size > 1:
         if any(isinstance(module_of(f), nn.DataParallel) for f in inner):
             return "piece"
-        within = [at for f in inner if (at := _at(f, lines[f], frames)) is not None]
-        return "chunk" if any(_cuts(at) for at in within) else "rows"
-    if fact is None or fact.first_single is None or samples != 1:
-        return None
+        within = [at for f in inner if (at := _at(f, lines[f], list(lines))) is not None]
+        return "chunk" if any(map(_cuts, within)) else "rows"
+    if any(map(_cuts, users)):
+        return "chunk"
+    return None if fact is None or fact.unknown else _by_plan(fact)
+
+
+def _by_plan(fact: LoaderFact) -> Alone | None:
+    """Return how a batch of this loader comes to have one sample."""
+    if fact.first_single is None:
+        return "between"
     if only_batches_of_one(fact):
         return "every-batch"
     return "tail" if is_a_tail(fact) else "piece" if is_in_a_piece(fact) else None

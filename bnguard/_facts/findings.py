@@ -242,13 +242,14 @@ class Report:
 
     @property
     def fixable(self) -> tuple[Finding, ...]:
-        """The findings that ``bnguard fix`` is known to carry out."""
-        return tuple(f for f in self.findings if f.edit is not None)
+        """The findings that one call of ``bnguard fix`` is known to carry out: those of loaders first."""
+        found = tuple(f for f in self.findings if f.edit is not None)
+        return tuple(f for f in found if f.edit is not None and f.edit.repair is None) or found
 
     @property
     def fix_command(self) -> str | None:
         """The command that carries them out, None without any."""
-        return fix_command([f.edit for f in self.findings if f.edit is not None])
+        return fix_command([f.edit for f in self.fixable if f.edit is not None])
 
     def count(self, severity: Severity) -> int:
         """Return how many findings have exactly this severity."""

@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Alone = Literal["tail", "every-batch", "piece", "chunk", "rows"]
+Alone = Literal["tail", "every-batch", "piece", "chunk", "rows", "between"]
 """How a call comes to have a single sample: the loader's last batch; each of its batches; a rank's or replica's share;
-a chunk into which the model cuts its batch; the rows that the model or the data choose."""
+a chunk into which the model or the loop cuts its batch; the rows that the model or the data choose; something between
+the loader, none of whose batches is so small, and the model."""
 
 _TRAINS = {"train", "training", "trainer", "fit", "learn", "finetune", "optimize", "update", "backward"}
 _DOES_NOT = {
@@ -17,6 +18,23 @@ _DOES_NOT = {
     "visualize", "plot", "demo", "benchmark", "profile", "probe",
 }  # fmt: skip
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+
+_PROBES = {
+    r"torch[\\/]onnx[\\/]": "torch.onnx.export",
+    r"torch[\\/]jit[\\/]_trace\.py$": "torch.jit.trace",
+    r"torch[\\/]utils[\\/]tensorboard[\\/]": "add_graph",
+    r"[\\/](torchsummary\w*|torchinfo|thop|ptflops|fvcore|torchviz|hiddenlayer|tensorboardX)[\\/]": "",
+}
+
+
+def probe_of(file: str) -> str | None:
+    """Return what runs a model once to look at it, where this file is one of its: an exporter, a summary; else None."""
+    for pattern, name in _PROBES.items():
+        found = re.search(pattern, file)
+        if found is not None:
+            return name or str(found[1])
+    return None
 
 
 def does_not_train(function: str) -> bool | None:

@@ -60,5 +60,10 @@ def _helps(way: Suggestion, forecasts: Sequence[Forecast]) -> bool:
     """Whether the epoch stops (or may stop) for a single sample, so that larger batches are a way out."""
     related = [f for f in forecasts if f.fact.loader == way.loader]
     return any(f.fact.stops is not False for f in related) and all(
-        f.two_hold and f.fact.batch_size in (None, 1) for f in related
+        f.two_hold and f.fact.batch_size in (None, 1) and not _is_of_a_group(f.fact) for f in related
     )
+
+
+def _is_of_a_group(fact: ForecastFact) -> bool:
+    """Whether one value per group stops it: with more samples nothing is raised, and the output is the bias."""
+    return fact.at is not None and fact.at.per == "group"

@@ -120,10 +120,17 @@ def line_in_function(body: list[ast.stmt], file: str, variable: str, name: str) 
     """
     for node in within(body):
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == variable for t in node.targets):
-            found = _Assignment(file, 1, node.value, {})
-            if isinstance(node.value, ast.Call):
-                return SourceLine(display_path(file), found.line(name.split(".")))
+            line = _line_within(node.value, name.split("."))
+            if line is not None:
+                return SourceLine(display_path(file), line)
     return None
+
+
+def _line_within(value: ast.expr | None, parts: Sequence[str]) -> int | None:
+    """Return the line of the layer that these parts name within nested containers, None where they lead elsewhere."""
+    for part in parts:
+        value = None if value is None else _element(value, part)
+    return value.lineno if isinstance(value, ast.Call) else None
 
 
 def _at(root: nn.Module, parts: Sequence[str]) -> nn.Module | None:

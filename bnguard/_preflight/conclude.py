@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from bnguard._diagnose.classify import classify
 from bnguard._diagnose.diagnose import find_failure
@@ -46,6 +47,7 @@ class Failed:
     error: Exception
     diagnosis: Diagnosis
     call: Call | None
+    model: nn.Module | None = None
 
 
 def failure(recorder: Recorder, error: BaseException | None) -> Failed | None:
@@ -57,10 +59,20 @@ def failure(recorder: Recorder, error: BaseException | None) -> Failed | None:
     found = None if error is None else find_failure(error)
     if found is not None and found[1].code is not None:
         known = {id(e): call for e, call in recorder.raised}
-        return Failed(*found, known.get(id(found[0]), recorder.latest))
+        call = known.get(id(found[0]), recorder.latest)
+        if call is not None and _stands_alone(found[1], call):
+            return Failed(*found, None, call.use.model)
+        return Failed(*found, call)
     if isinstance(error, SystemExit) and is_failure(error) and recorder.raised:
         return failure(recorder, recorder.raised[-1][0])
     return None
+
+
+def _stands_alone(diagnosis: Diagnosis, call: Call) -> bool:
+    """Whether the failed call came after an epoch's last batch, and nothing led from a loader to it."""
+    at = diagnosis.situation
+    ended = call.batch is not None and call.batch.run.ended
+    return ended and at is not None and at.fed is False and at.looped is False
 
 
 def report(recorder: Recorder, names: Names, failed: Failed | None) -> Report:
@@ -183,9 +195,8 @@ class _Told:
             return ForecastFact("the model", NO_LOADER, "train", None, unknown=GATHERED, ground="seen")
         size = (self.failed.diagnosis.shape or (0,))[0]
         at = _size_at(self.failed, size)
-        return ForecastFact(
-            "the model", NO_LOADER, "train", True, batch_size=size, rank=0, at=at, sizes=(at,), ground="seen"
-        )
+        model = "the model" if self.failed.model is None else self.models[self.failed.model]
+        return ForecastFact(model, NO_LOADER, "train", True, batch_size=size, rank=0, at=at, sizes=(at,), ground="seen")
 
     def _caught(self, use: Use) -> Iterator[str]:
         """Say where a normalisation layer has raised and the script went on."""

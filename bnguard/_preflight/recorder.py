@@ -99,6 +99,7 @@ class Call:
         if (
             isinstance(given, Tensor)
             and given.dim() > 1
+            and not private.is_tracing()  # numbers taken out of a tensor would be warned of
             and (module.training or private.own_tensor(module, "running_mean") is None)
         ):
             self.values.append(given.numel() // max(1, given.shape[1]))

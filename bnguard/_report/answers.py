@@ -200,7 +200,9 @@ def _is_plain(forecast: ForecastFact) -> bool:
 
 
 def _of_forecast(forecast: ForecastFact) -> Answer:
-    what = f"{work_of(forecast.mode)} on {forecast.loader}"
+    at = forecast.at.situation if forecast.at else None
+    forgotten = forecast.mode == "train" and at is not None and at.trains is False
+    what = f"{'evaluation in training mode' if forgotten else work_of(forecast.mode)} on {forecast.loader}"
     if forecast.stops is None:
         return Answer("unknown", f"not known whether {what} stops: {forecast.unknown or ''}")
     if forecast.stops and forecast.at is not None:

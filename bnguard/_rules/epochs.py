@@ -28,7 +28,7 @@ def _check_batch_size_one(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:
         steps = fact.steps or 0
         every = f"all {steps:,} batches hold 1 sample" if steps > 1 else "the only batch holds 1 sample"
         cause = f"{every} (batch_size=1), and drop_last does not help"
-        yield finding_of(fact, rule, cause, *for_batches_of_one(world_size=fact.world_size))
+        yield finding_of(fact, rule, cause, *for_batches_of_one(world_size=fact.world_size, samples=fact.samples))
 
 
 def _check_inside(fact: LoaderFact, rule: Rule) -> Iterator[Finding]:

@@ -69,13 +69,19 @@ def _foreseen(loader: LoaderFact, forecast: ForecastFact, rule: Rule) -> Iterato
         f"{layer_and_class(at.label, at.layer_type, at.num_features)} refuses its input at "
         f"{forecast.place or 'any step'} ({at.message})",
         consequence=Consequence(f"{work_of(loader.mode)} stops", joint=": "),
-        remedies=(remedies.BATCH_DIMENSION.for_case(), remedies.CHANNELS_SECOND.for_case()),
+        remedies=tuple(remedy.for_case() for remedy in _for_the_shape(at.message or "")),
         model=forecast.model,
         layer=at.layer,
         loader=loader.name,
         layer_line=at.source,
         loader_line=loader.source,
     )
+
+
+def _for_the_shape(message: str) -> tuple[remedies.Remedy, ...]:
+    """Return what helps a layer that refuses its input, by the words of PyTorch: dimensions, or channels."""
+    lacks_one = "D input" in message
+    return (remedies.BATCH_DIMENSION, remedies.CHANNELS_SECOND) if lacks_one else (remedies.CHANNELS_SECOND,)
 
 
 RULES: list[Rule] = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bnguard._facts.findings import Consequence, Finding, Severity
 from bnguard._facts.loaders import TIMES, LoaderFact
-from bnguard._remedies import KEEP_BATCH_DIMENSION, TRACK_STATISTICS, Advice
+from bnguard._remedies import FEWER_GROUPS, KEEP_BATCH_DIMENSION, TRACK_STATISTICS, Advice
 from bnguard._rules.registry import ForecastCheck, LoaderCheck, Rule, layer_and_class, work_of
 from bnguard._rules.ways_out import in_eval_mode
 
@@ -150,7 +150,7 @@ def _in_view(finding: Finding, loader: LoaderFact, forecast: ForecastFact) -> Fi
 
 def _fails(finding: Finding, loader: LoaderFact, forecast: ForecastFact, one: SizeFact) -> Finding:
     layer = layer_and_class(one.label, one.layer_type, one.num_features)
-    end = f"{work_of(loader.mode)} stops"
+    end = "the script stops" if one.situation and one.situation.trains is False else f"{work_of(loader.mode)} stops"
     more = len(one.failing) - 1
     if more > 0:
         end += f" ({more:,} more layer{'s' * (more > 1)} would fail there as well)"
@@ -167,10 +167,12 @@ def _fails(finding: Finding, loader: LoaderFact, forecast: ForecastFact, one: Si
 
 def _of_the_model(one: SizeFact, loader: LoaderFact) -> tuple[Advice, ...]:
     """Return what helps where the model is to blame rather than the loader, else nothing."""
-    if one.situation is not None and one.situation.trains is False:
-        return (in_eval_mode(one.situation),)
     if one.cause == "lost-dimension":
         return (KEEP_BATCH_DIMENSION.for_case(),)
+    if one.per == "group":  # with more samples nothing is raised, and the output is the bias all the same
+        return (FEWER_GROUPS.for_case(),)
+    if loader.mode == "train" and one.situation is not None and one.situation.trains is False:
+        return (in_eval_mode(one.situation),)
     if loader.mode == "eval" and one.per == "channel":
         does = f"let {one.label} keep running statistics (track_running_stats=True) and be in eval mode here"
         return (TRACK_STATISTICS.for_case(does),)

@@ -60,29 +60,49 @@ def _of_a_batch(at: Situation, layer: str | None, *, allow: bool, world_size: in
         )
     elif at.alone == "piece":
         yield remedies.BATCH_SIZE.for_case("choose a batch size whose pieces hold two samples or more", price="")
-    elif at.alone != "rows" and at.fed is not False:
+    elif at.alone == "between" or (at.fed is False and at.alone is None):
+        yield remedies.TWO_AT_ONCE.for_case(_two_at_once(at))
+    elif at.alone != "rows":
         where = f" of {at.place}" if at.place else ""
         yield remedies.MERGE_TAIL.for_case(
             f"merge the lone sample{where} into the batch before it", name=at.loader or ""
         )
         yield remedies.BATCH_SIZE.for_case()
-    elif at.alone != "rows":
-        yield remedies.BATCH_SIZE.for_case("cut the batches so that each holds two samples or more", price="")
     if allow:
         only = f", only=[{layer!r}]" if layer and at.alone in ("chunk", "rows") else ""
         yield remedies.ALLOW_SINGLE_SAMPLE.for_case(name=model, more=only)
 
 
-def for_batches_of_one(model: str = "", *, allow: bool = True, world_size: int = 1) -> Iterator[Advice]:
+def _two_at_once(at: Situation) -> str:
+    does = remedies.TWO_AT_ONCE.does
+    if at.alone == "between":
+        return (
+            f"{does}: no batch of {at.loader or 'the loader'} holds one, so what stands between them (a loop over "
+            "pieces, a mask, a collate function) leaves it"
+        )
+    return f"{does}, and call {at.model or 'model'}.eval() where nothing is trained"
+
+
+def for_batches_of_one(
+    model: str = "", *, allow: bool = True, world_size: int = 1, samples: int | None = None
+) -> Iterator[Advice]:
     """Yield what there is to choose from where every batch of a training holds one sample.
 
     Args:
         model: what the script calls it, '' if not known.
         allow: whether its layers can use their running statistics instead.
         world_size: processes that train.
+        samples: in the dataset, None if not known.
 
     """
-    yield remedies.LARGER_BATCHES.for_case()
+    # of the smallest batch size the tail must hold two as well
+    least = next((size for size in range(2, samples) if samples % size != 1), 2) if samples else None
+    does = (
+        f"raise batch_size to {least}"
+        if least
+        else "raise batch_size so that no batch, tail included, holds one sample"
+    )
+    yield remedies.LARGER_BATCHES.for_case(does)
     yield remedies.FREEZE.for_case(name=model)
     if allow:
         yield remedies.ALLOW_SINGLE_SAMPLE.for_case(name=model)

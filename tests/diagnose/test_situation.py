@@ -271,3 +271,47 @@ def test_attributes_and_entries_are_named_as_the_script_names_them(tmp_path: Pat
     assert "self.loaders['train'] = bnguard.repair.merge_tail(self.loaders['train'])" in said
     assert "bnguard.repair.allow_single_sample(self.model)" in said
     assert "step 2 of 2 of self.loaders['train']" in said
+
+
+def test_what_stands_between_a_loader_and_the_model_is_no_tail() -> None:
+    def one_by_one(model: nn.Module, batches: DataLoader[Any]) -> None:
+        for (x,) in batches:
+            for i in range(len(x)):
+                model(x[i : i + 1]).sum().backward()
+
+    def chosen(model: nn.Module, batches: DataLoader[Any]) -> None:
+        for (x,) in batches:
+            model(x[x[:, 0] >= x[:, 0].max()]).sum().backward()
+
+    def in_chunks(model: nn.Module, batches: DataLoader[Any]) -> None:
+        for (x,) in batches:
+            for part in x.chunk(8):
+                model(part).sum().backward()
+
+    for function, alone, kind in (
+        (one_by_one, "between", "two-at-once"),
+        (chosen, "between", "two-at-once"),
+        (in_chunks, "chunk", "batch-size"),
+    ):
+        found = failing(function, net(), loader(16, 8))
+        assert (situation(found).alone, kinds(found)[0]) == (alone, kind)
+        assert "merge_tail" not in found.text()
+
+
+def test_a_call_after_the_epoch_stands_by_itself_though_a_loader_is_near() -> None:
+    def main(model: nn.Module) -> None:
+        batches = loader(16, 8)
+        epoch(model, batches)
+        model(torch.randn(1, 4))
+
+    assert kinds(failing(main, net()))[0] == "eval-mode"
+
+
+def test_what_traces_a_model_trains_nothing() -> None:
+    def main(model: nn.Module) -> None:
+        epoch(model, loader(16, 8))
+        torch.jit.trace(model, torch.randn(1, 4))  # type: ignore[no-untyped-call]
+
+    found = failing(main, net())
+    assert kinds(found)[0] == "eval-mode"
+    assert "torch.jit.trace()" in found.remedies[0].does

@@ -14,7 +14,7 @@ from bnguard._facts.findings import Finding, Report, Severity, SourceEdit, fix_c
 from bnguard._facts.models import SourceLine
 from bnguard._fix.told.reports import with_edits
 from bnguard._report.render import render_as
-from bnguard._report.words import fixable
+from bnguard._report.words import found
 
 HEAD = "from torch.utils.data import DataLoader\n"
 
@@ -120,7 +120,7 @@ def a_finding(severity: Severity, edit: SourceEdit | None = None) -> Finding:
     ],
 )
 def test_the_total(findings, text):
-    assert fixable(Report("check", findings=findings)) == text
+    assert found(Report("check", findings=findings)) == text
 
 
 @pytest.mark.parametrize("folder_name", ["", "a/very/deep/folder/" * 5])
