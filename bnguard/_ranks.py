@@ -38,6 +38,18 @@ def rank_and_world_size(group: Any = None) -> tuple[int | None, int]:  # noqa: A
     return distributed.get_rank(group), distributed.get_world_size(group)
 
 
+def from_all_ranks(value: Any, group: Any = None) -> list[Any]:  # noqa: ANN401 - anything that can be pickled
+    """Return the value of every rank, in their order; all of them must take part. Alone: this one."""
+    number, world = rank_and_world_size(group)
+    if number is None or world < 2:
+        return [value]
+    from torch import distributed
+
+    values: list[Any] = [None] * world
+    distributed.all_gather_object(values, value, group)
+    return values
+
+
 def rank() -> int | None:
     """Return this process's rank, None where it is the only one."""
     number, world = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")

@@ -183,6 +183,13 @@ RESET_STATISTICS = Remedy(
     "load an earlier checkpoint, or reset with reset_running_stats() and run training batches through",
     "statistics",
 )
+RECALIBRATE = Remedy(
+    "recalibrate",
+    "take the running statistics anew from training data",
+    "statistics",
+    "one pass over a few batches for each layer",
+    "bnguard.repair.recalibrate",
+)
 
 # --------------------------------------------------------------------------- of a call that has failed
 

@@ -1,7 +1,7 @@
 """Fixes that keep every sample, each one proven on the loader or model at hand.
 
 For loaders ``merge_tail`` and ``balance``; for models ``allow_single_sample``, ``freeze``, ``to_group_norm``, ``fuse``
-and ``to_sync``.
+and ``to_sync``; for what the running statistics hold ``recalibrate``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from bnguard.repair._fuse import Fusion, fuse
 from bnguard.repair._loaders import balance, merge_tail
 from bnguard.repair._replace import to_group_norm, to_sync
 from bnguard.repair._retype import allow_single_sample, freeze
+from bnguard.repair._statistics.recalibrate import Moved, Recalibration, recalibrate
 
 __all__ = [
     "BalancedBatchSampler",
@@ -26,12 +27,15 @@ __all__ = [
     "MergeTailBatchSampler",
     "MergedBatches",
     "MergedStream",
+    "Moved",
+    "Recalibration",
     "Repair",
     "allow_single_sample",
     "balance",
     "freeze",
     "fuse",
     "merge_tail",
+    "recalibrate",
     "to_group_norm",
     "to_sync",
 ]

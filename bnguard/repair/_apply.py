@@ -215,8 +215,11 @@ class Repair:
         count = len(self.changed)
         known = "; verified at batch size 1" if self.verified else "; not verified"
         lines = [f"{self.name}: {count} layer{'s' * (count != 1)} changed{known if count else ''}"]
-        lines += [f"  left as it is: {name or '(the model itself)'}: {why}" for name, why in self.skipped.items()]
-        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+        return "\n".join([*lines, *self._remarks()])
+
+    def _remarks(self) -> list[str]:
+        left = [f"  left as it is: {name or '(the model itself)'}: {why}" for name, why in self.skipped.items()]
+        return [*left, *(f"  note: {note}" for note in self.notes)]
 
 
 # ------------------------------------------------------------- putting other layers in the place of BatchNorm layers

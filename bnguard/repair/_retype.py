@@ -145,6 +145,11 @@ def _freeze_layer(model: nn.Module, layer: Layer, affine: bool, undo: ExitStack)
     return None
 
 
+def is_frozen(module: nn.Module) -> bool:
+    """Whether :func:`freeze` keeps this layer in eval mode."""
+    return _Frozen in _added(type(module))
+
+
 class _Frozen(_Behaviour):
     """Added to a BatchNorm class: the layer itself stays in eval mode."""
 

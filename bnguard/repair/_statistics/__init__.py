@@ -1,0 +1,1 @@
+"""Running statistics: taken anew, moved once a step, carried to a copy, or used without being moved."""
