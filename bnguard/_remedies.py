@@ -190,6 +190,13 @@ RECALIBRATE = Remedy(
     "one pass over a few batches for each layer",
     "bnguard.repair.recalibrate",
 )
+SINGLE_UPDATE = Remedy(
+    "single-update",
+    "let the forward that checkpointing repeats leave the running statistics alone",
+    "statistics",
+    _NOTHING_LOST,
+    "bnguard.repair.single_update",
+)
 
 # --------------------------------------------------------------------------- of a call that has failed
 

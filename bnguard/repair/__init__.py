@@ -1,7 +1,8 @@
 """Fixes that keep every sample, each one proven on the loader or model at hand.
 
 For loaders ``merge_tail`` and ``balance``; for models ``allow_single_sample``, ``freeze``, ``to_group_norm``, ``fuse``
-and ``to_sync``; for what the running statistics hold ``recalibrate``.
+and ``to_sync``; for what the running statistics hold ``recalibrate``
+and ``single_update``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from bnguard.repair._loaders import balance, merge_tail
 from bnguard.repair._replace import to_group_norm, to_sync
 from bnguard.repair._retype import allow_single_sample, freeze
 from bnguard.repair._statistics.recalibrate import Moved, Recalibration, recalibrate
+from bnguard.repair._statistics.single_update import single_update
 
 __all__ = [
     "BalancedBatchSampler",
@@ -36,6 +38,7 @@ __all__ = [
     "fuse",
     "merge_tail",
     "recalibrate",
+    "single_update",
     "to_group_norm",
     "to_sync",
 ]

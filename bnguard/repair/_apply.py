@@ -194,7 +194,8 @@ class Repair:
         skipped: dotted names of layers left as they are, and why.
         notes: what the reader should know.
         verified: True where a scan at batch size 1 found the failure gone; None where the forward could not be
-            followed, or nobody asked: the notes say which.
+            followed, or nobody asked: the notes say which. ``proof`` tells of another way to prove it.
+        proof: where it was verified: what follows that word.
 
     """
 
@@ -206,6 +207,7 @@ class Repair:
     notes: tuple[str, ...] = ()
     verified: bool | None = None
     _undo: ExitStack = field(default_factory=ExitStack, repr=False)
+    proof: str = "at batch size 1"
 
     def undo(self) -> None:
         """Take the fix back; what training did meanwhile to the parameters stays. A second time does nothing."""
@@ -213,7 +215,7 @@ class Repair:
 
     def __str__(self) -> str:
         count = len(self.changed)
-        known = "; verified at batch size 1" if self.verified else "; not verified"
+        known = f"; verified {self.proof}" if self.verified else "; not verified"
         lines = [f"{self.name}: {count} layer{'s' * (count != 1)} changed{known if count else ''}"]
         return "\n".join([*lines, *self._remarks()])
 

@@ -21,7 +21,7 @@ _Class = Any
 """A class of modules; mypy does not see that one can be hashed."""
 
 
-class _Behaviour:
+class Behaviour:
     """The base of what is added to a class of modules; a subclass overrides ``forward`` or ``train``."""
 
     label: str
@@ -30,33 +30,33 @@ class _Behaviour:
     def extra_repr(self) -> str:
         """Show what was added, so that a printed model does not hide it."""
         shown: str = super().extra_repr()  # type: ignore[misc]
-        labels = ", ".join(added.label for added in _added(type(self)))
+        labels = ", ".join(added.label for added in added_to(type(self)))
         return f"{shown}, {labels}" if shown else labels
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         """Copy and pickle by what can be imported: the class that was there, and the classes added to it."""
-        return _new, (base_class(type(self)), _added(type(self))), self.__dict__.copy()
+        return _new, (base_class(type(self)), added_to(type(self))), self.__dict__.copy()
 
 
-def _add(module: nn.Module, added: type[_Behaviour]) -> None:
+def add_behaviour(module: nn.Module, added: type[Behaviour]) -> None:
     """Add a behaviour to this one module."""
     kind = type(module)
-    if added not in _added(kind):
-        module.__class__ = _combined(base_class(kind), (added, *_added(kind)))
+    if added not in added_to(kind):
+        module.__class__ = _combined(base_class(kind), (added, *added_to(kind)))
 
 
-def _remove(module: nn.Module, added: type[_Behaviour]) -> None:
+def remove_behaviour(module: nn.Module, added: type[Behaviour]) -> None:
     """Take a behaviour away again, whichever others were added since."""
     kind = type(module)
-    module.__class__ = _combined(base_class(kind), tuple(a for a in _added(kind) if a is not added))
+    module.__class__ = _combined(base_class(kind), tuple(a for a in added_to(kind) if a is not added))
 
 
-def _why_not(layer: Layer, added: type[_Behaviour]) -> str | None:
+def why_not(layer: Layer, added: type[Behaviour]) -> str | None:
     """Return why this layer cannot be told to use its running statistics in this way, or None if it can."""
     why = why_fixed(layer)
     if why is None and not layer.track_running_stats:
         return "keeps no running statistics (track_running_stats=False)"
-    return ALREADY if why is None and added in _added(type(layer.module)) else why
+    return ALREADY if why is None and added in added_to(type(layer.module)) else why
 
 
 def base_class(kind: _Class) -> _Class:
@@ -65,13 +65,13 @@ def base_class(kind: _Class) -> _Class:
     return base
 
 
-def _added(kind: _Class) -> tuple[type[_Behaviour], ...]:
-    added: tuple[type[_Behaviour], ...] = getattr(kind, "_bnguard_added", ())
+def added_to(kind: _Class) -> tuple[type[Behaviour], ...]:
+    added: tuple[type[Behaviour], ...] = getattr(kind, "_bnguard_added", ())
     return added
 
 
 @lru_cache(maxsize=1024)
-def _combined(base: _Class, added: tuple[type[_Behaviour], ...]) -> _Class:
+def _combined(base: _Class, added: tuple[type[Behaviour], ...]) -> _Class:
     if not added:
         return base
     # the name and module of the class that was there: tools that treat torch's own layers as units still do
@@ -79,7 +79,7 @@ def _combined(base: _Class, added: tuple[type[_Behaviour], ...]) -> _Class:
     return type(base)(base.__name__, (*added, base), space)
 
 
-def _new(base: _Class, added: tuple[type[_Behaviour], ...]) -> Any:  # noqa: ANN401 - a module of such a class
+def _new(base: _Class, added: tuple[type[Behaviour], ...]) -> Any:  # noqa: ANN401 - a module of such a class
     kind = _combined(base, added)
     return kind.__new__(kind)
 
@@ -131,13 +131,13 @@ def freeze(
 
 def _freeze_layer(model: nn.Module, layer: Layer, affine: bool, undo: ExitStack) -> str | None:
     module = layer.module
-    why = _why_not(layer, _Frozen)
+    why = why_not(layer, _Frozen)
     if why is not None:
         return why
     follows, mode = module.training == model.training, module.training
     undo.callback(lambda: setattr(module, "training", model.training if follows else mode))
-    undo.callback(_remove, module, _Frozen)
-    _add(module, _Frozen)
+    undo.callback(remove_behaviour, module, _Frozen)
+    add_behaviour(module, _Frozen)
     module.training = False
     for parameter in module.parameters(recurse=False) if affine else ():
         undo.callback(parameter.requires_grad_, parameter.requires_grad)
@@ -147,10 +147,10 @@ def _freeze_layer(model: nn.Module, layer: Layer, affine: bool, undo: ExitStack)
 
 def is_frozen(module: nn.Module) -> bool:
     """Whether :func:`freeze` keeps this layer in eval mode."""
-    return _Frozen in _added(type(module))
+    return _Frozen in added_to(type(module))
 
 
-class _Frozen(_Behaviour):
+class _Frozen(Behaviour):
     """Added to a BatchNorm class: the layer itself stays in eval mode."""
 
     label = "frozen"
@@ -199,16 +199,16 @@ def allow_single_sample(
 
 def _allow_in_layer(layer: Layer, undo: ExitStack) -> str | None:
     module = layer.module
-    why = _why_not(layer, _SingleSample)
+    why = why_not(layer, _SingleSample)
     if why is None and norms().is_synchronised(module) and not isinstance(module, nn.SyncBatchNorm):
         why = f"({layer.type}) takes its statistics over all ranks, which would wait for the one with the lone sample"
     if why is None:
-        undo.callback(_remove, module, _SingleSample)
-        _add(module, _SingleSample)
+        undo.callback(remove_behaviour, module, _SingleSample)
+        add_behaviour(module, _SingleSample)
     return why
 
 
-class _SingleSample(_Behaviour):
+class _SingleSample(Behaviour):
     """Added to a BatchNorm class: one value per channel is normalised as in eval mode."""
 
     label = "single_sample=running"
