@@ -197,6 +197,13 @@ SINGLE_UPDATE = Remedy(
     _NOTHING_LOST,
     "bnguard.repair.single_update",
 )
+SYNC_BUFFERS = Remedy(
+    "sync-buffers",
+    "copy the buffers as well where a copy of the model follows its parameters",
+    "statistics",
+    _NOTHING_LOST,
+    "bnguard.repair.sync_buffers",
+)
 
 # --------------------------------------------------------------------------- of a call that has failed
 

@@ -1,8 +1,8 @@
 """Fixes that keep every sample, each one proven on the loader or model at hand.
 
 For loaders ``merge_tail`` and ``balance``; for models ``allow_single_sample``, ``freeze``, ``to_group_norm``, ``fuse``
-and ``to_sync``; for what the running statistics hold ``recalibrate``
-and ``single_update``.
+and ``to_sync``; for what the running statistics hold ``recalibrate``,
+``single_update`` and ``sync_buffers``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from bnguard.repair._replace import to_group_norm, to_sync
 from bnguard.repair._retype import allow_single_sample, freeze
 from bnguard.repair._statistics.recalibrate import Moved, Recalibration, recalibrate
 from bnguard.repair._statistics.single_update import single_update
+from bnguard.repair._statistics.sync_buffers import sync_buffers
 
 __all__ = [
     "BalancedBatchSampler",
@@ -39,6 +40,7 @@ __all__ = [
     "merge_tail",
     "recalibrate",
     "single_update",
+    "sync_buffers",
     "to_group_norm",
     "to_sync",
 ]

@@ -249,7 +249,7 @@ def test_a_layer_that_still_moves_twice_is_refused():
             return super().forward(x)
 
     norm = Behind(3)
-    with pytest.raises(RepairError, match="0 [(]Behind[)] still move twice under checkpointing"):
+    with pytest.raises(RepairError, match=r"0 [(]Behind[)] still move twice under checkpointing"):
         single_update(nn.Sequential(norm))
     assert type(norm) is Behind
 
