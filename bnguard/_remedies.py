@@ -204,6 +204,13 @@ SYNC_BUFFERS = Remedy(
     _NOTHING_LOST,
     "bnguard.repair.sync_buffers",
 )
+BATCH_STATISTICS_OFF = Remedy(
+    "batch-statistics-off",
+    "let the normalisation layers use their running statistics in forwards that do not train",
+    "statistics",
+    _NOTHING_LOST,
+    code="with bnguard.repair.batch_statistics_off(model): …",
+)
 
 # --------------------------------------------------------------------------- of a call that has failed
 
