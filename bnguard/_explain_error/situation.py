@@ -9,18 +9,11 @@ from dataclasses import dataclass
 from bnguard._diagnose.evidence import Pasted
 from bnguard._diagnose.log_text import NOTEBOOK_CELL, Frame
 from bnguard._diagnose.module_path import Operation
-from bnguard._facts.situation import Alone, Situation, does_not_train
+from bnguard._facts.situation import Alone, Situation, does_not_train, probe_of
 
 _LIBRARY = re.compile(r"[\\/](?:site|dist)-packages[\\/]|^<frozen |[\\/]lib[\\/]python3")
 _TYPED_IN = re.compile(r"^<(?:stdin|string|console)>$")
 _IN_A_NOTEBOOK = re.compile(rf"^(?:<ipython-input.*|{NOTEBOOK_CELL}|.*[\\/]ipykernel_\d+[\\/].*)$")
-_PROBES = re.compile(
-    r"[\\/](?:torch[\\/]onnx|torchsummary\w*|torchinfo|thop|ptflops|fvcore|torchviz|hiddenlayer|tensorboardX?)[\\/]"
-    r"|[\\/]torch[\\/](?:jit[\\/]\w*trace|utils[\\/]tensorboard[\\/]\w+)\.py$",
-    re.IGNORECASE,
-)
-"""What runs a model once to look at it: exporters, summaries, counters of operations."""
-
 _REPLICA = re.compile(r"Caught \w+ in replica (\d{1,6}) on device|[\\/]parallel_apply\.py|[\\/]data_parallel\.py")
 _CHUNKS = re.compile(r"\bfor \w+ in \w*(?:chunks?|splits?)\b|\bghost|\bGBN\b|virtual_batch_size", re.IGNORECASE)
 _ROWS = re.compile(r"[\\/](?:torch_geometric|dgl|MinkowskiEngine|spconv|torchsparse|torch_points3d)[\\/]")
@@ -127,9 +120,10 @@ def _before_the_model(frames: Sequence[Frame]) -> Iterator[Frame]:
 
 def _not_training(around: Sequence[Frame]) -> str | None:
     """Return the innermost function that tells by its name, if it tells that nothing is trained there."""
+    probe = next(filter(None, (probe_of(frame.file) for frame in around)), None)
+    if probe is not None:
+        return probe
     for frame in reversed(around):
-        if _PROBES.search(frame.file):
-            return frame.function
         told = does_not_train(frame.function)
         if told is not None:
             return frame.function if told else None

@@ -22,7 +22,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 _PROBES = {
     r"torch[\\/]onnx[\\/]": "torch.onnx.export",
-    r"torch[\\/]jit[\\/]_trace\.py$": "torch.jit.trace",
+    r"torch[\\/]jit[\\/]\w*trace\.py$": "torch.jit.trace",
     r"torch[\\/]utils[\\/]tensorboard[\\/]": "add_graph",
     r"[\\/](torchsummary\w*|torchinfo|thop|ptflops|fvcore|torchviz|hiddenlayer|tensorboardX)[\\/]": "",
 }

@@ -166,7 +166,7 @@ def test_slices_of_the_users_own_have_no_loader_to_repair() -> None:
             model(data[at : at + 8]).sum().backward()
 
     found = failing(slices, net())
-    assert kinds(found) == ["batch-size", "allow-single-sample"]
+    assert kinds(found) == ["two-at-once", "allow-single-sample"]
     assert "DataLoader" not in found.text()
     assert "merge_tail" not in found.text()
 
