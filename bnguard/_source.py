@@ -89,10 +89,11 @@ def look_up(node: ast.expr, names: Mapping[str, Any]) -> Any:  # noqa: ANN401 - 
     """Return what a name or an attribute stands for; properties and their like are not run."""
     if isinstance(node, ast.Name):
         return names.get(node.id)
-    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+    if isinstance(node, ast.Subscript):
         holder = look_up(node.value, names)
+        key = node.slice.value if isinstance(node.slice, ast.Constant) else look_up(node.slice, names)
         with suppress(LookupError, TypeError):
-            return holder[node.slice.value] if type(holder) in (dict, list, tuple) else None
+            return holder[key] if type(holder) in (dict, list, tuple) else None
     if not isinstance(node, ast.Attribute):
         return None
     owner = look_up(node.value, names)

@@ -67,6 +67,8 @@ class Dangerous(dict[str, int]):
     [
         ("owner.loaders['train']", 1),
         ("pair[1]", 4),
+        ("owner.loaders[phase]", 2),
+        ("owner.loaders[unknown]", None),
         ("owner.loaders['test']", None),
         ("pair[7]", None),
         ("owner.dangerous", None),
@@ -75,5 +77,5 @@ class Dangerous(dict[str, int]):
     ],
 )
 def test_what_a_name_stands_for(text: str, expected: int | None) -> None:
-    names = {"owner": Owner(), "pair": (3, 4), "lazy": Dangerous()}
+    names = {"owner": Owner(), "pair": (3, 4), "lazy": Dangerous(), "phase": "val"}
     assert look_up(ast.parse(text, mode="eval").body, names) == expected

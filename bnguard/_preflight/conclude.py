@@ -21,7 +21,7 @@ from bnguard._forecast.report import Forecast, report_on
 from bnguard._models.layers import find_layers
 from bnguard._models.wrappers import finds_no_device
 from bnguard._preflight.naming import Names, loader_names, model_names
-from bnguard._preflight.outcome import World
+from bnguard._preflight.outcome import placed
 from bnguard._preflight.passes import Pass, SeenLoader
 from bnguard._preflight.recorder import Call, Recorder, Use
 from bnguard._preflight.seen_loaders import Audit, audit
@@ -101,7 +101,7 @@ def report(recorder: Recorder, names: Names, failed: Failed | None) -> Report:
     if failed is not None:
         extra["diagnosis"] = failed.diagnosis.to_dict()
         found = _with_finding(found, failed)
-    return _placed(replace(found, extra=extra), recorder.world)
+    return placed(replace(found, extra=extra), recorder.world)
 
 
 class _Told:
@@ -214,7 +214,14 @@ class _Told:
 
     def audit(self, record: SeenLoader, devices: int = 1) -> Audit | None:
         """Return what is known of a loader's batches."""
-        return audit(record, self.recorder.uses, self.loaders[record], self.names.variable(record.loader), devices)
+        variable = self.names.variable(record.loader) or self._called_at_the_failure(record)
+        return audit(record, self.recorder.uses, self.loaders[record], variable, devices)
+
+    def _called_at_the_failure(self, record: SeenLoader) -> str | None:
+        """Return what the loop that stopped calls its loader, such as ``self.loaders['train']``."""
+        failed = self.failed
+        at = None if failed is None or failed.call is None else failed.diagnosis.situation
+        return at.loader if at and failed and failed.call and failed.call.use.loader is record else None
 
     def forecast(self, use: Use, audit: Audit | None) -> Forecast | None:
         """Join what was seen of a use with what its shapes say."""
@@ -379,21 +386,3 @@ def _with_finding(found: Report, failed: Failed) -> Report:
     given = None if stops.loader == NO_LOADER else stops.loader
     finding = of_failure(d, headline(d), model=stops.model, loader=given, at=at)
     return replace(found, findings=(finding, *(f for f in found.findings if f not in same)))
-
-
-def _placed(found: Report, world: World) -> Report:
-    """Say whose batches these are, where each rank has made loaders of its own and so may have other ones."""
-    if world.rank is None or world.size < 2:
-        return found
-    mine = (world.rank, world.rank)
-    note = f"this is what rank {world.rank} of {world.size} sees: no DistributedSampler says what the others get"
-    alone = {f.name for f in found.loaders if f.world_size == 1}
-    loaders = tuple(
-        replace(f, streams=tuple(replace(s, ranks=mine) for s in f.streams)) if f.name in alone else f
-        for f in found.loaders
-    )
-    forecasts = tuple(
-        replace(f, rank=world.rank, ranks=mine, notes=(*f.notes, note)) if f.stops and f.loader in alone else f
-        for f in found.forecasts
-    )
-    return replace(found, loaders=loaders, forecasts=forecasts)

@@ -272,3 +272,21 @@ def _findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
         if one.severity > known.severity:
             found[key] = one
     return tuple(found.values())
+
+
+def placed(found: Report, world: World) -> Report:
+    """Say whose batches these are, where each rank has made loaders of its own and so may have other ones."""
+    if world.rank is None or world.size < 2:
+        return found
+    mine = (world.rank, world.rank)
+    note = f"this is what rank {world.rank} of {world.size} sees: no DistributedSampler says what the others get"
+    alone = {f.name for f in found.loaders if f.world_size == 1}
+    loaders = tuple(
+        replace(f, streams=tuple(replace(s, ranks=mine) for s in f.streams)) if f.name in alone else f
+        for f in found.loaders
+    )
+    forecasts = tuple(
+        replace(f, rank=world.rank, ranks=mine, notes=(*f.notes, note)) if f.stops and f.loader in alone else f
+        for f in found.forecasts
+    )
+    return replace(found, loaders=loaders, forecasts=forecasts)

@@ -112,7 +112,7 @@ def _copied(model: nn.Module, given: dict[int, Any], storage: Storage) -> tuple[
         try:
             with torch.no_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return copy.deepcopy(model, memo), memo
+                return _learning_alike(model, copy.deepcopy(model, memo)), memo
         except Exception as error:
             refused = _refused(error.__traceback__)
             if refused is None or isinstance(refused, nn.Module) or id(refused) in given or len(kept) > MOST_STAND_INS:
@@ -122,6 +122,14 @@ def _copied(model: nn.Module, given: dict[int, Any], storage: Storage) -> tuple[
                 ) from error
             kept.append(refused)
             given[id(refused)] = _stand_in(refused, storage)
+
+
+def _learning_alike(model: nn.Module, copied: nn.Module) -> nn.Module:
+    """Return the copy with parameters that learn where the model's do: TorchScript's own copy forgets it."""
+    for own, other in zip(model.parameters(), copied.parameters(), strict=False):
+        if other.requires_grad != own.requires_grad:
+            other.requires_grad_(own.requires_grad)
+    return copied
 
 
 def _refused(trace: TracebackType | None) -> object:

@@ -306,3 +306,23 @@ def test_what_it_imports_comes_with_a_plain_install():
     imported |= {n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)}
     packages = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names - {"bnguard"}
     assert packages == {"libcst"} <= installed
+
+
+MODEL = "\nmodel = torch.nn.Sequential(torch.nn.BatchNorm1d(4))\nmodel.train()\n"
+
+
+def test_a_line_for_the_model_leaves_the_loaders_alone(folder):
+    (folder / "train.py").write_text(TRAIN + MODEL)
+    done = run("train.py", "--model-line", "allow_single_sample", "--write", cwd=folder)
+    text = (folder / "train.py").read_text()
+    assert done.returncode == 0
+    assert "merge_tail" not in text
+    assert text.endswith("BatchNorm1d(4))\nbnguard.repair.allow_single_sample(model)\nmodel.train()\n")
+
+
+def test_a_loader_that_is_named_beside_a_models_line_is_wrapped(folder):
+    (folder / "train.py").write_text(TRAIN + MODEL)
+    run("train.py", "--model-line", "freeze", "--train", "train_loader", "--write", cwd=folder)
+    text = (folder / "train.py").read_text()
+    assert "train_loader = bnguard.repair.merge_tail(" in text
+    assert "bnguard.repair.freeze(model)" in text

@@ -482,3 +482,38 @@ def test_a_loader_and_its_layer_have_their_lines() -> None:
     first = main.__code__.co_firstlineno
     assert [(p.words, p.line.line - first) for p in finding.places] == [("made at", 2), ("layer built at", 1)]
     assert finding.location == finding.loader_line
+
+
+def test_a_loader_without_a_name_is_called_as_the_loop_calls_it() -> None:
+    class Trainer:
+        def __init__(self) -> None:
+            self.model = net()
+            self.loaders = {"train": data(), "val": data(4)}
+
+        def fit(self) -> None:
+            for phase in ("train", "val"):
+                for (x,) in self.loaders[phase]:
+                    self.model(x).sum().backward()
+
+    found = report_on(lambda: Trainer().fit())
+    assert found.findings[0].remedies[0].call == "self.loaders[phase] = bnguard.repair.merge_tail(self.loaders[phase])"
+
+
+def test_a_forward_after_the_last_epoch_is_no_step_of_it() -> None:
+    def main() -> None:
+        model, loader = net(), data(4)
+        train(model, loader)
+        model(torch.randn(1, 3))
+
+    found = report_on(main)
+    assert [(f.loader, f.stops, f.step) for f in found.forecasts] == [
+        ("(no DataLoader)", True, None),
+        ("loader", False, None),
+    ]
+    assert kinds(found)[0] == "eval-mode"
+
+
+def test_more_samples_are_no_way_out_for_groups_of_one_channel() -> None:
+    found = report_on(lambda: train(nn.Sequential(nn.Linear(3, 4), nn.GroupNorm(4, 4)), data()))
+    assert kinds(found) == ["fewer-groups"]
+    assert found.suggestions == ()

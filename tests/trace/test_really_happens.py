@@ -406,6 +406,7 @@ def test_compiled_models_stop_where_they_do() -> None:
     assert first(model, (3, 4, 4), batch_size=2) is None
     assert first(model, (3, 4, 4), mode="eval") is None
     assert all(torch.equal(before[n], b) for n, b in model.named_buffers())
+    assert "BN202" not in {f.code for f in bnguard.scan(model, (3, 4, 4)).findings}
     loader = DataLoader(TensorDataset(torch.randn(9, 3, 4, 4)), 4)
     assert [(f.stops, f.step, f.layer) for f in bnguard.forecast(model, loader).forecasts] == [(True, 3, "bn")]
 
