@@ -92,8 +92,8 @@ val_loader = DataLoader(TensorDataset(torch.randn(9, 4)), batch_size=8)
 validate(model, val_loader)
 """
 SCRIPTS = {
-    "tail": (TAIL, {"merge-tail", "balance"}),
-    "trainer": (TRAINER, {"merge-tail", "balance"}),
+    "tail": (TAIL, {"merge-tail", "balance", "allow-single-sample"}),
+    "trainer": (TRAINER, {"merge-tail", "balance", "allow-single-sample"}),
     "one-by-one": (ONE_BY_ONE, {"freeze", "allow-single-sample", "group-norm"}),
     "chunks": (CHUNKS, {"allow-single-sample"}),
     "rows": (ROWS, {"allow-single-sample"}),
