@@ -214,7 +214,7 @@ class _Told:
 
     def audit(self, record: SeenLoader, devices: int = 1) -> Audit | None:
         """Return what is known of a loader's batches."""
-        variable = self.names.variable(record.loader) or self._called_at_the_failure(record)
+        variable = self._called_at_the_failure(record) or self.names.variable(record.loader)
         return audit(record, self.recorder.uses, self.loaders[record], variable, devices)
 
     def _called_at_the_failure(self, record: SeenLoader) -> str | None:
