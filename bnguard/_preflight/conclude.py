@@ -214,7 +214,9 @@ class _Told:
 
     def audit(self, record: SeenLoader, devices: int = 1) -> Audit | None:
         """Return what is known of a loader's batches."""
-        variable = self._called_at_the_failure(record) or self.names.variable(record.loader)
+        variable, called = self.names.variable(record.loader), self._called_at_the_failure(record)
+        if called is not None and (variable is None or called.endswith(f".{variable}")):  # an attribute
+            variable = called
         return audit(record, self.recorder.uses, self.loaders[record], variable, devices)
 
     def _called_at_the_failure(self, record: SeenLoader) -> str | None:

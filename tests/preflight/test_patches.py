@@ -178,6 +178,7 @@ class WebLoader(DataPipeline):
 
 def test_the_steps_of_a_web_loader_are_those_of_its_last_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "webdataset").mkdir()
+    (tmp_path / "webdataset/__init__.py").touch()  # the real one may be installed
     (tmp_path / "webdataset/pipeline.py").write_text(WEB_LOADER)
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("webdataset", "webdataset.pipeline"):
