@@ -190,7 +190,7 @@ def test_two_ranks_give_one_report(shell: Shell, tmp_path: Path) -> None:
     launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--log-dir", str(tmp_path / "logs")]
     result = shell(NET + code, *launch, "-m", "bnguard", "run", "train.py")
     assert result.returncode == 1
-    assert result.stderr.count("(95% sure)") == 1
+    assert result.stderr.count("(proven by replay)") == 1
     assert result.stderr.count("\nbnguard: bn1 (BatchNorm1d(4), built at train.py:9) failed") == 1
     ranks = [rank for rank in (0, 1) if f"process  rank {rank} of 2" in result.stderr]
     assert len(ranks) == 1
