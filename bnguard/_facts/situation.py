@@ -73,9 +73,14 @@ class Situation:
     place: str | None = None
 
     @property
+    def evaluates(self) -> bool:
+        """Whether the function's name, or that no gradients are recorded, says that nothing is trained."""
+        return self.function is not None or self.grad is False
+
+    @property
     def trains(self) -> bool | None:
-        """Whether the forward is part of training: not one without gradients, nor one that stands by itself."""
-        if self.function is not None or self.grad is False or (self.fed is False and self.looped is False):
+        """Whether the forward is part of training: not in an evaluation, and hardly one that stands by itself."""
+        if self.evaluates or (self.fed is False and self.looped is False):
             return False
         return True if self.grad and self.fed else None
 

@@ -60,10 +60,14 @@ def _helps(way: Suggestion, forecasts: Sequence[Forecast]) -> bool:
     """Whether the epoch stops (or may stop) for a single sample, so that larger batches are a way out."""
     related = [f for f in forecasts if f.fact.loader == way.loader]
     return any(f.fact.stops is not False for f in related) and all(
-        f.two_hold and f.fact.batch_size in (None, 1) and not _is_of_a_group(f.fact) for f in related
+        f.two_hold and f.fact.batch_size in (None, 1) and not _is_the_models_part(f.fact) for f in related
     )
 
 
-def _is_of_a_group(fact: ForecastFact) -> bool:
-    """Whether one value per group stops it: with more samples nothing is raised, and the output is the bias."""
-    return fact.at is not None and fact.at.per == "group"
+def _is_the_models_part(fact: ForecastFact) -> bool:
+    """Whether another batch is no cure: the model belongs in eval mode, or more samples only silence a group of one.
+
+    With more samples GroupNorm raises nothing for groups of one value, and its output is the bias.
+    """
+    at = fact.at
+    return at is not None and (at.per == "group" or (at.situation is not None and at.situation.trains is False))

@@ -84,15 +84,11 @@ def report(recorder: Recorder, names: Names, failed: Failed | None) -> Report:
     forecasts = [f for u in uses if (f := told.forecast(u, audits.get(u.loader))) is not None]  # type: ignore[arg-type]
     if failed is not None and failed.call is None:
         forecasts.insert(0, Forecast(told.failed_alone(), None, two_hold=False))
-    # a loader is not to be changed where the model belongs in eval mode
-    in_eval_mode = {
-        f.fact.loader for f in forecasts if (at := f.fact.at) and at.situation and at.situation.trains is False
-    }
     found = _calmed(
         report_on(
             forecasts,
             [found.fact for found in audits.values()],
-            [way for found in audits.values() for way in found.suggestions if way.loader not in in_eval_mode],
+            [way for found in audits.values() for way in found.suggestions],
             "preflight",
             torch=torch.__version__,
         )

@@ -200,9 +200,7 @@ def _is_plain(forecast: ForecastFact) -> bool:
 
 
 def _of_forecast(forecast: ForecastFact) -> Answer:
-    at = forecast.at.situation if forecast.at else None
-    forgotten = forecast.mode == "train" and at is not None and at.trains is False
-    what = f"{'evaluation in training mode' if forgotten else work_of(forecast.mode)} on {forecast.loader}"
+    what = f"{_work(forecast)} on {forecast.loader}"
     if forecast.stops is None:
         return Answer("unknown", f"not known whether {what} stops: {forecast.unknown or ''}")
     if forecast.stops and forecast.at is not None:
@@ -216,6 +214,14 @@ def _of_forecast(forecast: ForecastFact) -> Answer:
         return Answer("holds", f"{what} does not stop: it ran with batches of {shown} (seen)")
     because = f"no layer fails at the batch {sizes} it gives ({shown})"
     return Answer("holds", f"{what} does not stop in epoch {forecast.epoch}: {because}{_ground(forecast)}")
+
+
+def _work(forecast: ForecastFact) -> str:
+    """Return what stops; a model that is in training mode need not be trained there."""
+    at = forecast.at.situation if forecast.at else None
+    if forecast.mode == "train" and at is not None and at.trains is False:
+        return "evaluation in training mode" if at.evaluates else "a forward in training mode"
+    return work_of(forecast.mode)
 
 
 def _ground(forecast: ForecastFact) -> str:

@@ -112,15 +112,16 @@ def for_batches_of_one(
 
 
 def in_eval_mode(at: Situation) -> Advice:
-    """Return the advice to put the model in eval mode around a forward that trains nothing."""
+    """Return the advice to put the model in eval mode around a forward that trains nothing, or seems to."""
     model = at.model or "model"
+    unless = ""
     if at.function:
-        here = f"{at.function}(), which trains nothing,"
+        here = f"{at.function}(), which by its name trains nothing,"
     elif at.grad is False:
         here = "this forward, which records no gradients,"
     else:
-        here = "this forward, which trains nothing,"
-    return remedies.EVAL_MODE.for_case(f"call {model}.eval() before {here} and {model}.train() after it")
+        here, unless = "this forward", ", unless it trains: it is in no loop"
+    return remedies.EVAL_MODE.for_case(f"call {model}.eval() before {here} and {model}.train() after it{unless}")
 
 
 def for_an_unknown_batch(at: Situation, *, find_out: Advice, tail: bool, allow: bool) -> tuple[Advice, ...]:

@@ -315,3 +315,13 @@ def test_what_traces_a_model_trains_nothing() -> None:
     found = failing(main, net())
     assert kinds(found)[0] == "eval-mode"
     assert "torch.jit.trace()" in found.remedies[0].does
+
+
+def test_what_is_only_inferred_is_not_said_as_a_fact() -> None:
+    def main(model: nn.Module) -> None:
+        model(torch.randn(1, 4)).sum().backward()
+
+    by_itself = failing(main, net()).remedies[0].does
+    by_name = failing(validate, net(), loader(9, 8)).remedies[0].does
+    assert "unless it trains" in by_itself
+    assert "by its name" in by_name
