@@ -96,7 +96,8 @@ def for_batches_of_one(
 
     """
     # of the smallest batch size the tail must hold two as well
-    least = next((size for size in range(2, samples) if samples % size != 1), 2) if samples else None
+    known = samples if samples and world_size == 1 else 0
+    least = next((size for size in range(2, known + 1) if known % size != 1), None)
     does = (
         f"raise batch_size to {least}"
         if least
