@@ -14,13 +14,11 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, get_worker_info
 
-from bnguard._errors import BnguardError
-from bnguard._facts.findings import Finding, Report, Severity
-from bnguard._facts.forecasts import ForecastFact
+from bnguard._facts.findings import Report, Severity
 from bnguard._preflight import conclude, passes
 from bnguard._preflight.batches import counted
 from bnguard._preflight.naming import Names, distinct, look_around
-from bnguard._preflight.outcome import Outcome, Settings, Stop, merged
+from bnguard._preflight.outcome import Settings, Stop
 from bnguard._preflight.patches import watching
 from bnguard._preflight.recorder import Recorder, World
 
@@ -233,35 +231,6 @@ def test_batches_of_an_iterable_dataset_are_counted_as_they_come(workers: int, d
 def test_what_cannot_be_counted() -> None:
     assert counted(DataLoader(Once(), batch_size=2), 30.0) is None
     assert counted(DataLoader(Shared(4), batch_size=None), 30.0) is None
-
-
-# ---------------------------------------------------------------------------------- several ranks
-
-
-def report(*forecasts: ForecastFact, severity: Severity | None = None) -> Report:
-    findings = () if severity is None else (Finding("DL101", severity, "…", loader="loader"),)
-    return Report("preflight", forecasts=forecasts, findings=findings)
-
-
-FINE = ForecastFact("model", "loader", "train", stops=False)
-LATER, SOONER = (ForecastFact("model", "loader", "train", stops=True, step=s, rank=r) for s, r in ((5, 0), (3, 1)))
-
-
-def test_the_rank_that_stops_first_is_reported() -> None:
-    one = merged([Outcome(report(LATER, severity=Severity.NOTE), 0), Outcome(report(SOONER), 1)])
-    assert one.forecasts == (SOONER,)
-    both = merged(
-        [Outcome(report(FINE, severity=Severity.NOTE), 0), Outcome(report(LATER, severity=Severity.ERROR), 1)]
-    )
-    assert both.forecasts == (LATER,)
-    assert [f.severity for f in both.findings] == [Severity.ERROR]
-
-
-def test_an_error_of_one_rank_counts_unless_another_says_more() -> None:
-    broken = Outcome(BnguardError("connection closed"), 1)
-    with pytest.raises(BnguardError, match="rank 1: connection closed"):
-        merged([Outcome(report(FINE), 0), broken])
-    assert merged([Outcome(report(LATER, severity=Severity.ERROR), 0), broken]).forecasts == (LATER,)
 
 
 def test_the_lines_to_paste_are_in_the_names_of_the_script() -> None:

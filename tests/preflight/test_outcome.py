@@ -108,3 +108,32 @@ def test_processes_of_one_training_are_told_that_one_was_stopped(tmp_path: Path)
     assert outcome.was_left_alone(other) is False  # this very process is not another one
     (other / "1.stopped").touch()
     assert outcome.was_left_alone(mine)
+
+
+# ---------------------------------------------------------------------------------- several ranks
+
+
+def report(*forecasts: ForecastFact, severity: Severity | None = None) -> Report:
+    findings = () if severity is None else (Finding("DL101", severity, "…", loader="loader"),)
+    return Report("preflight", forecasts=forecasts, findings=findings)
+
+
+FINE = ForecastFact("model", "loader", "train", stops=False)
+LATER, SOONER = (ForecastFact("model", "loader", "train", stops=True, step=s, rank=r) for s, r in ((5, 0), (3, 1)))
+
+
+def test_the_rank_that_stops_first_is_reported() -> None:
+    one = merged([Outcome(report(LATER, severity=Severity.NOTE), 0), Outcome(report(SOONER), 1)])
+    assert one.forecasts == (SOONER,)
+    both = merged(
+        [Outcome(report(FINE, severity=Severity.NOTE), 0), Outcome(report(LATER, severity=Severity.ERROR), 1)]
+    )
+    assert both.forecasts == (LATER,)
+    assert [f.severity for f in both.findings] == [Severity.ERROR]
+
+
+def test_an_error_of_one_rank_counts_unless_another_says_more() -> None:
+    broken = Outcome(BnguardError("connection closed"), 1)
+    with pytest.raises(BnguardError, match="rank 1: connection closed"):
+        merged([Outcome(report(FINE), 0), broken])
+    assert merged([Outcome(report(LATER, severity=Severity.ERROR), 0), broken]).forecasts == (LATER,)
